@@ -1,0 +1,1 @@
+"""A camera's own shots to a camera profile."""

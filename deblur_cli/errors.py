@@ -1,0 +1,111 @@
+"""The error family. Every message says what happened, to which file, and what to do.
+
+Raised anywhere, caught in exactly one place (`cli.main`), except that a batch collects the `PhotoError`s and
+`OutputError`s of single photos and goes on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DeblurError(Exception):
+    """A failure that the photographer can act on; `str(error)` is the sentence shown."""
+
+    exit_code = 3
+
+
+class UsageError(DeblurError):
+    """The command line asks for something that cannot be done; nothing was read or written."""
+
+    exit_code = 2
+
+
+class UnknownModelError(UsageError):
+    """No catalogue entry, file or Hub name fits; the message gives the nearest names."""
+
+
+class WrongModelKindError(UsageError):
+    """The model needs other photos (single, reference, pair) than the command has."""
+
+
+class OutputCollisionError(UsageError):
+    """Two inputs would write one output, or an output would be an input."""
+
+
+class PhotoError(DeblurError):
+    """One photograph cannot be used; a batch goes on with the others."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(f"{path.name}: {message}")
+        self.path = path
+
+
+class UnreadablePhotoError(PhotoError):
+    """The file is missing, empty, damaged or cut short."""
+
+
+class UnsupportedPhotoError(PhotoError):
+    """The file is whole but of a kind that cannot be restored."""
+
+
+class PhotoTooLargeError(PhotoError):
+    """More pixels than `--max-megapixels` allows; nothing was decoded."""
+
+
+class OutputError(DeblurError):
+    """One output cannot be written; nothing half-written stays behind."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(f"{path.name}: {message}")
+        self.path = path
+
+
+class OutputExistsError(OutputError):
+    """The output is there already and `--overwrite` was not given."""
+
+
+class CannotWriteError(OutputError):
+    """Full disk, read-only folder, or a format that cannot hold the picture."""
+
+
+class WeightsError(DeblurError):
+    """A network's weights cannot be used."""
+
+
+class MissingWeightsError(WeightsError):
+    """Neither bundled nor cached, and the Hub is out of reach or switched off."""
+
+
+class DamagedWeightsError(WeightsError):
+    """The file's hash, length or content is not what its catalogue entry says."""
+
+
+class UnrecognisedNetworkError(WeightsError):
+    """A state dict whose keys and shapes fit no network that this tool knows."""
+
+
+class DeviceError(DeblurError):
+    """The device or precision asked for is not there; never substituted quietly."""
+
+    exit_code = 2
+
+
+class OutOfMemoryError(DeblurError):
+    """Even the smallest tile does not fit."""
+
+
+class DatasetError(DeblurError):
+    """A folder of training or evaluation pictures has not the layout that was named."""
+
+
+class CheckpointError(DeblurError):
+    """A training checkpoint is damaged or belongs to another recipe."""
+
+
+class ConfigurationError(UsageError):
+    """A recipe has an unknown key or a value out of range."""
+
+
+class TrainingError(DeblurError):
+    """A training cannot go on: its loss or gradient is no number any more."""

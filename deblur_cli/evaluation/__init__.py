@@ -1,0 +1,1 @@
+"""Folders of pairs to a table of scores."""

@@ -1,0 +1,1 @@
+"""Numbers about photos: sharpness, blur extent, noise, fidelity."""

@@ -1,0 +1,1 @@
+"""Networks as mathematics: tensors (B, 3, H, W) in, tensors out."""

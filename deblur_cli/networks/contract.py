@@ -1,0 +1,110 @@
+"""What a network declares about itself, and the typed models that the engine runs.
+
+A network is mathematics: tensors (B, 3, H, W), RGB, display-encoded, [0, 1] in, the same out. What must be done around
+it (padding, tiles, pooling, precision, channel order) is declared in `Traits` and applied by the engine. Weights and
+traits travel together as one model, whose type says which photos it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from torch import nn
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Names and shapes of a state dict."""
+
+
+class InputKind(StrEnum):
+    """Which photos a network needs."""
+
+    SINGLE = "single"
+    REFERENCE = "reference"
+    PAIR = "pair"
+
+
+@dataclass(frozen=True)
+class LocalPooling:
+    """Policy for networks that pool over the whole picture: pool over windows as large as in training instead.
+
+    Source: Chu et al., Improving Image Restoration by Revisiting Global Information Aggregation (2022): windows of
+    1.5 times the training size. Plain and local variants share one state dict, so the policy is a fact of the entry.
+    """
+
+    training_size_px: int
+    factor: float = 1.5
+
+    @property
+    def window_px(self) -> int:
+        """Side of the pooling window at full resolution."""
+        return int(self.training_size_px * self.factor)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the engine must know of a network to run it.
+
+    `size_multiple`: sides are padded to multiples of it. `overlap_px`: how far one output pixel sees, in pixels that
+    matter, measured; tiles overlap by it. `reach_px`: the longest blur extent that it was trained to undo; the pipeline
+    shrinks photos blurred beyond it. `bgr`: the network wants blue first. `bfloat16`/`float16`: measured as safe.
+    """
+
+    size_multiple: int
+    overlap_px: int
+    reach_px: float
+    bgr: bool = False
+    bfloat16: bool = True
+    float16: bool = False
+    pooling: LocalPooling | None = None
+
+
+@dataclass(frozen=True)
+class SingleModel:
+    """A network that restores one photo: `network(blurry) -> restored`, shapes (B, 3, H, W)."""
+
+    name: str
+    network: nn.Module
+    traits: Traits
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A network that restores a photo with another: `network(query, reference) -> restored`."""
+
+    name: str
+    network: nn.Module
+    traits: Traits
+
+
+@dataclass(frozen=True)
+class PairModel:
+    """A network that fuses two exposures: `network(noisy, blurry) -> restored`."""
+
+    name: str
+    network: nn.Module
+    traits: Traits
+
+
+Model = SingleModel | ReferenceModel | PairModel
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One line of the registry: how a network is built, and recognised in a state dict.
+
+    `config` is a frozen dataclass of hyper-parameters with defaults; `build(config)` returns the network with fresh
+    weights; `infer(shapes)` returns the config whose network has exactly these keys and shapes, or None when the keys
+    are another network's; `default_traits(config)` serves files that have no catalogue entry. `checkpoint_keys` are
+    the top-level keys under which published files keep the state dict, tried in order.
+    """
+
+    name: str
+    kind: InputKind
+    config: type[Any]
+    build: Callable[[Any], nn.Module]
+    infer: Callable[[Shapes], Any | None]
+    default_traits: Callable[[Any], Traits]
+    checkpoint_keys: tuple[str, ...] = ()

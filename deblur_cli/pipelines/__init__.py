@@ -1,0 +1,1 @@
+"""Photo in, photo out: one recipe a file."""

@@ -1,0 +1,1 @@
+"""The virtual shutter: an exposure is the sum of light along a path."""

@@ -1,0 +1,185 @@
+"""Exposures: the sum of light along the path of the camera and of what moves before it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deblur_cli.shutter.light import raise_lights, sample_curves, to_display, to_light
+from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.shutter.trajectory import CameraPath, centred_on_crop, sample_paths
+
+__all__ = ["ShutterBatch", "ShutterSettings", "expose", "make_pairs"]
+
+SHORT_PATH_PX = 12.0
+"""Up to this length sub-frames are interpolated by cubics: bilinear ones would add a blur of their own."""
+
+
+@dataclass(frozen=True)
+class ShutterBatch:
+    """Finished exposures and their truth, registered: (B, 3, h, w) float32, display-encoded in [0, 1].
+
+    `blurry` has no noise and no JPEG yet (`noise.finish` adds them, freshly on each use); `path_px` (B,) is the
+    longer of the camera's and the subject's path.
+    """
+
+    blurry: Tensor
+    sharp: Tensor
+    path_px: Tensor
+
+
+@dataclass(frozen=True)
+class MovingLayer:
+    """A soft-edged part of the scene with a motion of its own: mask (B, 1, H, W) in [0, 1] and its velocity.
+
+    The layer shows `texture` (B, 3, H, W); it moves by `travel` (B, 2) pixels over the exposure, centred at the truth.
+    """
+
+    mask: Tensor
+    texture: Tensor
+    travel: Tensor
+
+
+def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    y = torch.arange(height, device=device, dtype=torch.float32) - (height - 1) / 2
+    x = torch.arange(width, device=device, dtype=torch.float32) - (width - 1) / 2
+    return x.view(1, 1, -1).expand(1, height, width), y.view(1, -1, 1).expand(1, height, width)
+
+
+def _sample(picture: Tensor, x: Tensor, y: Tensor, *, cubic: bool) -> Tensor:
+    height, width = picture.shape[2:]
+    grid = torch.stack((x * (2 / (width - 1)), y * (2 / (height - 1))), dim=-1)
+    mode = "bicubic" if cubic else "bilinear"
+    return F.grid_sample(picture, grid, mode=mode, padding_mode="reflection", align_corners=True)
+
+
+def expose(
+    light: Tensor, path: CameraPath, layer: MovingLayer | None = None, *, row_delay: Tensor | None = None
+) -> Tensor:
+    """Returns the mean light (B, 3, H, W) along the path: what an ideal sensor collects.
+
+    `row_delay` (B,), in parts of an exposure from first to last row, lets later rows see a later stretch of the path
+    (rolling shutter). The mean over the picture of a constant scene is kept exactly.
+    """
+    height, width = light.shape[2:]
+    x, y = _grid(height, width, light.device)
+    x, y = x.expand(light.shape[0], -1, -1), y.expand(light.shape[0], -1, -1)
+    cubic = bool(path.path_px.max() <= SHORT_PATH_PX)
+    total = torch.zeros_like(light)
+    for moment in range(path.frames):
+        dx, dy = path.displacement(x, y, moment)
+        if row_delay is not None:
+            dx, dy = _delayed(path, x, y, moment, row_delay, (dx, dy))
+        frame = _sample(light, x + dx, y + dy, cubic=cubic)
+        if layer is not None:
+            phase = moment / max(path.frames - 1, 1) - 0.5
+            sx = x + dx - layer.travel[:, 0].view(-1, 1, 1) * phase
+            sy = y + dy - layer.travel[:, 1].view(-1, 1, 1) * phase
+            mask = _sample(layer.mask, sx, sy, cubic=False)
+            frame = frame + mask * (_sample(layer.texture, sx, sy, cubic=cubic) - frame)
+        total += path.weights[:, moment].view(-1, 1, 1, 1) * frame
+    return total
+
+
+def _delayed(
+    path: CameraPath, x: Tensor, y: Tensor, moment: int, row_delay: Tensor, now: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Returns displacements in which a row sees the path later by its share of `row_delay`, blended linearly."""
+    height = y.shape[1]
+    late = (y / max(height - 1, 1)) * row_delay.view(-1, 1, 1) * (path.frames - 1)
+    step = torch.floor(late)
+    part = late - step
+    dx = torch.zeros_like(now[0])
+    dy = torch.zeros_like(now[1])
+    for offset in range(int(step.min()), int(step.max()) + 2):
+        weight = torch.where(step == offset, 1 - part, torch.where(step + 1 == offset, part, torch.zeros_like(part)))
+        other = path.displacement(x, y, min(max(moment + offset, 0), path.frames - 1))
+        dx, dy = dx + weight * other[0], dy + weight * other[1]
+    return dx, dy
+
+
+def _moving_layer(light: Tensor, settings: ShutterSettings, generator: torch.Generator) -> MovingLayer:
+    """Returns a random soft-edged blob that shows another part of the same scene and moves in a straight line."""
+    count, _, height, width = light.shape
+    device = light.device
+    coarse = torch.randn(count, 1, 5, 5, generator=generator, device=device)
+    field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
+    sharpness = 4 + 20 * torch.rand(count, generator=generator, device=device).view(-1, 1, 1, 1)
+    level = torch.rand(count, generator=generator, device=device).view(-1, 1, 1, 1) * 0.8
+    mask = torch.sigmoid((field - level) * sharpness)
+    roll = int(torch.randint(height // 4, 3 * height // 4, (1,), generator=generator, device=device))
+    texture = torch.roll(light.flip(3), roll, dims=2)
+    low, high = math.log(max(settings.path_px[0], 2.0)), math.log(min(settings.path_px[1], 40.0))
+    length = torch.exp(low + (high - low) * torch.rand(count, generator=generator, device=device))
+    angle = 2 * math.pi * torch.rand(count, generator=generator, device=device)
+    travel = torch.stack((torch.cos(angle), torch.sin(angle)), dim=-1) * length[:, None]
+    return MovingLayer(mask, texture, travel)
+
+
+def _calmed(path: CameraPath, share: float) -> CameraPath:
+    return CameraPath(
+        path.shift * share, path.roll * share, path.zoom * share, path.centre, path.path_px * share, path.weights
+    )
+
+
+def make_pairs(crops: Tensor, settings: ShutterSettings, generator: torch.Generator) -> ShutterBatch:
+    """Returns exposures of `crops` (B, 3, h, w), display-encoded in [0, 1], and the truth they are registered with.
+
+    The margin of `settings` is cut off: (B, 3, h − 2m, w − 2m) comes back. Whether a layer moves, frames are few or
+    rows are delayed is drawn once a call, everything else once a crop. Deterministic in the generator on one device.
+    """
+    count, device = crops.shape[0], crops.device
+
+    def happens(probability: float) -> bool:
+        return bool(torch.rand(1, generator=generator, device=device) < probability)
+
+    curves = sample_curves(count, settings.gamma, settings.srgb_probability, generator, device)
+    gains = settings.lights_gain
+    gain = gains[0] + (gains[1] - gains[0]) * torch.rand(count, generator=generator, device=device)
+    gain = torch.where(torch.rand(count, generator=generator, device=device) < settings.lights_probability, gain, 1.0)
+    light = raise_lights(to_light(crops, curves), gain)
+    path = centred_on_crop(sample_paths(count, settings, generator, device))
+    layer, path_px, truth = None, path.path_px, light
+    if happens(settings.object_probability):
+        layer = _moving_layer(light, settings, generator)
+        if happens(settings.object_only_probability):
+            path = _calmed(path, 0.05)
+        travel = torch.linalg.vector_norm(layer.travel, dim=1)
+        path, path_px = _with_frames(path, float(travel.max()), settings), torch.maximum(path.path_px, travel)
+        truth = light + layer.mask * (layer.texture - light)
+    delay = None
+    if happens(settings.rolling_shutter_probability):
+        delay = 0.5 * torch.rand(count, generator=generator, device=device)
+    blurry = expose(light, path, layer, row_delay=delay)
+    return ShutterBatch(
+        _without_margin(to_display(blurry, curves), settings.margin_px),
+        _without_margin(to_display(truth, curves), settings.margin_px),
+        path_px,
+    )
+
+
+def _without_margin(picture: Tensor, margin_px: int) -> Tensor:
+    height, width = picture.shape[2:]
+    return picture[..., margin_px : height - margin_px, margin_px : width - margin_px]
+
+
+def _with_frames(path: CameraPath, travel_px: float, settings: ShutterSettings) -> CameraPath:
+    """Returns the path at enough moments that a layer moving by `travel_px` is smooth too."""
+    wanted = min(math.ceil(travel_px / settings.frame_spacing_px) + 1, settings.max_frames)
+    if wanted <= path.frames:
+        return path
+
+    def stretch(values: Tensor) -> Tensor:
+        flat = values.reshape(values.shape[0], values.shape[1], -1).transpose(1, 2)
+        if flat.shape[2] == 1:
+            flat = flat.expand(-1, -1, 2)
+        longer = F.interpolate(flat, size=wanted, mode="linear", align_corners=True).transpose(1, 2)
+        return longer.reshape(values.shape[0], wanted, *values.shape[2:])
+
+    weights = torch.full((path.shift.shape[0], wanted), 1 / wanted, device=path.shift.device)
+    moved = CameraPath(stretch(path.shift), stretch(path.roll), stretch(path.zoom), path.centre, path.path_px, weights)
+    return centred_on_crop(moved)

@@ -1,0 +1,1 @@
+"""Training networks: configuration, data, losses, loop, checkpoints."""

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deblur_cli.networks.filter_bank_unet import (
+    ARCHITECTURE,
+    FilterBankUNet,
+    FilterBankUNetConfig,
+    _line,
+    filter_planes,
+    inverse_filters,
+    size_multiple,
+)
+
+TINY = FilterBankUNetConfig(
+    channels=(8, 8, 16),
+    encoder_blocks=(0, 1),
+    middle_blocks=1,
+    decoder_blocks=(1, 0),
+    filters=(8, 16, 8),
+    filter_sides_px=(7, 11, 9),
+)
+
+
+def network(seed: int = 0, *, awake: bool = True) -> FilterBankUNet:
+    torch.manual_seed(seed)
+    result = FilterBankUNet(TINY).eval()
+    if awake:
+        for parameter in result.parameters():
+            if not parameter.abs().sum():
+                torch.nn.init.normal_(parameter, std=0.05)
+    return result
+
+
+@pytest.mark.parametrize(("count", "side"), [(12, 11), (16, 10)])
+def test_banks_of_a_wrong_shape_are_refused(count: int, side: int) -> None:
+    with pytest.raises(ValueError, match="need a multiple of 8 and an odd side"):
+        inverse_filters(count, side, (2.0, 4.0))
+
+
+def test_an_untrained_network_returns_its_input() -> None:
+    picture = torch.rand(1, 3, 32, 48)
+    assert torch.equal(network(awake=False)(picture), picture)
+
+
+def test_flat_pictures_get_no_answer_from_any_filter() -> None:
+    answers = filter_planes(torch.full((1, 3, 24, 24), 0.7), inverse_filters(32, 21, (2.5, 9.0)))
+    assert answers.abs().max() < 1e-5
+
+
+def test_the_filter_of_a_motion_undoes_it_better_than_those_of_other_directions() -> None:
+    torch.manual_seed(0)
+    scene = F.avg_pool2d(torch.rand(1, 1, 134, 134), 7, stride=1)
+    length, direction = 6.0, 2
+    transfer = torch.fft.rfft2(_line(length, math.pi * direction / 8, 128))
+    blurry = torch.fft.irfft2(torch.fft.rfft2(scene) * transfer)
+    answers = filter_planes(blurry, inverse_filters(8, 21, (length, length)))[0, 0]
+    inside = (..., slice(16, -16), slice(16, -16))
+    before = ((blurry - scene)[inside] ** 2).mean()
+    after = torch.stack([((blurry + answer - scene)[inside] ** 2).mean() for answer in answers])
+    assert int(after.argmin()) == direction
+    assert after[direction] < 0.7 * before
+    assert after[(direction + 4) % 8] > before
+
+
+def test_size_rule_is_the_true_one() -> None:
+    net = network()
+    multiple = size_multiple(TINY)
+    works = []
+    for side in range(multiple, 4 * multiple + 1):
+        try:
+            with torch.inference_mode():
+                works.append((side, net(torch.rand(1, 3, side, side)).shape == (1, 3, side, side)))
+        except RuntimeError:
+            works.append((side, False))
+    assert [side for side, fits in works if fits] == [multiple, 2 * multiple, 3 * multiple, 4 * multiple]
+
+
+def test_no_state_between_calls_and_no_mixing_within_a_batch() -> None:
+    net = network()
+    one, other = torch.rand(2, 1, 3, 32, 32)
+    with torch.inference_mode():
+        first = net(one)
+        net(torch.rand(1, 3, 64, 40))
+        assert torch.equal(net(one), first)
+        assert torch.allclose(net(torch.cat((one, other)))[:1], first, atol=1e-5)
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    net = network().train()
+    net(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert silent == []
+
+
+def test_bfloat16_stays_within_the_measured_bound() -> None:
+    net, picture = network(), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        exact = net(picture)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = net(picture).float()
+    assert (rounded - exact).abs().max() < 0.05
+    assert (rounded - exact).abs().mean() < 0.005
+
+
+@pytest.mark.parametrize("config", [TINY, FilterBankUNetConfig()])
+def test_configuration_is_recognised_from_names_and_shapes(config: FilterBankUNetConfig) -> None:
+    with torch.device("meta"):
+        shapes = {key: tuple(value.shape) for key, value in FilterBankUNet(config).state_dict().items()}
+    assert ARCHITECTURE.infer(shapes) == config
+    missing = {key: shape for key, shape in shapes.items() if key != "middle.0.first.bias"}
+    assert ARCHITECTURE.infer(missing) is None
+    assert ARCHITECTURE.infer({**shapes, "residual.weight": (12, 5, 3, 3)}) is None
+    assert ARCHITECTURE.infer({"intro.weight": (32, 3, 3, 3)}) is None
+
+
+def test_default_traits_follow_the_number_of_levels() -> None:
+    deeper = dataclasses.replace(TINY, channels=(8, 8, 8, 8), encoder_blocks=(0, 0, 0), decoder_blocks=(0, 0, 0))
+    assert ARCHITECTURE.default_traits(TINY).size_multiple == 8
+    assert ARCHITECTURE.default_traits(deeper).size_multiple == 16

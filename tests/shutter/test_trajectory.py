@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.shutter.trajectory import centred_on_crop, path_length, sample_paths
+
+
+def test_lengths_are_log_uniform_in_the_range_asked_for() -> None:
+    settings = ShutterSettings(path_px=(2.0, 32.0), sharp_probability=0.25)
+    paths = sample_paths(2000, settings, torch.Generator().manual_seed(0))
+    still = paths.path_px == 0
+    assert abs(still.float().mean().item() - 0.25) < 0.04
+    logs = torch.log2(paths.path_px[~still])
+    assert logs.min() >= 1
+    assert logs.max() <= 5
+    assert abs(logs.mean().item() - 3) < 0.1
+
+
+def test_the_sampled_path_has_nearly_the_stated_length_and_close_moments() -> None:
+    settings = ShutterSettings(path_px=(30.0, 30.1), sharp_probability=0, few_frames_probability=0)
+    paths = sample_paths(16, settings, torch.Generator().manual_seed(1))
+    x, y = paths.shift[..., 0], paths.shift[..., 1]
+    assert torch.all(path_length(x, y) <= paths.path_px * 1.001)
+    assert torch.all(path_length(x, y) >= paths.path_px * 0.85)
+    assert paths.frames >= 30
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mean_displacement_at_the_crop_is_zero_even_with_roll_about_a_far_centre(seed: int) -> None:
+    settings = ShutterSettings(path_px=(40.0, 41.0), sharp_probability=0, roll_share=(0.5, 0.5))
+    paths = centred_on_crop(sample_paths(3, settings, torch.Generator().manual_seed(seed)))
+    zero = torch.zeros(3)
+    moved = torch.stack([torch.stack(paths.displacement(zero, zero, t)) for t in range(paths.frames)])
+    assert moved.mean(0).abs().max() < 1e-3
+    assert moved.abs().max() > 3
+
+
+def test_roll_turns_about_its_centre() -> None:
+    settings = ShutterSettings(path_px=(5.0, 6.0), sharp_probability=0)
+    paths = sample_paths(1, settings, torch.Generator().manual_seed(0))
+    quarter = type(paths)(
+        shift=torch.zeros(1, 1, 2),
+        roll=torch.tensor([[math.pi / 2]]),
+        zoom=torch.zeros(1, 1),
+        centre=torch.tensor([[10.0, 0.0]]),
+        path_px=torch.ones(1),
+        weights=torch.ones(1, 1),
+    )
+    dx, dy = quarter.displacement(torch.tensor([[13.0]]), torch.tensor([[0.0]]), 0)
+    assert dx.item() == pytest.approx(-3, abs=1e-5)
+    assert dy.item() == pytest.approx(3, abs=1e-5)
