@@ -18,25 +18,29 @@ class Encoding:
     """How `Photo.pixels` encode light: the photo's own profile, never converted on the way.
 
     `icc` is the embedded profile, byte for byte, or None where the file has none (then sRGB is assumed).
-    `transfer` names the curve for the conversions of `imaging.colour`; "icc" means: ask the profile.
+    `transfer` names the curve for the conversions of `imaging.colour`; "icc" means: ask the profile. `cicp` are the
+    numbers of colour primaries and transfer function (ITU-T H.273) where the file names its encoding by them.
     """
 
     name: str = "sRGB (assumed)"
     icc: bytes | None = None
     transfer: Transfer = "srgb"
+    cicp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """The raw blocks of a photo's metadata, as the file held them.
+    r"""The raw blocks of a photo's metadata, as the file held them.
 
-    `exif` starts with the TIFF header (no "Exif\\0\\0"), MakerNotes and all; `xmp` is the packet; `iptc` is the
-    content of JPEG's APP13 (Photoshop image resources).
+    `exif` starts with the TIFF header (no "Exif\0\0"), MakerNotes and all; `xmp` is the packet; `iptc` is the
+    content of JPEG's APP13 (Photoshop image resources, from the first "8BIM" on); `xmp_extension` is what a JPEG's XMP
+    packet left to further segments, joined.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
+    xmp_extension: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ def finish(blurry: Tensor, settings: ShutterSettings, generator: torch.Generator
     skip = torch.rand(count, generator=generator, device=blurry.device) >= settings.jpeg_probability
     result = saved.clone()
     for kind, factors in enumerate(SUBSAMPLINGS):
-        chosen = (kinds == kind) & ~skip
-        result = torch.where(chosen.view(-1, 1, 1, 1), jpeg(saved, quality, factors), result)
+        chosen = torch.nonzero((kinds == kind) & ~skip)[:, 0]
+        if len(chosen):
+            result[chosen] = jpeg(saved[chosen], quality[chosen], factors)
     return result

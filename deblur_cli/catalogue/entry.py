@@ -1,0 +1,83 @@
+"""The record of one weight file: where it is, what it is, and what it scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from deblur_cli.networks.contract import InputKind, Model, PairModel, ReferenceModel, SingleModel, Traits
+
+M = TypeVar("M", bound=Model)
+MODEL_TYPES: dict[InputKind, type[Any]] = {
+    InputKind.SINGLE: SingleModel,
+    InputKind.REFERENCE: ReferenceModel,
+    InputKind.PAIR: PairModel,
+}
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A file that comes with the package, in `weights/`."""
+
+    file: str
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A file on the Hugging Face Hub; `repositories` hold the same file and are tried in order."""
+
+    repositories: tuple[str, ...]
+    revision: str
+    file: str
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file that the user named."""
+
+    path: Path
+
+
+Source = Bundled | Hub | LocalFile
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure: mean PSNR in dB (and SSIM) of input and output on a set of photos, and who measured it."""
+
+    dataset: str
+    psnr: float
+    psnr_input: float | None = None
+    ssim: float | None = None
+    source: str = "deblur evaluate"
+
+
+@dataclass(frozen=True)
+class Entry(Generic[M]):
+    """One weight file; its type says which photos its model needs.
+
+    `sha256` and `size_bytes` are None only for files that the user named.
+
+    `config` is the architecture's own frozen record of hyper-parameters.
+    """
+
+    name: str
+    model_type: type[M]
+    architecture: str
+    config: Any
+    traits: Traits
+    source: Source
+    task: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+    licence: str = "unknown"
+    trained_on: str = "unknown"
+    notes: str = ""
+    scores: tuple[Score, ...] = ()
+    default: bool = False
+
+    @property
+    def kind(self) -> InputKind:
+        """Which photos the model needs."""
+        return next(kind for kind, model in MODEL_TYPES.items() if model is self.model_type)

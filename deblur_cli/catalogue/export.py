@@ -1,0 +1,31 @@
+"""Weights for use, written from a training: half precision, naming their network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from deblur_cli.catalogue.recognise import describe
+from deblur_cli.catalogue.weight_file import write_safetensors
+from deblur_cli.networks.registry import architecture
+
+
+def save_model(
+    path: Path, architecture_name: str, config: Any, weights: Mapping[str, Tensor], *, notes: str = ""
+) -> None:
+    """Writes the weights as float16 safetensors whose metadata name the network; the file is whole or absent.
+
+    float16 keeps eleven bits: the rounding is far below a level of an eight-bit picture, and files are half as large.
+    Raises CannotWriteError, and ValueError for a weight that float16 cannot hold.
+    """
+    halves = {name: value.detach().cpu().half() for name, value in weights.items()}
+    lost = next((name for name, value in halves.items() if not value.isfinite().all()), None)
+    if lost is not None:
+        raise ValueError(f"{lost} has values that float16 cannot hold")
+    metadata = describe(architecture(architecture_name), config)
+    if notes:
+        metadata["deblur.notes"] = notes
+    write_safetensors(path, halves, metadata)

@@ -1,0 +1,75 @@
+"""From a name or a path to a catalogue entry. No weights are read but the names and shapes of a file given by path."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, cast
+
+from deblur_cli.catalogue.entries import entries
+from deblur_cli.catalogue.entry import MODEL_TYPES, Entry, LocalFile, M
+from deblur_cli.catalogue.recognise import recognise
+from deblur_cli.catalogue.weight_file import as_safetensors, read_header
+from deblur_cli.errors import UnknownModelError, WrongModelKindError
+from deblur_cli.networks.contract import InputKind
+
+WANTS = {
+    InputKind.SINGLE: "one photo",
+    InputKind.REFERENCE: "a photo and a sharper reference",
+    InputKind.PAIR: "a short noisy and a long blurry exposure",
+}
+SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".ckpt", ".bin"})
+
+
+def find(name: str | None, model_type: type[M]) -> Entry[M]:
+    """Returns the entry of that name or weight file; the bundled default of the kind where `name` is None.
+
+    Raises UnknownModelError (did you mean …), WrongModelKindError, and WeightsError for a file that cannot be read.
+    """
+    kind = next(kind for kind, model in MODEL_TYPES.items() if model is model_type)
+    if name is None:
+        found = next((entry for entry in entries() if entry.default and entry.kind is kind), None)
+        if found is None:
+            raise UnknownModelError(f"No bundled network takes {WANTS[kind]}. Name one with --model.")
+        return cast(Entry[M], found)
+    entry = find_any(name)
+    if entry.kind is not kind:
+        raise WrongModelKindError(
+            f"{entry.name} needs {WANTS[entry.kind]}, but this command has {WANTS[kind]}. "
+            f"Choose one of {', '.join(e.name for e in entries() if e.kind is kind)}."
+        )
+    return cast(Entry[M], entry)
+
+
+def find_any(name: str) -> Entry[Any]:
+    """Returns the entry of that name or weight file, whatever photos it needs.
+
+    Raises UnknownModelError, and WeightsError for a file that cannot be read or recognised.
+    """
+    by_name = {entry.name: entry for entry in entries()}
+    if name in by_name:
+        return by_name[name]
+    path = Path(name)
+    if path.is_file():
+        return _from_file(path)
+    if path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
+        raise UnknownModelError(f"{name}: there is no such weight file. Check the path given to --model.")
+    near = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise UnknownModelError(f"There is no network called {name!r}. {hint}`deblur models list` shows all.")
+
+
+def _from_file(path: Path) -> Entry[Any]:
+    header = read_header(as_safetensors(path))
+    found = recognise(header.shapes, header.metadata, where=path.name)
+    return Entry(
+        name=path.name,
+        model_type=MODEL_TYPES[found.architecture.kind],
+        architecture=found.architecture.name,
+        config=found.config,
+        traits=found.architecture.default_traits(found.config),
+        source=LocalFile(path),
+        task="as trained",
+        size_bytes=path.stat().st_size,
+        notes=header.metadata.get("deblur.notes", ""),
+    )

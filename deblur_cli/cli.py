@@ -1,0 +1,129 @@
+"""The command line: an explicit table of commands, each loaded on first use, and the one place that catches errors."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from deblur_cli import __version__
+from deblur_cli.commands import report
+from deblur_cli.errors import DeblurError
+
+INTERRUPTED = 130
+"""As shells count a program that Ctrl-C ended: 128 + SIGINT."""
+
+PLAIN_HELP = None
+"""Help as plain text: rich's boxes cost 0.1 s of every --help, and the reference in docs/ is this text."""
+
+
+@dataclass(frozen=True)
+class CommandRow:
+    """One command: where it is, and the line that `deblur --help` shows without loading it.
+
+    `attribute` is a function, or the `typer.Typer` of a command that has commands of its own.
+    """
+
+    name: str
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS = (
+    CommandRow("single", "single", "single", "Restore blurred photos, each by itself."),
+    CommandRow("score-sharpness", "score_sharpness", "score_sharpness", "Rank photos from the sharpest down."),
+    CommandRow("models", "models", "app", "List, fetch and describe networks."),
+    CommandRow("evaluate", "evaluate", "evaluate", "Measure a network on pictures whose truth is known."),
+    CommandRow("train", "train", "app", "Train networks on your own pictures."),
+)
+"""The only list of commands. A new one is a row here and a file in `commands/`."""
+
+
+class LazyCommands(TyperGroup):
+    """The group of all commands; listing them loads none, running one loads that one."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # Typer's own context type
+        """Returns the names in the order of the table."""
+        return [row.name for row in COMMANDS]
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """Returns a stand-in that only has a name and a line of help, or None for an unknown name."""
+        row = next((row for row in COMMANDS if row.name == cmd_name), None)
+        return None if row is None else TyperCommand(row.name, help=row.help)
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """Returns name, loaded command and its arguments, of the command that is to run or to be completed."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        return name, None if stand_in is None else load_command(str(stand_in.name)), rest
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Runs the command. The one place where an error of ours becomes a sentence on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except DeblurError as error:
+            report.error(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            report.error("Interrupted. Finished results are whole; the same command goes on with the rest.")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+def load_command(name: str) -> Any:
+    """Returns the command of the table's row `name`, ready to run; imports its module."""
+    row = next(row for row in COMMANDS if row.name == name)
+    target = getattr(import_module(f"deblur_cli.commands.{row.module}"), row.attribute)
+    if not isinstance(target, typer.Typer):
+        single = typer.Typer(add_completion=False)
+        single.command()(target)
+        target = single
+    target.rich_markup_mode = PLAIN_HELP
+    command = get_command(target)
+    # Completion is installed for the whole program, so its two options belong to the program alone.
+    command.params = [
+        option for option in command.params if option.name not in ("install_completion", "show_completion")
+    ]
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=LazyCommands,
+    name="deblur",
+    rich_markup_mode=PLAIN_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        report.answer(f"deblur {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def deblur(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Give back the photographs that a moving camera or subject blurred.
+
+    Originals are never touched: every result is a new file.
+    """
+
+
+def main() -> None:
+    """Runs the program; the entry point of the `deblur` command."""
+    try:
+        app(prog_name="deblur")
+    except KeyboardInterrupt:
+        # Before or after a command ran, for example while its modules load.
+        sys.exit(INTERRUPTED)

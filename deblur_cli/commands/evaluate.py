@@ -1,0 +1,196 @@
+"""`deblur evaluate`: measures a network on pictures whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deblur_cli.commands import options, report
+from deblur_cli.commands.report import Terminal
+from deblur_cli.errors import UsageError
+from deblur_cli.evaluation.published import PublishedFigure, published_for
+from deblur_cli.pipelines.jobs import RestoreSettings
+
+if TYPE_CHECKING:
+    from deblur_cli.evaluation.scores import Evaluation, FailedPhoto, FolderScores, IdentityEvaluation
+
+SOME_FAILED, ALL_FAILED = 1, 3
+PAIR_HEADER = ("photo", "input dB", "SSIM", "output dB", "SSIM", "gain")
+PAIR_COLUMNS = ("folder", "photo", "psnr_in", "ssim_in", "psnr_out", "ssim_out", "gain_db", "extent_px", "scale")
+IDENTITY_HEADER = ("photo", "dB to itself", "SSIM", "red %", "green %", "blue %")
+IDENTITY_COLUMNS = ("photo", "psnr", "ssim", "red_percent", "green_percent", "blue_percent", "already_sharp")
+
+
+@dataclass(frozen=True)
+class _WithPublished:
+    """An evaluation and what others score on the same pictures, as JSON shows them."""
+
+    evaluation: Evaluation
+    published: tuple[PublishedFigure, ...]
+
+
+def evaluate(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER", help="Folders with blur/ and sharp/, or data sets.")
+    ],
+    model: options.Model = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--layout", metavar="NAME", help="gopro, gopro-gamma, reds, realblur, hide or pairs."),
+    ] = None,
+    outputs: Annotated[
+        Path | None,
+        typer.Option("--outputs", metavar="FOLDER", help="Score the pictures in this folder instead of restoring."),
+    ] = None,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Compare each photo with itself: how little sharp photos change.")
+    ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show what others score on the same pictures, where it is known.")
+    ] = False,
+    strength: options.Strength = 1.0,
+    scale: options.Scale = options.ScaleChoice.AUTO,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    tile: options.Tile = None,
+    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
+    as_csv: options.Csv = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure a network on pictures whose truth is known: PSNR and SSIM of input and output.
+
+    Photos are restored as `deblur single` does, rounded to 8 bit and compared with the truth as they are, neither
+    cropped nor aligned (the GoPro protocol). Counts the photos made worse by more than 0.1 dB.
+
+    Exit code: 0 all scored, 1 some photos failed, 2 wrong usage, 3 all failed, 130 interrupted.
+    """
+    if as_csv and as_json:
+        raise UsageError("--csv and --json both want stdout. Leave one of them out.")
+    # These bring torch, which the help does not need.
+    from deblur_cli.evaluation.evaluate import EvaluateJob, evaluate_identity
+    from deblur_cli.evaluation.evaluate import evaluate as score
+    from deblur_cli.training.readers import layout_named
+
+    settings = RestoreSettings(strength, scale.value_or_none, tile)
+    job = EvaluateJob(tuple(folders), model, device, precision, settings, layout_named(layout), outputs, max_megapixels)
+    with Terminal(verbose=verbose, quiet=quiet) as progress:
+        if identity:
+            itself = evaluate_identity(job, progress)
+        else:
+            evaluation = score(job, progress)
+    if identity:
+        _show_identity(itself, as_csv=as_csv, as_json=as_json)
+        _leave(itself.failed, len(itself.photos))
+    else:
+        _show_pairs(evaluation, published, as_csv=as_csv, as_json=as_json)
+        failed = [photo for folder in evaluation.folders for photo in folder.failed]
+        _leave(failed, sum(len(folder.photos) for folder in evaluation.folders))
+
+
+def _show_pairs(evaluation: Evaluation, published: bool, *, as_csv: bool, as_json: bool) -> None:
+    if as_json:
+        known = [figure for folder in evaluation.folders for figure in _published(folder)] if published else []
+        report.answer_json(_WithPublished(evaluation, tuple(known)))
+        return
+    if as_csv:
+        rows = [
+            (folder.name, s.photo, s.psnr_in, s.ssim_in, s.psnr_out, s.ssim_out, s.gain_db, s.extent_px, s.scale)
+            for folder in evaluation.folders
+            for s in folder.photos
+        ]
+        report.answer_csv(PAIR_COLUMNS, rows)
+        return
+    for number, folder in enumerate(evaluation.folders):
+        if number:
+            report.answer("")
+        _show_folder(folder)
+        if published:
+            _show_published(folder)
+    if evaluation.model is not None and evaluation.megapixels:
+        speed = evaluation.network_seconds / evaluation.megapixels
+        report.answer(
+            f"\n{evaluation.model} on {evaluation.device} in {evaluation.precision}: {speed:.2f} s a megapixel."
+        )
+
+
+def _show_folder(folder: FolderScores) -> None:
+    rows = [_row(s.photo.name, s.psnr_in, s.ssim_in, s.psnr_out, s.ssim_out, s.gain_db) for s in folder.photos]
+    means = folder.means
+    if means is None:
+        return
+    rows.append(_row("mean", means.psnr_in, means.ssim_in, means.psnr_out, means.ssim_out, means.gain_db))
+    report.answer_table(PAIR_HEADER, rows)
+    report.answer(
+        f"{folder.name}: {means.photos} photos, gain {means.gain_db:+.2f} dB, worst {means.worst_db:+.2f} dB, "
+        f"made worse by more than 0.1 dB: {means.worse}"
+    )
+
+
+def _row(name: str, psnr_in: float, ssim_in: float, psnr_out: float, ssim_out: float, gain: float) -> list[str]:
+    return [name, f"{psnr_in:.2f}", f"{ssim_in:.4f}", f"{psnr_out:.2f}", f"{ssim_out:.4f}", f"{gain:+.2f}"]
+
+
+def _published(folder: FolderScores) -> tuple[PublishedFigure, ...]:
+    return published_for(folder.name) or published_for(folder.layout)
+
+
+def _show_published(folder: FolderScores) -> None:
+    figures = _published(folder)
+    if not figures:
+        report.answer(f"Nothing is published of {folder.name}.")
+        return
+    header = ("published", "photos", "input dB", "SSIM", "output dB", "SSIM", "worse")
+    rows = [
+        [
+            figure.network,
+            str(figure.photos),
+            _number(figure.psnr_in, 2),
+            _number(figure.ssim_in, 4),
+            _number(figure.psnr_out, 2),
+            _number(figure.ssim_out, 4),
+            "–" if figure.worse is None else str(figure.worse),
+        ]
+        for figure in figures
+    ]
+    report.answer_table(header, rows)
+    for source in dict.fromkeys(figure.source for figure in figures):
+        report.answer(f"  from {source}")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _show_identity(result: IdentityEvaluation, *, as_csv: bool, as_json: bool) -> None:
+    if as_json:
+        report.answer_json(result)
+    elif as_csv:
+        report.answer_csv(
+            IDENTITY_COLUMNS,
+            [(s.photo, s.psnr, s.ssim, *s.colour_shift_percent, s.already_sharp) for s in result.photos],
+        )
+    elif result.worst_psnr is not None:
+        rows = [
+            [s.photo.name, f"{s.psnr:.2f}", f"{s.ssim:.4f}", *(f"{shift:+.3f}" for shift in s.colour_shift_percent)]
+            for s in result.photos
+        ]
+        report.answer_table(IDENTITY_HEADER, rows)
+        found = sum(s.already_sharp for s in result.photos)
+        report.answer(
+            f"{len(result.photos)} photos, {found} found sharp and left alone; least {result.worst_psnr:.2f} dB to "
+            f"itself, largest shift of a colour {result.largest_colour_shift_percent:.3f} %"
+        )
+
+
+def _leave(failed: Sequence[FailedPhoto], scored: int) -> None:
+    """Names the photos that failed and leaves with the exit code that says how many; returns where none did."""
+    for photo in failed:
+        report.error(photo.reason)
+    if failed:
+        raise typer.Exit(SOME_FAILED if scored else ALL_FAILED)

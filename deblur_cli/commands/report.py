@@ -1,0 +1,223 @@
+"""The one module that prints: answers to stdout; progress, notes and errors to stderr.
+
+Answers are for people (`answer`, `answer_table`) or for machines (`answer_json`, `answer_csv`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import PurePath
+from threading import Lock
+from typing import TYPE_CHECKING, Self, TextIO
+
+from deblur_cli.progress import Stage
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+BYTES = "bytes"
+"""A stage of this unit is shown in MB."""
+
+
+class Terminal:
+    """Progress, notes and details on stderr, for one command; any thread may call.
+
+    Bars with the time left appear while a stage is open and stderr is a terminal. `quiet` drops all but errors,
+    `verbose` adds the details. As a context manager it leaves a clean terminal behind, whatever happened.
+    """
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+        self._verbose = verbose
+        self._quiet = quiet
+        self._lock = Lock()
+        self._bars: Bars | None = None
+        self._open_stages = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Takes every bar off the terminal."""
+        with self._lock:
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Stage]:
+        """Shows a bar of `total` units until the context is left."""
+        if self._quiet or not sys.stderr.isatty():
+            yield _Unseen()
+            return
+        bars, task = self._open(name, total, unit)
+        try:
+            yield _Bar(bars, task)
+        finally:
+            self._close(task)
+
+    def note(self, message: str) -> None:
+        """Tells the user a sentence, unless quiet."""
+        if not self._quiet:
+            self._line(message)
+
+    def detail(self, message: str) -> None:
+        """Tells what `--verbose` asks for."""
+        if self._verbose and not self._quiet:
+            self._line(message)
+
+    def _line(self, message: str) -> None:
+        with self._lock:
+            if self._bars is None:
+                _write(sys.stderr, message)
+            else:
+                self._bars.console.print(_printable(message), markup=False, highlight=False, soft_wrap=True)
+
+    def _open(self, name: str, total: int | None, unit: str) -> tuple[Bars, TaskID]:
+        with self._lock:
+            if self._bars is None:
+                self._bars = _new_bars()
+                self._bars.start()
+            self._open_stages += 1
+            shown = _shown_amount(0, total, unit)
+            return self._bars, self._bars.add_task(_printable(name), total=total, unit=unit, amount=shown)
+
+    def _close(self, task: TaskID) -> None:
+        with self._lock:
+            if self._bars is None:
+                return
+            self._bars.remove_task(task)
+            self._open_stages -= 1
+            if self._open_stages == 0:
+                self._bars.stop()
+                self._bars = None
+
+
+class _Unseen:
+    def advance(self, amount: int = 1) -> None:
+        """Shows nothing."""
+
+
+class _Bar:
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+        self._lock = Lock()
+        self._done = 0
+
+    def advance(self, amount: int = 1) -> None:
+        """Moves the bar by `amount` units."""
+        with self._lock:
+            self._done += amount
+            task = next((task for task in self._bars.tasks if task.id == self._task), None)
+            if task is None:
+                return
+            shown = _shown_amount(self._done, None if task.total is None else int(task.total), task.fields["unit"])
+            self._bars.update(self._task, completed=self._done, amount=shown)
+
+
+def _new_bars() -> Bars:
+    # Imported here: a command without a visible bar does not wait for it.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[amount]}", markup=False),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _shown_amount(done: int, total: int | None, unit: str) -> str:
+    if unit == BYTES:
+        return f"{done / 1e6:.1f} MB" if total is None else f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+    return f"{done} {unit}".rstrip() if total is None else f"{done} of {total} {unit}".rstrip()
+
+
+def error(message: str) -> None:
+    """Tells on stderr what went wrong, quiet or not."""
+    _write(sys.stderr, f"Error: {message}")
+
+
+def answer(text: str) -> None:
+    """Prints a line or more of the answer on stdout."""
+    _write(sys.stdout, text)
+
+
+def answer_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Prints an aligned table on stdout; the first `left` columns are aligned left, the others right."""
+    cells = [[_printable(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        aligned = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        _write(sys.stdout, "  ".join(aligned).rstrip())
+
+
+def answer_csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints comma-separated values on stdout; None becomes an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    _write(sys.stdout, text.getvalue().removesuffix("\n"), as_is=True)
+
+
+def answer_json(value: object) -> None:
+    """Prints a value on stdout as JSON: dataclasses become objects, paths strings, infinities and NaN null."""
+    _write(sys.stdout, json.dumps(plain(value), indent=2, allow_nan=False), as_is=True)
+
+
+def plain(value: object) -> Json:
+    """Returns what JSON can hold of a value. Raises TypeError for what it cannot."""
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    raise TypeError(f"JSON cannot hold {type(value).__name__}")
+
+
+def _printable(text: str) -> str:
+    """Returns the text with control characters spelled out: a file's name must not steer the terminal."""
+    return "".join(c if c in "\n\t" or (c.isprintable() or c == "\u00a0") else _spelled(c) for c in text)
+
+
+def _spelled(character: str) -> str:
+    return character if "\ud800" <= character <= "\udfff" else character.encode("unicode_escape").decode("ascii")
+
+
+def _write(stream: TextIO, text: str, *, as_is: bool = False) -> None:
+    """Writes a line; what the stream cannot encode (names are bytes on some systems) is spelled out, not fatal."""
+    line = text if as_is else _printable(text)
+    encoding = stream.encoding or "utf-8"
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        line = line.encode(encoding, "backslashreplace").decode(encoding)
+    stream.write(line + "\n")
+    stream.flush()

@@ -1,0 +1,221 @@
+"""Display-encoded pixels ↔ linear light, by the photo's own curve. Primaries are never touched."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deblur_cli.imaging.photo import Encoding, Pixels, Transfer
+
+Array = npt.NDArray[Any]
+Curve = Callable[[Array], Array]
+
+BAND_ROWS = 256
+TABLE_POINTS = 16_385
+"""Points of the table through which curves without a formula for the way back are inverted."""
+TRANSFER_NAMES: dict[int, tuple[str, Transfer]] = {
+    8: ("linear", "linear"),
+    13: ("sRGB", "srgb"),
+    16: ("PQ", "pq"),
+    18: ("HLG", "hlg"),
+}
+PRIMARY_NAMES = {1: "sRGB", 9: "Rec. 2020", 12: "Display P3"}
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """The way to linear light of each channel, and back."""
+
+    forward: tuple[Curve, Curve, Curve]
+    backward: tuple[Curve, Curve, Curve]
+
+
+def to_linear(pixels: Pixels, encoding: Encoding, *, out: Pixels | None = None) -> Pixels:
+    """Returns the light (H, W, 3) that display-encoded pixels in [0, 1] stand for, float32, 1.0 the display's white.
+
+    Same shape. `out` may be `pixels` itself, so that a large photo needs no second copy. A profile without curves of
+    its own (built of tables in three dimensions) is taken to have sRGB's.
+    """
+    return _apply(pixels, _curves(encoding).forward, out)
+
+
+def to_encoded(linear: Pixels, encoding: Encoding, *, out: Pixels | None = None) -> Pixels:
+    """Returns display-encoded pixels (H, W, 3) in [0, 1] of light; light outside [0, 1] is clipped.
+
+    The inverse of `to_linear` where the profile's curve rises.
+    """
+    return _apply(linear, _curves(encoding).backward, out)
+
+
+def _apply(pixels: Pixels, curves: tuple[Curve, Curve, Curve], out: Pixels | None) -> Pixels:
+    result = np.empty_like(pixels) if out is None else out
+    for start in range(0, pixels.shape[0], BAND_ROWS):
+        rows = slice(start, start + BAND_ROWS)
+        for channel, curve in enumerate(curves):
+            result[rows, ..., channel] = curve(np.clip(pixels[rows, ..., channel], 0, 1))
+    return result
+
+
+def _srgb_forward(x: Array) -> Array:
+    """IEC 61966-2-1."""
+    result: Array = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    return result
+
+
+def _srgb_backward(x: Array) -> Array:
+    result: Array = np.where(x <= 0.0031308, x * 12.92, 1.055 * np.maximum(x, 0) ** (1 / 2.4) - 0.055)
+    return result
+
+
+_M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+
+
+def _pq_forward(x: Array) -> Array:
+    """SMPTE ST 2084; 1.0 is 10,000 cd/m²."""
+    power = x.astype(np.float64) ** (1 / _M2)
+    result: Array = (np.maximum(power - _C1, 0) / (_C2 - _C3 * power)) ** (1 / _M1)
+    return result
+
+
+def _pq_backward(x: Array) -> Array:
+    power = x.astype(np.float64) ** _M1
+    result: Array = ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
+    return result
+
+
+_HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
+
+
+def _hlg_forward(x: Array) -> Array:
+    """ARIB STD-B67, scene light."""
+    result: Array = np.where(x <= 0.5, x * x / 3, (np.exp((x - _HLG_C) / _HLG_A) + _HLG_B) / 12)
+    return result
+
+
+def _hlg_backward(x: Array) -> Array:
+    result: Array = np.where(x <= 1 / 12, np.sqrt(3 * x), _HLG_A * np.log(np.maximum(12 * x - _HLG_B, 1e-9)) + _HLG_C)
+    return result
+
+
+def _same(x: Array) -> Array:
+    return x
+
+
+_NAMED = {
+    "srgb": (_srgb_forward, _srgb_backward),
+    "icc": (_srgb_forward, _srgb_backward),
+    "linear": (_same, _same),
+    "pq": (_pq_forward, _pq_backward),
+    "hlg": (_hlg_forward, _hlg_backward),
+}
+
+
+@lru_cache(maxsize=16)
+def _curves(encoding: Encoding) -> _Curves:
+    forward, backward = _NAMED[encoding.transfer]
+    if encoding.transfer == "icc" and encoding.icc is not None:
+        found = [_profile_curve(encoding.icc, (name, b"kTRC")) for name in (b"rTRC", b"gTRC", b"bTRC")]
+        red, green, blue = (curve or forward for curve in found)
+        return _Curves((red, green, blue), (_inverse(red), _inverse(green), _inverse(blue)))
+    return _Curves((forward, forward, forward), (backward, backward, backward))
+
+
+def _inverse(curve: Curve) -> Curve:
+    """Returns the way back through a table that is dense where the curve is flat: near black."""
+    if curve is _srgb_forward:
+        return _srgb_backward
+    encoded = np.linspace(0, 1, TABLE_POINTS) ** 2
+    light = np.maximum.accumulate(curve(encoded).astype(np.float64))
+    rising = np.concatenate([[True], np.diff(light) > 0])
+    return lambda x: np.interp(x, light[rising], encoded[rising])
+
+
+def _tag(icc: bytes, name: bytes) -> bytes | None:
+    """Returns the content of one tag of a profile (ICC.1:2022, 7.3)."""
+    if len(icc) < 132:
+        return None
+    for index in range(min(struct.unpack_from(">L", icc, 128)[0], 200)):
+        at = 132 + 12 * index
+        if at + 12 > len(icc):
+            return None
+        signature, offset, size = struct.unpack_from(">4sLL", icc, at)
+        if signature == name and offset + size <= len(icc):
+            return icc[offset : offset + size]
+    return None
+
+
+def _profile_curve(icc: bytes, names: tuple[bytes, ...]) -> Curve | None:
+    content = next((found for found in (_tag(icc, name) for name in names) if found), None)
+    if content is None or len(content) < 12:
+        return None
+    if content[:4] == b"curv":
+        return _table_curve(content)
+    return _parametric_curve(content) if content[:4] == b"para" else None
+
+
+def _table_curve(content: bytes) -> Curve | None:
+    count = struct.unpack_from(">L", content, 8)[0]
+    if 12 + 2 * count > len(content):
+        return None
+    if count == 0:
+        return _same
+    if count == 1:
+        gamma = struct.unpack_from(">H", content, 12)[0] / 256
+        return lambda x: x**gamma
+    table = np.frombuffer(content, ">u2", count, 12).astype(np.float64) / 65535
+    places = np.linspace(0, 1, count)
+    return lambda x: np.interp(x, places, table)
+
+
+def _parametric_curve(content: bytes) -> Curve | None:
+    """Returns a curve of ICC.1:2022, 10.18, table 68."""
+    kind = struct.unpack_from(">H", content, 8)[0]
+    lengths = (1, 3, 4, 5, 7)
+    if kind >= len(lengths) or 12 + 4 * lengths[kind] > len(content):
+        return None
+    numbers = [value / 65536 for value in struct.unpack_from(f">{lengths[kind]}l", content, 12)]
+    numbers += [0.0] * (7 - len(numbers))
+    gamma, a, b, c, d, e, f = numbers
+    if kind == 0:
+        return lambda x: x**gamma
+    if kind in (1, 2):
+        # Type 1 is type 2 with c = 0: below -b/a the curve is flat.
+        edge = -b / a if a else 0.0
+        return lambda x: np.where(x >= edge, np.maximum(a * x + b, 0) ** gamma + c, c)
+    return lambda x: np.where(x >= d, np.maximum(a * x + b, 0) ** gamma + e, c * x + f)
+
+
+def profile_name(icc: bytes) -> str:
+    """Returns the profile's description, or "embedded profile" where it has none."""
+    content = _tag(icc, b"desc") or b""
+    if content[:4] == b"desc" and len(content) > 12:
+        length = struct.unpack_from(">L", content, 8)[0]
+        text = content[12 : 12 + length].split(b"\0")[0].decode("latin-1")
+    elif content[:4] == b"mluc" and len(content) >= 28:
+        length, offset = struct.unpack_from(">LL", content, 20)
+        text = content[offset : offset + length].decode("utf-16-be", errors="replace")
+    else:
+        text = ""
+    return text.strip() or "embedded profile"
+
+
+def encoding_of(icc: bytes | None, cicp: tuple[int, int] | None = None) -> Encoding:
+    """Returns the encoding that a file names by a profile, by H.273 numbers (primaries, transfer), or not at all.
+
+    A profile wins except where the numbers say PQ or HLG, which profiles express poorly. Unspecified (2) is sRGB.
+    """
+    if cicp is not None and (icc is None or cicp[1] in (16, 18)):
+        # BT.709's camera curve (1, 6, 14, 15) is shown by every viewer as if it were sRGB's.
+        name, transfer = TRANSFER_NAMES.get(cicp[1], ("sRGB", "srgb"))
+        if cicp[0] in (1, 2) and transfer == "srgb":
+            return Encoding("sRGB") if cicp[0] == 1 else Encoding()
+        return Encoding(f"{PRIMARY_NAMES.get(cicp[0], f'primaries {cicp[0]}')}, {name}", icc, transfer, cicp)
+    if icc is None:
+        return Encoding()
+    return Encoding(profile_name(icc), icc, "icc")

@@ -1,0 +1,214 @@
+"""Metadata as raw blocks: what an output's EXIF and XMP must say differently, patched without re-serialising."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from deblur_cli.imaging import exif_block as tiff
+from deblur_cli.imaging.exif_block import Block, Directory
+
+JPEG_EXIF_LIMIT = 65_533 - 6
+"""Largest EXIF block of a JPEG: one APP1 segment less its length and "Exif\\0\\0" (EXIF 3.0, 4.7.2)."""
+BULKY_TAG = 1024
+"""Where even the block without MakerNotes is too large for a JPEG, values above this go too."""
+
+
+@dataclass(frozen=True)
+class ExifSummary:
+    """What the tool needs to know of a shot; None where the file does not say."""
+
+    taken_at: datetime | None = None
+    exposure_s: float | None = None
+    iso: float | None = None
+    f_number: float | None = None
+    make: str | None = None
+    model: str | None = None
+    lens: str | None = None
+    orientation: int = 1
+
+
+@dataclass(frozen=True)
+class FittedExif:
+    """An EXIF block that fits, and the sentences about what had to go."""
+
+    exif: bytes | None
+    notes: tuple[str, ...] = ()
+
+
+def summarise(exif: bytes | None) -> ExifSummary:
+    """Returns what a raw EXIF block says of the shot; a missing or damaged block gives an empty summary."""
+    block = _parsed(exif)
+    if exif is None or block is None:
+        return ExifSummary()
+
+    def number(directory: Directory | None, tag: int) -> float | None:
+        values = tiff.numbers(exif, block.order, directory.find(tag) if directory else None)
+        return float(values[0]) if values and values[0] > 0 else None
+
+    def words(directory: Directory | None, tag: int) -> str | None:
+        return tiff.text(exif, directory.find(tag) if directory else None)
+
+    orientation = int(number(block.main, tiff.ORIENTATION) or 1)
+    return ExifSummary(
+        taken_at=_moment(words(block.exif, 36867) or words(block.main, 306), words(block.exif, 37521)),
+        exposure_s=number(block.exif, 33434),
+        iso=number(block.exif, 34855),
+        f_number=number(block.exif, 33437),
+        make=words(block.main, 271),
+        model=words(block.main, 272),
+        lens=words(block.exif, 42036),
+        orientation=orientation if orientation in range(1, 9) else 1,
+    )
+
+
+def _moment(value: str | None, fraction: str | None) -> datetime | None:
+    try:
+        moment = datetime.strptime(value or "", "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None  # cameras without a set clock write zeros or blanks
+    digits = (fraction or "")[:6]
+    return moment.replace(microsecond=int(digits.ljust(6, "0"))) if digits.isdecimal() else moment
+
+
+def _parsed(exif: bytes | bytearray | None) -> Block | None:
+    try:
+        return tiff.parse(exif) if exif else None
+    except tiff.DamagedExifError:
+        return None
+
+
+def has_thumbnail(exif: bytes | None) -> bool:
+    """Returns whether the block holds a JPEG thumbnail that would show the old picture."""
+    block = _parsed(exif)
+    return bool(block and block.thumbnail and block.thumbnail.find(tiff.THUMBNAIL_OFFSET))
+
+
+def prepare_exif(exif: bytes | None, *, width: int, height: int, thumbnail_jpeg: bytes | None) -> bytes | None:
+    """Returns the block with Orientation 1, this size and this thumbnail, every other byte where it was.
+
+    Without `thumbnail_jpeg`, or where it does not fit, the old thumbnail is unlinked rather than left to show the old
+    picture. A block that cannot be followed comes back untouched: nobody can read an orientation from it either.
+    """
+    block = _parsed(exif)
+    if exif is None or block is None:
+        return exif
+    data = bytearray(exif)
+    for directory in (block.main, block.thumbnail):
+        _set_number(data, block, directory, tiff.ORIENTATION, 1)
+    _set_number(data, block, block.main, 256, width)
+    _set_number(data, block, block.main, 257, height)
+    _set_number(data, block, block.exif, tiff.PIXEL_WIDTH, width)
+    _set_number(data, block, block.exif, tiff.PIXEL_HEIGHT, height)
+    if block.thumbnail is not None:
+        _set_thumbnail(data, block, block.thumbnail, thumbnail_jpeg)
+    return bytes(data)
+
+
+def _set_number(data: bytearray, block: Block, directory: Directory | None, tag: int, value: int) -> None:
+    entry = directory.find(tag) if directory else None
+    if entry is None or entry.count != 1 or entry.type not in (3, 4) or (entry.type == 3 and value > 65535):
+        return
+    struct.pack_into(block.order + tiff.NUMBER_CODES[entry.type], data, entry.value_at, value)
+
+
+def _set_thumbnail(data: bytearray, block: Block, directory: Directory, jpeg: bytes | None) -> None:
+    offset, length = directory.find(tiff.THUMBNAIL_OFFSET), directory.find(tiff.THUMBNAIL_LENGTH)
+    if jpeg and offset and length and offset.size == length.size == 4:
+        at = struct.unpack_from(block.order + "L", data, offset.value_at)[0]
+        room = struct.unpack_from(block.order + "L", data, length.value_at)[0]
+        inside = at + room <= len(data)
+        if inside and len(jpeg) <= room:
+            data[at : at + room] = jpeg + bytes(room - len(jpeg))
+        elif inside and at + room == len(data) and at + len(jpeg) <= JPEG_EXIF_LIMIT:
+            data[at:] = jpeg
+        elif len(data) + len(jpeg) <= JPEG_EXIF_LIMIT:
+            at = len(data)
+            data.extend(jpeg)
+        else:
+            struct.pack_into(block.order + "L", data, block.main.next_at, 0)
+            return
+        struct.pack_into(block.order + "L", data, offset.value_at, at)
+        struct.pack_into(block.order + "L", data, length.value_at, len(jpeg))
+    else:
+        struct.pack_into(block.order + "L", data, block.main.next_at, 0)
+
+
+def thumbnail_room(exif: bytes | None) -> int:
+    """Returns how many bytes a new thumbnail may have, so that the block still fits a JPEG; 0 without thumbnail."""
+    block = _parsed(exif)
+    if exif is None or block is None or block.thumbnail is None:
+        return 0
+    values = tiff.numbers(exif, block.order, block.thumbnail.find(tiff.THUMBNAIL_LENGTH))
+    return max(int(values[0]) if values else 0, JPEG_EXIF_LIMIT - len(exif))
+
+
+def fit_exif(exif: bytes | None, limit: int = JPEG_EXIF_LIMIT) -> FittedExif:
+    """Returns the block if it is at most `limit` bytes, else what of it fits: first without thumbnail, then MakerNotes.
+
+    EXIF beyond one segment is not valid in a JPEG and most readers drop it whole.
+    """
+    if exif is None or len(exif) <= limit:
+        return FittedExif(exif)
+    try:
+        what = tiff.contents(exif)
+    except tiff.DamagedExifError:
+        return FittedExif(
+            None, (f"its damaged EXIF of {len(exif) // 1000} kB does not fit in a JPEG and was left out",)
+        )
+    whole = tiff.build(what)
+    if len(whole) <= limit:
+        return FittedExif(whole)
+    note = sum(len(tag.value) for tag in what.exif if tag.number == tiff.MAKER_NOTE)
+    without = replace(what, exif=tuple(tag for tag in what.exif if tag.number != tiff.MAKER_NOTE))
+    smaller = tiff.build(without)
+    if note and len(smaller) <= limit:
+        return FittedExif(smaller, (f"its maker notes of {note // 1000} kB do not fit in a JPEG; TIFF keeps them",))
+    lean = replace(
+        without,
+        main=tuple(tag for tag in without.main if len(tag.value) <= BULKY_TAG),
+        exif=tuple(tag for tag in without.exif if len(tag.value) <= BULKY_TAG),
+        gps=tuple(tag for tag in without.gps if len(tag.value) <= BULKY_TAG),
+    )
+    block = tiff.build(lean)
+    return FittedExif(
+        block if len(block) <= limit else None,
+        (f"its EXIF of {len(exif) // 1000} kB does not fit in a JPEG; only small values were kept, TIFF keeps all",),
+    )
+
+
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>\s*))[2-8](?=\s*[\"'<])")
+
+
+def upright_xmp(xmp: bytes | None) -> bytes | None:
+    """Returns the packet with tiff:Orientation 1, of unchanged length."""
+    return None if xmp is None else _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
+def resources_from_iptc(iptc: bytes) -> bytes:
+    """Returns bare IPTC records wrapped as Photoshop image resources, as JPEG's APP13 holds them."""
+    return b"8BIM\x04\x04\0\0" + struct.pack(">L", len(iptc)) + iptc + bytes(len(iptc) % 2)
+
+
+def iptc_from_resources(resources: bytes | None) -> bytes | None:
+    """Returns the bare IPTC records inside Photoshop image resources, or None where there are none."""
+    at = 0
+    while resources and resources[at : at + 4] == b"8BIM" and at + 12 <= len(resources):
+        name = resources[at + 6] + 1
+        start = at + 6 + name + name % 2
+        if start + 4 > len(resources):
+            return None
+        size = struct.unpack_from(">L", resources, start)[0]
+        if resources[at + 4 : at + 6] == b"\x04\x04":
+            return resources[start + 4 : start + 4 + size]
+        at = start + 4 + size + size % 2
+    return None
+
+
+def without_exif_header(exif: bytes | None) -> bytes | None:
+    """Returns the block from its TIFF header on; None for an empty one."""
+    if not exif:
+        return None
+    return exif[6:] if exif[:6] == b"Exif\0\0" else exif

@@ -1,0 +1,224 @@
+"""Camera raw through LibRaw: developed the same way whatever the picture shows, with the file's own EXIF."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import rawpy
+from PIL import ImageCms, JpegImagePlugin
+
+from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError
+from deblur_cli.imaging import exif_block, heif, jpeg
+from deblur_cli.imaging.exif_block import Contents
+from deblur_cli.imaging.metadata import resources_from_iptc
+from deblur_cli.imaging.photo import Encoding, Metadata, Photo
+from deblur_cli.imaging.samples import Samples, floats_from_samples
+
+# fmt: off
+RAW_SUFFIXES = frozenset(
+    {
+        ".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf",
+        ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef",
+        ".ptx", ".pxn", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+    }
+)
+# fmt: on
+RAW_MAGICS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
+DNG_VERSION, SUB_DIRECTORIES, PHOTOMETRIC = 50706, 330, 262
+SENSOR_PHOTOMETRICS = (32803, 34892)
+"""Colour filter array, and linear raw."""
+SRGB_CURVE = (2.4, 12.92)
+"""LibRaw's (power, slope at black) that gives sRGB's curve."""
+CUT_SHORT = "is no complete camera raw file: the sensor's data is missing or damaged. Copy it from the card again."
+NOT_A_RAW = (
+    "is named as camera raw but holds only a JPEG: the sensor's data is gone. To restore that JPEG, rename it to .jpg."
+)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The JPEG that a camera put into its raw file, and its size as stored (H, W)."""
+
+    jpeg: bytes
+    height: int
+    width: int
+
+
+def is_raw(path: Path) -> bool:
+    """Returns whether the file is a camera raw: by its content, and by its suffix where content alone cannot tell.
+
+    Raises OSError where it cannot be opened.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+        if head.startswith(RAW_MAGICS) or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
+            return True
+        if head[:4] in (b"II*\0", b"MM\0*"):
+            return path.suffix.lower() in RAW_SUFFIXES or _describes_a_sensor(file.fileno())
+    return path.suffix.lower() in RAW_SUFFIXES and not head.startswith(b"\x89PNG")
+
+
+def _describes_a_sensor(descriptor: int) -> bool:
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+        try:
+            block = exif_block.parse(data)
+        except exif_block.DamagedExifError:
+            return False
+        directories = [block.main]
+        for place in exif_block.numbers(data, block.order, block.main.find(SUB_DIRECTORIES)):
+            try:
+                directories.append(exif_block.read_directory(data, block.order, int(place)))
+            except exif_block.DamagedExifError:
+                continue  # one lost directory says nothing about the others
+        kinds = [exif_block.numbers(data, block.order, d.find(PHOTOMETRIC)) for d in directories]
+    return block.main.find(DNG_VERSION) is not None or any(k and k[0] in SENSOR_PHOTOMETRICS for k in kinds)
+
+
+@contextmanager
+def _opened(path: Path, max_megapixels: float) -> Iterator[rawpy.RawPy]:
+    with path.open("rb") as file:
+        if file.read(3) == b"\xff\xd8\xff":
+            raise UnreadablePhotoError(path, NOT_A_RAW)
+    try:
+        with rawpy.imread(str(path)) as raw:
+            megapixels = raw.sizes.raw_width * raw.sizes.raw_height / 1e6
+            if megapixels > max_megapixels:
+                raise PhotoTooLargeError(
+                    path, f"has {megapixels:.0f} megapixels, more than --max-megapixels {max_megapixels:g} allows."
+                )
+            yield raw
+    except rawpy.LibRawFileUnsupportedError as error:
+        raise UnreadablePhotoError(path, "is no camera raw file that can be read.") from error
+    except (rawpy.LibRawError, MemoryError) as error:
+        raise UnreadablePhotoError(path, CUT_SHORT) from error
+
+
+def _develop(path: Path, raw: rawpy.RawPy, *, linear: bool, half_size: bool = False) -> Samples:
+    """Returns (H, W, 3) uint16, sRGB primaries. No automatic brightness: it would differ from frame to frame."""
+    samples: Samples = raw.postprocess(
+        use_camera_wb=True,
+        output_bps=16,
+        gamma=(1, 1) if linear else SRGB_CURVE,
+        no_auto_bright=True,
+        output_color=rawpy.ColorSpace.sRGB,
+        half_size=half_size,
+    )
+    if not samples.any():
+        raise UnreadablePhotoError(path, "decodes to black: its sensor data is missing. Copy it from the card again.")
+    return samples
+
+
+def read_raw(path: Path, *, linear: bool = False, max_megapixels: float = 250.0) -> Photo:
+    """Returns the developed photo: camera white balance, 16 bits, upright, sRGB primaries and curve.
+
+    With `linear` the pixels are proportional to light, and the encoding says so. Raises UnreadablePhotoError for
+    damaged files and those that hold no picture, PhotoTooLargeError before anything is decoded.
+    """
+    with _opened(path, max_megapixels) as raw:
+        samples = _develop(path, raw, linear=linear)
+        preview = _thumbnail(raw)
+        balanced = any(value > 0 for value in raw.camera_whitebalance[:3])
+    pixels, _ = floats_from_samples(samples, 65535)
+    profile = None if linear else srgb_profile()
+    return Photo(
+        path,
+        pixels,
+        "raw",
+        16,
+        Encoding("linear sRGB", None, "linear") if linear else Encoding("sRGB", profile, "srgb"),
+        read_metadata(path, preview),
+        notes=(
+            "developed from camera raw with "
+            f"{'the camera' if balanced else 'daylight'}'s white balance, without brightening",
+        ),
+    )
+
+
+def srgb_profile() -> bytes:
+    """Returns an sRGB profile, for photos that this tool itself encoded."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def read_raw_size(path: Path) -> tuple[int, int]:
+    """Returns (height, width) of the developed photo. Raises UnreadablePhotoError."""
+    with _opened(path, float("inf")) as raw:
+        sizes = raw.sizes
+        turned = sizes.flip in (5, 6)
+        return (sizes.iwidth, sizes.iheight) if turned else (sizes.iheight, sizes.iwidth)
+
+
+def read_raw_grey(path: Path, *, long_side: int) -> tuple[Samples, float]:
+    """Returns developed samples (H, W, 3) uint16 and their maximum, at half size where that is still large enough."""
+    with _opened(path, float("inf")) as raw:
+        half = max(raw.sizes.iwidth, raw.sizes.iheight) >= 4 * long_side
+        return _develop(path, raw, linear=False, half_size=half), 65535.0
+
+
+def read_preview(path: Path) -> Preview | None:
+    """Returns the largest JPEG preview of a raw file, or None. Raises UnreadablePhotoError."""
+    with _opened(path, float("inf")) as raw:
+        return _thumbnail(raw)
+
+
+def _thumbnail(raw: rawpy.RawPy) -> Preview | None:
+    try:
+        thumbnail = raw.extract_thumb()
+    except rawpy.LibRawError:
+        return None  # many raw files have none, or one that is no JPEG
+    if thumbnail.format != rawpy.ThumbFormat.JPEG or not isinstance(thumbnail.data, bytes):
+        return None
+    try:
+        size = JpegImagePlugin.JpegImageFile(io.BytesIO(thumbnail.data)).size
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return Preview(thumbnail.data, size[1], size[0])
+
+
+def read_metadata(path: Path, preview: Preview | None = None) -> Metadata:
+    """Returns the metadata of a raw file as blocks that an output can carry.
+
+    The EXIF is gathered from the file's TIFF directories, those of Canon's CR3 boxes, or the preview's own block.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[4:12] == b"ftypcrx ":
+            return Metadata(_cr3_exif(bytes(data[: 4 * 1024 * 1024])))
+        try:
+            what = exif_block.contents(data)
+            main = exif_block.parse(data).main
+        except exif_block.DamagedExifError:
+            return jpeg.read_blocks(preview.jpeg).metadata if preview else Metadata()
+        records = exif_block.raw_value(data, main.find(exif_block.IPTC))
+        return Metadata(
+            exif_block.build(what) if what.main or what.exif else None,
+            exif_block.raw_value(data, main.find(exif_block.XMP)),
+            resources_from_iptc(records) if records else None,
+        )
+
+
+def _cr3_exif(data: bytes) -> bytes | None:
+    """Returns the EXIF of Canon's boxes: CMT1 main, CMT2 EXIF, CMT3 MakerNotes, CMT4 GPS, each a TIFF block."""
+    parts: list[Contents | None] = [None, None, None, None]
+    note: bytes | None = None
+    for kind, start, stop in heif.boxes(data):
+        if kind[:3] != b"CMT" or stop > len(data) or kind[3:] not in (b"1", b"2", b"3", b"4"):
+            continue
+        if kind == b"CMT3":
+            note = data[start:stop]
+            continue
+        try:
+            parts[int(kind[3:]) - 1] = exif_block.contents(data[start:stop])
+        except (exif_block.DamagedExifError, struct.error):
+            continue  # the other boxes are whole blocks of their own
+    main, shot, _, place = parts
+    if main is None:
+        return None
+    exif = [*shot.main, *shot.exif] if shot else []
+    if note is not None:
+        exif.append(exif_block.Tag(exif_block.MAKER_NOTE, 7, len(note), note))
+    return exif_block.build(replace(main, exif=tuple(exif), gps=place.main if place else ()))

@@ -1,0 +1,306 @@
+"""Photographs from files: the only reader. Content decides the format, never the suffix."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image, ImageCms, JpegImagePlugin, WebPImagePlugin
+
+from deblur_cli.errors import (
+    DeblurError,
+    PhotoTooLargeError,
+    UnreadablePhotoError,
+    UnsupportedPhotoError,
+)
+from deblur_cli.imaging import heif, jpeg, raw, tiff_read
+from deblur_cli.imaging.colour import to_encoded
+from deblur_cli.imaging.metadata import summarise
+from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file
+from deblur_cli.imaging.photo import Encoding, Photo, Pixels
+from deblur_cli.imaging.samples import LUMA, Samples, floats_from_image, floats_from_samples, upright_size
+
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+    cv2.error,
+    tifffile.TiffFileError,
+    ImageCms.PyCMSError,
+)
+"""What decoders raise for damaged files; all become one sentence about the file."""
+GREY_HEADROOM = 2
+"""A JPEG is decoded at least this many times larger than asked for, so that the final averaging decides sharpness."""
+
+
+def read_photo(path: Path, *, max_megapixels: float = 250.0) -> Photo:
+    """Returns the photo in the file, upright, pixels (H, W, 3) float32 in [0, 1] in the photo's own encoding.
+
+    Guarantees: nothing is decoded before the size is known to be at most `max_megapixels`; at most the decoded
+    samples and the float pixels are in memory at a time; metadata blocks are the file's bytes. Raises
+    UnreadablePhotoError, UnsupportedPhotoError or PhotoTooLargeError, each naming the file.
+    """
+    if _is_raw(path):
+        return raw.read_raw(path, max_megapixels=max_megapixels)
+    try:
+        opened = open_file(path)
+        _check_size(opened, max_megapixels)
+        return _decode(opened)
+    except DeblurError:
+        raise
+    except MemoryError as error:
+        raise PhotoTooLargeError(path, "does not fit in memory.") from error
+    except DECODER_ERRORS as error:
+        raise _damaged(path, error) from error
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Returns (height, width), upright, from the header alone. Raises UnreadablePhotoError, UnsupportedPhotoError."""
+    if _is_raw(path):
+        return raw.read_raw_size(path)
+    try:
+        opened = open_file(path)
+    except DeblurError:
+        raise
+    except DECODER_ERRORS as error:
+        raise _damaged(path, error) from error
+    return upright_size(opened.height, opened.width, opened.orientation)
+
+
+def read_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> tuple[npt.NDArray[np.float32], str]:
+    """Returns the luma (H, W) float32 in [0, 1], upright, of at most this long side, and where it came from.
+
+    That is "file", "embedded preview" (a raw file's JPEG that is at least as large) or "developed raw". Smaller
+    photos are not enlarged. Errors are those of `read_photo`.
+    """
+    if not _is_raw(path):
+        return _shrunk(_read_luma(path, long_side, max_megapixels), long_side), "file"
+    preview = raw.read_preview(path)
+    if preview is not None and max(preview.height, preview.width) >= long_side:
+        exif = jpeg.read_blocks(preview.jpeg).metadata.exif or raw.read_metadata(path).exif
+        try:
+            grey = _jpeg_luma(preview.jpeg, summarise(exif).orientation, long_side)
+        except DECODER_ERRORS as error:
+            raise _damaged(path, error) from error
+        return _shrunk(grey, long_side), "embedded preview"
+    samples, maximum = raw.read_raw_grey(path, long_side=long_side)
+    return _shrunk(floats_from_samples(samples, maximum)[0] @ LUMA, long_side), "developed raw"
+
+
+def _is_raw(path: Path) -> bool:
+    try:
+        if path.is_dir():
+            raise UnreadablePhotoError(path, "is a folder, not a photo.")
+        if path.stat().st_size == 0:
+            raise UnreadablePhotoError(path, f"is empty. {COPY_AGAIN}")
+        return raw.is_raw(path)
+    except FileNotFoundError as error:
+        raise UnreadablePhotoError(path, f"does not exist in {path.parent}.") from error
+    except OSError as error:
+        raise UnreadablePhotoError(path, f"cannot be opened: {os.strerror(error.errno or 5)}.") from error
+
+
+def _damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
+    text = str(error)
+    if "truncated" in text or "Truncated" in text or isinstance(error, EOFError):
+        size = path.stat().st_size / 1e6
+        return UnreadablePhotoError(
+            path, f"is cut short: its picture goes on after the {size:.1f} MB that are there. {COPY_AGAIN}"
+        )
+    return UnreadablePhotoError(
+        path, f"is damaged and cannot be decoded ({text or type(error).__name__}). {COPY_AGAIN}"
+    )
+
+
+def _check_size(opened: Opened, max_megapixels: float) -> None:
+    megapixels = opened.height * opened.width / 1e6
+    if opened.height < 1 or opened.width < 1:
+        raise UnreadablePhotoError(opened.path, f"is damaged: its size is {opened.width} × {opened.height} pixels.")
+    if megapixels > max_megapixels:
+        raise PhotoTooLargeError(
+            opened.path,
+            f"has {megapixels:.0f} megapixels, more than --max-megapixels {max_megapixels:g} allows. "
+            "If it is a photo and no trap, raise that limit.",
+        )
+
+
+def _decode(opened: Opened) -> Photo:
+    """Returns the photo; the decoded integers are let go as soon as the floats are there."""
+    if opened.tiff is not None:
+        return _decode_tiff(opened, opened.tiff)
+    if opened.heic is not None:
+        samples = opened.heic.samples()
+        pixels, alpha = floats_from_samples(samples, np.iinfo(samples.dtype).max)
+        return _photo(opened, pixels, alpha, grayscale=samples.ndim == 2)
+    if not opened.complete:
+        raise UnreadablePhotoError(
+            opened.path,
+            f"is cut short: it ends after {len(opened.data) / 1e6:.1f} MB, before its end mark. {COPY_AGAIN}",
+        )
+    if opened.format == "PNG" and opened.depth == 16:
+        return _decode_png16(opened)
+    if opened.format == "AVIF" and opened.depth > 8:
+        deep = heif.avif_deep_samples(opened.data, opened.depth)
+        if deep is not None:
+            return _photo(opened, *floats_from_samples(deep, 2**opened.depth - 1, opened.orientation))
+        note = f"its {opened.depth} bits are decoded at 8"
+        opened = replace(opened, depth=8, notes=(*opened.notes, note))
+    if opened.format == "WebP":
+        opened = replace(opened, image=WebPImagePlugin.WebPImageFile(io.BytesIO(opened.data)))
+    return _decode_image(opened)
+
+
+def _photo(opened: Opened, pixels: Pixels, alpha: Pixels | None, *, grayscale: bool = False) -> Photo:
+    depth: Literal[8, 16] = 8 if opened.depth <= 8 else 16
+    return Photo(
+        opened.path,
+        pixels,
+        opened.format,
+        depth,
+        opened.encoding,
+        opened.metadata,
+        alpha,
+        grayscale,
+        opened.jpeg,
+        opened.notes,
+    )
+
+
+def _decode_image(opened: Opened) -> Photo:
+    image = opened.image
+    if image is None:
+        raise UnsupportedPhotoError(opened.path, "has no picture that can be decoded.")
+    image.load()
+    if image.mode == "CMYK":
+        image, opened = _cmyk_to_rgb(image, opened)
+    grayscale = image.mode in ("1", "L", "LA")
+    if "transparency" in image.info and image.mode in ("P", "RGB", "L"):
+        image = image.convert("LA" if grayscale else "RGBA")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+        modes = {"1": "L", "PA": "RGBA"}
+        image = image.convert(modes.get(image.mode, "RGBA" if "A" in image.mode else "RGB"))
+    pixels, alpha = floats_from_image(image, opened.orientation)
+    if alpha is not None and opened.format in ("GIF", "WebP") and float(alpha.min()) == 1.0:
+        alpha = None  # animations always decode with alpha, whether or not anything is transparent
+    return _photo(opened, pixels, alpha, grayscale=grayscale)
+
+
+def _cmyk_to_rgb(image: Image.Image, opened: Opened) -> tuple[Image.Image, Opened]:
+    """Returns the picture in sRGB: networks and displays know nothing of inks."""
+    profile = opened.encoding.icc
+    how = "without a profile, by plain complement: colours are a guess"
+    if profile is not None:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            target = ImageCms.createProfile("sRGB")
+            flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+            converted = ImageCms.profileToProfile(
+                image, source, target, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB", flags=flags
+            )
+            image, how = converted or image, f"by its profile, {opened.encoding.name}"
+        except ImageCms.PyCMSError:
+            how = "by plain complement, since its profile is damaged: colours are a guess"
+    encoding = Encoding("sRGB", raw.srgb_profile(), "srgb")
+    note = f"was CMYK and is converted to sRGB {how}"
+    return image.convert("RGB"), replace(opened, encoding=encoding, notes=(*opened.notes, note))
+
+
+def _decode_png16(opened: Opened) -> Photo:
+    decoded = cv2.imdecode(np.frombuffer(opened.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None:
+        raise UnreadablePhotoError(opened.path, f"is damaged and cannot be decoded. {COPY_AGAIN}")
+    grayscale = opened.data[25] in (0, 4)
+    samples: Samples = decoded
+    if decoded.ndim == 3 and grayscale:
+        samples = decoded[..., [0, -1]] if decoded.shape[2] == 4 else decoded[..., :1]
+    elif decoded.ndim == 3:
+        samples = decoded[..., [2, 1, 0, *range(3, decoded.shape[2])]]
+    del decoded
+    pixels, alpha = floats_from_samples(samples, 65535, opened.orientation)
+    return _photo(opened, pixels, alpha, grayscale=grayscale)
+
+
+def _decode_tiff(opened: Opened, head: tiff_read.TiffHead) -> Photo:
+    decoded = tiff_read.read_samples(opened.path, opened.data, head)
+    if decoded.cmyk:
+        depth8 = (
+            decoded.samples if decoded.maximum == 255 else (decoded.samples / decoded.maximum * 255).astype(np.uint8)
+        )
+        image = Image.fromarray(np.ascontiguousarray(depth8), "CMYK")
+        converted, opened = _cmyk_to_rgb(image, replace(opened, depth=8))
+        return _photo(opened, *floats_from_image(converted, opened.orientation))
+    channels = 1 if decoded.samples.ndim == 2 else decoded.samples.shape[2]
+    pixels, alpha = floats_from_samples(decoded.samples, decoded.maximum, opened.orientation)
+    if decoded.samples.dtype.kind == "f":
+        pixels, opened = _float_pixels(pixels, opened)
+    if head.transparency == 1 and alpha is not None:
+        pixels /= np.maximum(alpha, 1 / 65535)[..., None]  # associated alpha is multiplied into the colours
+        np.clip(pixels, 0, 1, out=pixels)
+    return _photo(opened, pixels, alpha, grayscale=channels < 3)
+
+
+def _float_pixels(pixels: Pixels, opened: Opened) -> tuple[Pixels, Opened]:
+    """Returns floating-point pixels within [0, 1], display-encoded; without a profile they are linear light."""
+    notes = opened.notes
+    if not bool(np.isfinite(pixels).all()) or float(pixels.max()) > 1 or float(pixels.min()) < 0:
+        np.nan_to_num(pixels, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
+        np.clip(pixels, 0, 1, out=pixels)
+        notes = (*notes, "its light below 0 and above 1 is clipped")
+    if opened.encoding.icc is not None:
+        return pixels, replace(opened, notes=notes)
+    encoding = Encoding("sRGB", raw.srgb_profile(), "srgb")
+    notes = (*notes, "has floating-point pixels without a profile; they are taken as linear light and saved in sRGB")
+    return to_encoded(pixels, encoding, out=pixels), replace(opened, encoding=encoding, notes=notes)
+
+
+def _read_luma(path: Path, long_side: int, max_megapixels: float) -> Pixels:
+    try:
+        opened = open_file(path)
+        _check_size(opened, max_megapixels)
+        if opened.format == "JPEG" and opened.image is not None and opened.image.mode in ("L", "RGB"):
+            return _jpeg_luma(opened.data, opened.orientation, long_side)
+        photo = _decode(opened)
+    except DeblurError:
+        raise
+    except DECODER_ERRORS as error:
+        raise _damaged(path, error) from error
+    return np.asarray(photo.pixels @ LUMA)
+
+
+def _jpeg_luma(data: bytes, orientation: int, long_side: int) -> Pixels:
+    """Returns JPEG's own Y, decoded at a half, quarter or eighth where that leaves headroom: many times faster."""
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    side = GREY_HEADROOM * long_side
+    width, height = image.size
+    shrink = max(width, height) / side
+    if image.mode in ("L", "RGB"):
+        image.draft("L", (int(width / shrink), int(height / shrink)) if shrink > 1 else image.size)
+    image.load()
+    grey = image if image.mode == "L" else image.convert("L")
+    return np.ascontiguousarray(floats_from_image(grey, orientation)[0][..., 0])
+
+
+def _shrunk(grey: Pixels, long_side: int) -> Pixels:
+    height, width = grey.shape
+    scale = long_side / max(height, width)
+    if scale >= 1:
+        return grey
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.float32)

@@ -1,0 +1,184 @@
+"""TIFF files: the first picture's samples and the metadata blocks around it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image, TiffImagePlugin
+
+from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
+from deblur_cli.imaging import exif_block
+from deblur_cli.imaging.metadata import resources_from_iptc
+from deblur_cli.imaging.photo import Metadata
+from deblur_cli.imaging.samples import Samples
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR = 0, 1, 2, 3, 5, 6
+KNOWN_PHOTOMETRICS = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR)
+FLOAT_FORMAT = 3
+TRANSPARENCY_KINDS = (1, 2)
+
+
+@dataclass(frozen=True)
+class TiffHead:
+    """What a TIFF file says of its first picture. `pages` counts whole pictures, not reduced copies of the first."""
+
+    width: int
+    height: int
+    bits: int
+    floating: bool
+    samples_per_pixel: int
+    photometric: int
+    transparency: int
+    """0 none, 1 associated (premultiplied), 2 unassociated."""
+    orientation: int
+    pages: int
+    metadata: Metadata
+    icc: bytes | None
+    bytes_expected: int
+
+
+@dataclass(frozen=True)
+class TiffSamples:
+    """Decoded samples (H, W, C) and the value of white; one and two channels are grey, four RGB with alpha or CMYK."""
+
+    samples: Samples
+    maximum: float
+    cmyk: bool
+
+
+def read_head(path: Path, data: bytes) -> TiffHead:
+    """Returns what the file says; no pixel is decoded. Raises UnsupportedPhotoError, and what tifffile raises."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        photometric = int(page.photometric)
+        if photometric not in KNOWN_PHOTOMETRICS:
+            name = getattr(page.photometric, "name", photometric)
+            raise UnsupportedPhotoError(path, f"holds {name} colour, which is not supported. Save it as RGB.")
+        bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+        extra = tuple(int(kind) for kind in page.extrasamples)
+        following = [file.pages[index] for index in range(1, min(len(file.pages), 64))]
+        tag = page.tags.get(exif_block.ORIENTATION)
+        return TiffHead(
+            width=int(page.imagewidth),
+            height=int(page.imagelength),
+            bits=int(bits),
+            floating=int(page.sampleformat) == FLOAT_FORMAT,
+            samples_per_pixel=int(page.samplesperpixel),
+            photometric=photometric,
+            transparency=next((kind for kind in extra if kind in TRANSPARENCY_KINDS), 0),
+            orientation=int(tag.value) if tag is not None and isinstance(tag.value, int) else 1,
+            pages=1 + sum(1 for other in following if not _is_reduced(other)),
+            metadata=_metadata(data, page),
+            icc=_bytes(page, exif_block.ICC),
+            bytes_expected=max((a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0),
+        )
+
+
+def _is_reduced(page: object) -> bool:
+    tag = getattr(page, "tags", {}).get(254)
+    return tag is not None and bool(int(tag.value) & 1)
+
+
+def _bytes(page: tifffile.TiffPage, number: int) -> bytes | None:
+    tag = page.tags.get(number)
+    if tag is None or tag.value is None:
+        return None
+    if isinstance(tag.value, bytes):
+        return tag.value
+    # Some writers declare IPTC as 32-bit integers; the bytes in the file are what counts.
+    handle = tag.parent.filehandle
+    handle.seek(tag.valueoffset)
+    return bytes(handle.read(tag.valuebytecount))
+
+
+def _metadata(data: bytes, page: tifffile.TiffPage) -> Metadata:
+    try:
+        what = exif_block.contents(data)
+    except exif_block.DamagedExifError:
+        exif = None  # BigTIFF, or a directory that only tifffile can follow
+    else:
+        said = (*what.main, *what.exif, *what.gps)
+        exif = exif_block.build(what) if any(tag.number not in _ALWAYS_THERE for tag in said) else None
+    records = _bytes(page, exif_block.IPTC)
+    resources = _bytes(page, exif_block.PHOTOSHOP) or (resources_from_iptc(records) if records else None)
+    return Metadata(exif, _bytes(page, exif_block.XMP), resources)
+
+
+_ALWAYS_THERE = (exif_block.ORIENTATION, 282, 283, 296)
+"""Resolution and orientation alone are no metadata worth a block."""
+
+
+def read_samples(path: Path, data: bytes, head: TiffHead) -> TiffSamples:
+    """Returns the first picture's samples, in the file's orientation.
+
+    Tried in order: tifffile, which knows every layout; where its compression needs more, OpenCV's libtiff for deep
+    samples and Pillow's for eight bits. Raises UnreadablePhotoError, UnsupportedPhotoError.
+    """
+    if head.bytes_expected > len(data):
+        raise UnreadablePhotoError(
+            path,
+            f"is cut short: {len(data) / 1e6:.1f} of {head.bytes_expected / 1e6:.1f} MB can be read. "
+            "Copy it from the card again.",
+        )
+    plain = head.photometric != YCBCR
+    samples = _with_tifffile(data, head) if plain else None
+    if samples is not None:
+        return samples
+    if head.bits == 8 and not head.floating:
+        return _with_pillow(data)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None:
+        raise UnsupportedPhotoError(path, "uses a TIFF compression that cannot be decoded. Save it with LZW or ZIP.")
+    ordered = decoded[..., [2, 1, 0, *range(3, decoded.shape[2])]] if decoded.ndim == 3 else decoded
+    return TiffSamples(ordered, _maximum(ordered), False)
+
+
+def _maximum(samples: Samples) -> float:
+    return float(np.iinfo(samples.dtype).max) if samples.dtype.kind == "u" else 1.0
+
+
+def _with_tifffile(data: bytes, head: TiffHead) -> TiffSamples | None:
+    """Returns the samples, or None where the compression or packing needs a decoder that is not there."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        try:
+            samples = page.asarray()
+        except (ValueError, NotImplementedError, ImportError, KeyError) as error:
+            if "imagecodecs" in str(error) or isinstance(error, NotImplementedError):
+                return None
+            raise
+        if int(page.planarconfig) == 2 and samples.ndim == 3:
+            samples = np.moveaxis(samples, 0, -1)
+        colours = page.colormap
+    if samples.ndim not in (2, 3) or samples.dtype.kind not in "ufb":
+        return None
+    maximum = 1.0 if samples.dtype.kind in "fb" else float(2**head.bits - 1)
+    if samples.dtype.kind == "b":
+        samples = samples.astype(np.uint8)
+    if head.photometric == PALETTE and colours is not None:
+        return TiffSamples(np.moveaxis(colours, 0, -1)[samples], 65535.0, False)
+    if head.photometric == WHITE_IS_ZERO:
+        samples = (samples.dtype.type(maximum) - samples).astype(samples.dtype)
+    return TiffSamples(_channels(samples, head), maximum, head.photometric == SEPARATED)
+
+
+def _channels(samples: Samples, head: TiffHead) -> Samples:
+    """Returns colours and, where the file says that it is one, the first transparency channel."""
+    if samples.ndim == 2:
+        return samples
+    colours = {RGB: 3, SEPARATED: 4}.get(head.photometric, 1)
+    kept = colours + (1 if head.transparency and head.photometric != SEPARATED else 0)
+    return samples[..., : min(kept, samples.shape[2])]
+
+
+def _with_pillow(data: bytes) -> TiffSamples:
+    image: Image.Image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    image.load()
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        image = image.convert("RGB")
+    return TiffSamples(np.asarray(image), 255.0, image.mode == "CMYK")

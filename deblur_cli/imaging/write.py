@@ -1,0 +1,382 @@
+"""Photographs to files: the only writer. A target is whole or absent, and never something that was there before."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from deblur_cli.errors import (
+    CannotWriteError,
+    OutputCollisionError,
+    OutputExistsError,
+    UnsupportedPhotoError,
+    UsageError,
+)
+from deblur_cli.imaging import heif, jpeg, tiff_write
+from deblur_cli.imaging.find import FoundPhoto
+from deblur_cli.imaging.metadata import fit_exif, has_thumbnail, prepare_exif, thumbnail_room, upright_xmp
+from deblur_cli.imaging.photo import Encoding, Metadata, Photo, Pixels
+from deblur_cli.imaging.png import write_png
+from deblur_cli.imaging.raw import RAW_SUFFIXES
+from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
+
+OUTPUT_FORMATS = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+    ".avif": "avif",
+    ".heic": "heic",
+    ".heif": "heic",
+    ".hif": "heic",
+}
+"""Suffixes that a photo can be written with, and the format that each means."""
+OUTPUT_SUFFIXES = frozenset(OUTPUT_FORMATS)
+FORMAT_SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif", "heic": ".heic"}
+LONGEST_SIDE_PX = {"jpeg": jpeg.MOST_JPEG_PX, "webp": 16_383, "avif": 65_536, "heic": 65_535}
+LEAST_JPEG_QUALITY = 95
+"""A restoration that is not visibly coarser than its source, whatever the camera was set to."""
+FULL_CHROMA_QUALITY = 90
+"""From here on colours are kept at full resolution: who asks for less wants a small file and gets the source's."""
+MODERN_QUALITY = 90
+"""Default of AVIF and HEIC, whose scales mean more than JPEG's at the same number."""
+WEBP_QUALITY = 95
+THUMBNAIL_PX = 160
+"""Long side that EXIF thumbnails have (DCF 2.0)."""
+TEMPORARY_PREFIX = ".deblur-"
+DEEP_FORMATS = ("png", "tiff")
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """One photo, where its result goes, and whether that is there already."""
+
+    source: Path
+    target: Path
+    exists: bool
+
+
+def plan_output(source: FoundPhoto, out: Path, *, out_is_folder: bool, photo_format: str | None, suffix: str) -> Path:
+    """Returns where the photo's result goes; nothing is opened or created.
+
+    Below a folder `out` the photo keeps its place and name, `suffix` added before the ending, which is that of
+    `photo_format` (jpeg, png, tiff, webp, avif, heic) or of the photo itself; camera raw becomes .tif, and what cannot
+    be written (GIF, unknown endings) .png. Raises UsageError for an unknown format or an `out` of unknown ending.
+    """
+    if photo_format is not None and photo_format not in FORMAT_SUFFIXES:
+        raise UsageError(f"--format {photo_format} is not known. Take one of {', '.join(FORMAT_SUFFIXES)}.")
+    if not out_is_folder:
+        if out.suffix.lower() not in OUTPUT_SUFFIXES:
+            raise UsageError(f"--out {out} names no format that can be written. End it with .jpg, .png or .tif.")
+        return out
+    own = source.relative.suffix
+    ending = own if own.lower() in OUTPUT_SUFFIXES else ".tif" if own.lower() in RAW_SUFFIXES else ".png"
+    if photo_format is not None and OUTPUT_FORMATS.get(own.lower()) != photo_format:
+        ending = FORMAT_SUFFIXES[photo_format]
+    return out / source.relative.with_name(source.relative.stem + suffix + ending)
+
+
+def check_plans(plans: Sequence[OutputPlan]) -> None:
+    """Raises OutputCollisionError where two photos would write one file, or one would be written over a photo given.
+
+    Names that differ in case alone count as one where the system's files do.
+    """
+    sources = {_place(plan.source): plan.source for plan in plans}
+    targets: dict[str, Path] = {}
+    for plan in plans:
+        here = _place(plan.target)
+        if here in sources:
+            raise OutputCollisionError(
+                f"The result of {plan.source.name} would be written over the photo {sources[here]}. "
+                "Give another folder with --out; originals are never touched."
+            )
+        if here in targets:
+            raise OutputCollisionError(
+                f"{targets[here]} and {plan.source} would both be written to {plan.target}. "
+                "Give them to separate runs, with another --out or --format."
+            )
+        targets[here] = plan.source
+
+
+def _place(path: Path) -> str:
+    real = os.path.normcase(os.path.realpath(path))
+    return real.casefold() if sys.platform in ("darwin", "win32") else real
+
+
+def write_photo(photo: Photo, target: Path, *, quality: int | None = None, overwrite: bool = False) -> tuple[str, ...]:
+    """Returns sentences about what the format could not keep, after the photo lies whole at `target`.
+
+    The suffix decides the format; PNG and TIFF keep 16 bits, others have 8 (HEIC 10 of a deep photo). EXIF, XMP, IPTC
+    and profile go along, Orientation is 1 and the thumbnail new. `quality` 1–100 is for JPEG (default: the source's,
+    at least 95), WebP (100 is lossless), AVIF and HEIC. Missing folders are made. Raises OutputExistsError unless
+    `overwrite`, CannotWriteError, and OutputCollisionError where the target is the photo itself.
+    """
+    kind = OUTPUT_FORMATS.get(target.suffix.lower())
+    if kind is None:
+        raise CannotWriteError(target, "has no ending of a format that can be written. Use .jpg, .png or .tif.")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"--quality {quality} is out of range. Take 1 to 100.")
+    longest = LONGEST_SIDE_PX.get(kind)
+    if longest is not None and max(photo.height, photo.width) > longest:
+        raise CannotWriteError(
+            target, f"cannot be {kind.upper()}: its sides end at {longest} pixels. Use --format tiff."
+        )
+    if photo.path.exists() and target.exists() and photo.path.samefile(target):
+        raise OutputCollisionError(f"{target} is the photo itself. Originals are never touched; give another name.")
+    notes: tuple[str, ...] = ()
+
+    def encode(stream: BinaryIO) -> None:
+        nonlocal notes
+        notes = _ENCODERS[kind](photo, stream, target, quality)
+
+    _publish(target, encode, overwrite=overwrite)
+    return notes
+
+
+def write_comparison(before: Photo, after: Photo, target: Path, *, overwrite: bool = False) -> None:
+    """Writes a PNG of both photos side by side, the one before on the left, in the first one's encoding.
+
+    Raises ValueError where their sizes differ, else as `write_photo`.
+    """
+    if before.pixels.shape != after.pixels.shape:
+        raise ValueError(f"expected photos of one size, got {before.pixels.shape} and {after.pixels.shape}")
+
+    def bands() -> Iterator[Samples]:
+        rows = band_rows(2 * before.width)
+        for start in range(0, before.height, rows):
+            sides = [quantise(photo.pixels[start : start + rows], 8) for photo in (before, after)]
+            yield np.concatenate(sides, axis=1)
+
+    def encode(stream: BinaryIO) -> None:
+        icc = before.encoding.icc
+        encoding = before.encoding if icc is None or icc[16:20] == b"RGB " else Encoding()
+        write_png(stream, 2 * before.width, before.height, bands(), Metadata(), encoding)
+
+    _publish(target, encode, overwrite=overwrite)
+
+
+def _publish(target: Path, encode: Callable[[BinaryIO], None], *, overwrite: bool) -> None:
+    """Encodes to a temporary name beside the target, flushes to the disk, and only then gives it its name."""
+    if not overwrite and os.path.lexists(target):
+        raise OutputExistsError(target, "is there already. Use --overwrite to replace it.")
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}.tmp"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as stream:
+            encode(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _rename(temporary, target, overwrite=overwrite)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    except (ValueError, RuntimeError, cv2.error) as error:
+        raise CannotWriteError(target, f"cannot be encoded ({error}). Use --format tiff or png.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, target: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        temporary.replace(target)
+        return
+    try:
+        os.link(temporary, target)  # unlike a rename, never replaces what another run has put there meanwhile
+    except FileExistsError as error:
+        raise OutputExistsError(target, "was written meanwhile. Use --overwrite to replace it.") from error
+    except OSError:
+        # Memory cards and network folders know no hard links.
+        if os.path.lexists(target):
+            raise OutputExistsError(target, "was written meanwhile. Use --overwrite to replace it.") from None
+        temporary.rename(target)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes the new name survive a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _cannot_write(target: Path, error: OSError) -> CannotWriteError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CannotWriteError(target, "cannot be written: the disk is full. Free some space or give another --out.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return CannotWriteError(target, f"cannot be written: {target.parent} is read-only. Give another --out.")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return CannotWriteError(target, f"cannot be written: {target.parent} is no folder. Give another --out.")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return CannotWriteError(target, f"cannot be written: {reason}. Give another --out.")
+
+
+def _is_grayscale(photo: Photo) -> bool:
+    """Returns whether one channel is enough; a profile for RGB needs three to mean anything."""
+    icc = photo.encoding.icc
+    return photo.grayscale and (icc is None or icc[16:20] == b"GRAY")
+
+
+def _thumbnail(photo: Photo, room: int) -> bytes | None:
+    """Returns a small JPEG of the photo of at most `room` bytes, or None."""
+    scale = THUMBNAIL_PX / max(photo.height, photo.width)
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    shrunk: Pixels = np.asarray(cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    small = quantise(shrunk, 8)
+    for quality in (85, 70, 50, 30):
+        stream = io.BytesIO()
+        Image.fromarray(small).save(stream, "JPEG", quality=quality)
+        if stream.tell() <= room:
+            return stream.getvalue()
+    return None
+
+
+def _output_metadata(photo: Photo) -> Metadata:
+    """Returns the photo's blocks as an output must have them: upright, of this size, with a new thumbnail."""
+    exif = photo.metadata.exif
+    thumbnail = _thumbnail(photo, thumbnail_room(exif)) if has_thumbnail(exif) else None
+    return replace(
+        photo.metadata,
+        exif=prepare_exif(exif, width=photo.width, height=photo.height, thumbnail_jpeg=thumbnail),
+        xmp=upright_xmp(photo.metadata.xmp),
+    )
+
+
+def _depth_note(photo: Photo, name: str) -> tuple[str, ...]:
+    return (f"its 16 bits are saved as 8: {name} holds no more",) if photo.bit_depth == 16 else ()
+
+
+def _cicp_note(photo: Photo, name: str) -> tuple[str, ...]:
+    lost = photo.encoding.cicp is not None and photo.encoding.icc is None
+    return (f"{name} cannot say that its colours are {photo.encoding.name}; AVIF and PNG can",) if lost else ()
+
+
+def _lost_blocks(metadata: Metadata, name: str, *, iptc: bool = True) -> tuple[str, ...]:
+    notes: tuple[str, ...] = ()
+    if metadata.iptc is not None and iptc:
+        notes = (f"its IPTC captions have no place in {name}; TIFF and JPEG keep them",)
+    return (*notes, *((f"its extended XMP has no place in {name}; JPEG keeps it",) if metadata.xmp_extension else ()))
+
+
+def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+    source = photo.jpeg
+    chosen = quality or max(LEAST_JPEG_QUALITY, source.quality if source else 0)
+    subsampling = "4:4:4"
+    if chosen < FULL_CHROMA_QUALITY:
+        subsampling = source.subsampling if source and source.subsampling != "other" else "4:2:0"
+    grayscale = _is_grayscale(photo)
+    image = image_from_photo(photo, grayscale=grayscale, alpha=False)
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=chosen, subsampling=-1 if grayscale else subsampling)
+    del image
+    metadata = _output_metadata(photo)
+    fitted = fit_exif(metadata.exif)
+    extra = jpeg.metadata_segments(replace(metadata, exif=fitted.exif), photo.encoding.icc)
+    head, rest = jpeg.with_segments(encoded.getvalue(), extra, drop_jfif=fitted.exif is not None)
+    stream.write(head)
+    stream.write(rest)
+    flat = ("its transparency is saved as white: JPEG has none",) if photo.alpha is not None else ()
+    return (*fitted.notes, *flat, *_depth_note(photo, "JPEG"), *_cicp_note(photo, "JPEG"))
+
+
+def _encode_png(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+    metadata = _output_metadata(photo)
+    bands = sample_bands(photo, depth=photo.bit_depth, grayscale=_is_grayscale(photo), alpha=photo.alpha is not None)
+    write_png(stream, photo.width, photo.height, bands, metadata, photo.encoding)
+    return _lost_blocks(metadata, "PNG", iptc=False)
+
+
+def _encode_tiff(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+    grayscale, alpha = _is_grayscale(photo), photo.alpha is not None
+    channels = (1 if grayscale else 3) + alpha
+    rows = tiff_write.strip_rows(photo.width, channels, photo.bit_depth)
+    bands = sample_bands(photo, depth=photo.bit_depth, grayscale=grayscale, alpha=alpha, rows=rows)
+    metadata = _output_metadata(photo)
+    tiff_write.write_tiff(stream, photo.width, photo.height, bands, metadata, photo.encoding.icc)
+    return (*_lost_blocks(metadata, "TIFF", iptc=False), *_cicp_note(photo, "TIFF"))
+
+
+def _encode_webp(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+    metadata = _output_metadata(photo)
+    image = image_from_photo(photo, grayscale=False, alpha=photo.alpha is not None)
+    chosen = quality or WEBP_QUALITY
+    image.save(
+        stream,
+        "WEBP",
+        quality=75 if chosen == 100 else chosen,  # without loss it means effort
+        lossless=chosen == 100,
+        exact=True,
+        exif=metadata.exif or b"",
+        xmp=metadata.xmp or b"",
+        icc_profile=_rgb_profile(photo),
+    )
+    return (*_depth_note(photo, "WebP"), *_lost_blocks(metadata, "WebP"), *_cicp_note(photo, "WebP"))
+
+
+def _rgb_profile(photo: Photo) -> bytes | None:
+    """Returns the profile unless it is one for grey, which colour formats cannot use."""
+    icc = photo.encoding.icc
+    return None if icc is not None and icc[16:20] == b"GRAY" else icc
+
+
+def _encode_avif(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+    metadata = _output_metadata(photo)
+    image = image_from_photo(photo, grayscale=False, alpha=photo.alpha is not None)
+    encoded = io.BytesIO()
+    image.save(
+        encoded,
+        "AVIF",
+        quality=quality or MODERN_QUALITY,
+        subsampling="4:4:4" if (quality or MODERN_QUALITY) >= FULL_CHROMA_QUALITY else "4:2:0",
+        exif=metadata.exif or b"",
+        xmp=metadata.xmp or b"",
+        icc_profile=_rgb_profile(photo),
+    )
+    cicp = photo.encoding.cicp
+    stream.write(encoded.getvalue() if cicp is None else heif.with_cicp(encoded.getvalue(), cicp))
+    return (*_depth_note(photo, "AVIF as written here"), *_lost_blocks(metadata, "AVIF"))
+
+
+def _encode_heic(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+    try:
+        heif.heif_module(target)
+    except UnsupportedPhotoError as error:
+        raise CannotWriteError(target, f"cannot be written. {heif.INSTALL_HEIF}") from error
+    metadata = _output_metadata(photo)
+    alpha, deep = photo.alpha is not None, photo.bit_depth == 16
+    bands = sample_bands(photo, depth=photo.bit_depth, grayscale=False, alpha=alpha)
+    samples = b"".join(band.tobytes() for band in bands)
+    mode = ("RGBA" if alpha else "RGB") + (";16" if deep else "")
+    size = (photo.width, photo.height)
+    encoded = heif.encode_heic(target, size, mode, samples, quality or MODERN_QUALITY, metadata, _rgb_profile(photo))
+    cicp = photo.encoding.cicp
+    stream.write(encoded if cicp is None else heif.with_cicp(encoded, cicp))
+    return _lost_blocks(metadata, "HEIC")
+
+
+_ENCODERS: dict[str, Callable[[Photo, BinaryIO, Path, int | None], tuple[str, ...]]] = {
+    "jpeg": _encode_jpeg,
+    "png": _encode_png,
+    "tiff": _encode_tiff,
+    "webp": _encode_webp,
+    "avif": _encode_avif,
+    "heic": _encode_heic,
+}

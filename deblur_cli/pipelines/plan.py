@@ -1,0 +1,117 @@
+"""What goes where: every photo found, its target, and all refusals that need no photo opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deblur_cli.errors import OutputCollisionError, OutputExistsError, UsageError
+from deblur_cli.imaging.find import FoundPhoto, find_photos
+from deblur_cli.imaging.write import OUTPUT_SUFFIXES, OutputPlan, check_plans, plan_output
+
+RESULT_MARK = "_deblurred"
+"""Ends the name of a result that lies beside its photo."""
+COMPARISON_MARK = "_compare"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user said about the results. `out` None: beside each photo."""
+
+    out: Path | None = None
+    photo_format: str | None = None
+    compare: bool = False
+    recursive: bool = False
+    overwrite: bool = False
+
+    @property
+    def out_is_file(self) -> bool:
+        """Whether `out` names one file: it ends like a photo and is no folder."""
+        return self.out is not None and self.out.suffix.lower() in OUTPUT_SUFFIXES and not self.out.is_dir()
+
+
+@dataclass(frozen=True)
+class PlannedPhoto:
+    """One photo and where its result goes. `exists`: the result is there already."""
+
+    source: Path
+    target: Path
+    comparison: Path | None
+    exists: bool
+
+
+def plan_photos(inputs: Sequence[Path], wish: Wish) -> tuple[PlannedPhoto, ...]:
+    """Returns each photo with its target, in the order found. Opens no photo and writes nothing.
+
+    Results of an earlier run that lie among the photos are no photos of this one, unless named themselves. Raises
+    UsageError where nothing was found or `out` does not fit, OutputCollisionError where a result would be a photo
+    given or two results one file, and OutputExistsError where one file was named as the result and is there.
+    """
+    found = find_photos(inputs, recursive=wish.recursive)
+    photos = [photo for photo in found if photo.path in inputs or not _is_result(photo, found, inputs, wish)]
+    if not photos:
+        where = ", ".join(str(path) for path in inputs)
+        raise UsageError(f"No photos found in {where}. Give photos or their folder; --recursive looks in subfolders.")
+    if wish.out_is_file:
+        _check_file(wish, photos)
+    plans = tuple(_planned(photo, wish) for photo in photos)
+    check_plans([OutputPlan(plan.source, plan.target, plan.exists) for plan in plans])
+    _check_comparisons(plans, wish)
+    if wish.out_is_file and plans[0].exists and not wish.overwrite:
+        raise OutputExistsError(plans[0].target, "is there already. Give another name, or --overwrite to replace it.")
+    return plans
+
+
+def _planned(photo: FoundPhoto, wish: Wish) -> PlannedPhoto:
+    target = _target(photo, wish)
+    comparison = target.with_name(f"{target.stem}{COMPARISON_MARK}.png") if wish.compare else None
+    return PlannedPhoto(photo.path, target, comparison, target.exists() or target.is_symlink())
+
+
+def _target(photo: FoundPhoto, wish: Wish) -> Path:
+    if wish.out is not None:
+        return plan_output(
+            photo, wish.out, out_is_folder=not wish.out_is_file, photo_format=wish.photo_format, suffix=""
+        )
+    beside = FoundPhoto(photo.path, Path(photo.path.name))
+    return plan_output(
+        beside, photo.path.parent, out_is_folder=True, photo_format=wish.photo_format, suffix=RESULT_MARK
+    )
+
+
+def _is_result(photo: FoundPhoto, found: Sequence[FoundPhoto], inputs: Sequence[Path], wish: Wish) -> bool:
+    """Returns whether a photo that was found in a folder is what an earlier run made of another."""
+    if wish.out is None:
+        base = photo.path.stem.removesuffix(COMPARISON_MARK)
+        origin = base.removesuffix(RESULT_MARK)
+        return origin != base and any(
+            other.path.stem == origin and other.path.parent == photo.path.parent for other in found
+        )
+    out = wish.out.resolve()
+    asked_for = any(folder.resolve().is_relative_to(out) for folder in inputs)
+    return not wish.out_is_file and not asked_for and photo.path.resolve().is_relative_to(out)
+
+
+def _check_file(wish: Wish, photos: Sequence[FoundPhoto]) -> None:
+    """Raises UsageError where `out` names a file that cannot be the result."""
+    if len(photos) > 1:
+        raise UsageError(f"--out {wish.out} names one file, but there are {len(photos)} photos. Give a folder instead.")
+    if wish.photo_format is not None:
+        raise UsageError(f"--out {wish.out} says the format by its suffix. Leave --format out, or give a folder.")
+
+
+def _check_comparisons(plans: Sequence[PlannedPhoto], wish: Wish) -> None:
+    """Raises OutputCollisionError where a comparison would be a photo given, a result or another comparison."""
+    taken = {plan.source.resolve(): "a photo given" for plan in plans}
+    taken |= {plan.target.resolve(): "the result of another photo" for plan in plans}
+    for plan in plans:
+        if plan.comparison is None:
+            continue
+        here = plan.comparison.resolve()
+        if here in taken:
+            raise OutputCollisionError(
+                f"The comparison of {plan.source.name} would be {plan.comparison}, which is {taken[here]}. "
+                "Give another folder with --out, or leave --compare out."
+            )
+        taken[here] = "the comparison of another photo"

@@ -1,0 +1,129 @@
+"""Photos in, ranking out: find, read small, score, sort."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deblur_cli.errors import PhotoError, UnsupportedPhotoError, UsageError
+from deblur_cli.imaging.find import FoundPhoto, find_photos
+from deblur_cli.imaging.read import read_grey
+from deblur_cli.measure.sharpness import WORKING_PX, SharpnessScore, score_sharpness
+from deblur_cli.progress import SILENT, Progress
+
+MOST_WORKERS = 8
+"""Each holds one decoded photo, so memory is bounded by this, not by the folder."""
+QUEUED_PER_WORKER = 2
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """What to rank. `inputs` are files, folders and globs; `thumbnail_px` keeps a small picture of each photo."""
+
+    inputs: tuple[Path, ...]
+    recursive: bool = False
+    workers: int | None = None
+    """Photos read at once; None: as many as there are processor cores, up to eight."""
+    thumbnail_px: int | None = None
+    max_megapixels: float = 250.0
+    """Larger photos fail before they are decoded."""
+
+
+@dataclass(frozen=True)
+class ScoredPhoto:
+    """One photo's sharpness. `source` says what was read: "file", "embedded preview" or "developed raw"."""
+
+    path: Path
+    sharpness: SharpnessScore
+    source: str
+    thumbnail: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class FailedPhoto:
+    """A photo that could not be scored, and the sentence that says why and what to do."""
+
+    photo: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """`ranked` runs from the sharpest photo to the least sharp; `failed` in the order of the folder."""
+
+    ranked: tuple[ScoredPhoto, ...]
+    failed: tuple[FailedPhoto, ...]
+
+
+def rank_by_sharpness(job: ScoreJob, progress: Progress = SILENT) -> ScoreResult:
+    """Returns all photos ranked by sharpness, and those that could not be scored.
+
+    Goes on past photos that cannot be read. Holds at most one decoded photo per worker. Equal scores keep the order
+    of the folder. Raises UsageError when the inputs hold no photo, and what `find_photos` raises.
+    """
+    photos = find_photos(job.inputs, recursive=job.recursive)
+    if not photos:
+        where = ", ".join(str(path) for path in job.inputs)
+        raise UsageError(f"No photos found in {where}. Give photos or their folder; --recursive looks in subfolders.")
+    outcomes: list[ScoredPhoto | FailedPhoto] = []
+    with progress.stage("Scoring", len(photos), "photos") as stage:
+        for outcome in _score_all(photos, job):
+            outcomes.append(outcome)
+            stage.advance()
+    scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredPhoto)]
+    scored.sort(key=lambda photo: -photo.sharpness.score)
+    return ScoreResult(tuple(scored), tuple(outcome for outcome in outcomes if isinstance(outcome, FailedPhoto)))
+
+
+def _score_all(photos: list[FoundPhoto], job: ScoreJob) -> Iterator[ScoredPhoto | FailedPhoto]:
+    """Yields the outcomes in the order of the photos; only a few photos are queued ahead."""
+    workers = job.workers or min(MOST_WORKERS, _cores())
+    pending: deque[Future[ScoredPhoto | FailedPhoto]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
+        try:
+            for photo in photos:
+                pending.append(pool.submit(_score_one, photo.path, job))
+                if len(pending) >= workers * QUEUED_PER_WORKER:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | FailedPhoto:
+    try:
+        grey, source = read_grey(path, long_side=WORKING_PX, max_megapixels=job.max_megapixels)
+        if min(grey.shape) < 32:
+            height, width = grey.shape
+            raise UnsupportedPhotoError(
+                path, f"is only {width} by {height} pixels at the scoring size; sharpness needs sides of 32 or more."
+            )
+        thumbnail = None if job.thumbnail_px is None else _thumbnail(grey, job.thumbnail_px)
+        return ScoredPhoto(path, score_sharpness(grey), source, thumbnail)
+    except PhotoError as error:
+        return FailedPhoto(path, str(error))
+
+
+def _thumbnail(grey: npt.NDArray[np.float32], long_side: int) -> npt.NDArray[np.uint8]:
+    """Returns a small (H, W) uint8 picture."""
+    scale = min(1.0, long_side / max(grey.shape))
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
+
+
+def _cores() -> int:
+    """Returns how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

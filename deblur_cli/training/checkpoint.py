@@ -1,0 +1,150 @@
+"""Checkpoints: everything a training needs to go on as if it had never stopped. Weights for users are exported."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+from torch import Tensor
+
+from deblur_cli.errors import CannotWriteError, CheckpointError, ConfigurationError
+from deblur_cli.training.config import TrainConfig, changed_keys, from_json, recipe_hash, to_json
+
+KIND = "deblur training checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training after `step` steps. Tensors are on the CPU.
+
+    `config` is the whole recipe and `data` the digest of the pictures trained on. There is no state of random
+    generators in it because there is none to keep: every step seeds its own draws from the recipe's seed and its
+    number. `best_psnr` is the best held-out figure so far, in dB; `elapsed_s` counts all parts of the training.
+    """
+
+    config: TrainConfig
+    data: str
+    step: int
+    elapsed_s: float
+    best_psnr: float | None
+    network: Mapping[str, Tensor]
+    averaged: Mapping[str, Tensor]
+    optimiser: Mapping[str, Any]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes a checkpoint whole or not at all; until it is whole the previous one stays.
+
+    Temporary name in the same folder, flush to the disk, rename. Raises CannotWriteError.
+    """
+    record = {
+        "kind": KIND,
+        "version": VERSION,
+        "config": to_json(checkpoint.config),
+        "recipe": recipe_hash(checkpoint.config),
+        "data": checkpoint.data,
+        "step": checkpoint.step,
+        "elapsed_s": checkpoint.elapsed_s,
+        "best_psnr": checkpoint.best_psnr,
+        "network": dict(checkpoint.network),
+        "averaged": dict(checkpoint.averaged),
+        "optimiser": dict(checkpoint.optimiser),
+        "torch": str(torch.__version__),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _write(record, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        # torch reports a full disk as a RuntimeError of its archive writer.
+        raise CannotWriteError(path, f"the checkpoint cannot be written: {error}. Free space, then resume.") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Returns the checkpoint of a file; nothing in the file is executed (`weights_only`).
+
+    Raises CheckpointError for a missing, damaged or foreign file.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}. Leave --resume out to start a training there.")
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is damaged or no checkpoint ({reason}). Start again without --resume in another folder, with "
+            "--init from weights that were exported earlier."
+        ) from error
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise CheckpointError(f"{path} is not a training checkpoint of this tool. Resume from a folder it made.")
+    if record.get("version") != VERSION:
+        raise CheckpointError(f"{path} was written by another version of this tool. Resume it with that version.")
+    try:
+        return _parse(record)
+    except (KeyError, ConfigurationError) as error:
+        raise CheckpointError(f"{path} is incomplete or of another version: {error}. Start a new training.") from error
+
+
+def check_continues(checkpoint: Checkpoint, config: TrainConfig, data: str) -> None:
+    """Returns if a training with this recipe and these pictures may go on from the checkpoint.
+
+    Raises CheckpointError that names the settings that differ, or says that the pictures do.
+    """
+    changed = changed_keys(checkpoint.config, config)
+    if changed:
+        raise CheckpointError(
+            f"The checkpoint was made with another recipe: {', '.join(changed)} differ. Resume with the old settings, "
+            "or start a new training from its weights with --init."
+        )
+    if checkpoint.data != data:
+        raise CheckpointError(
+            "The checkpoint was made with other pictures than --data names now. Name the same folders in the same "
+            "order, or start a new training from its weights with --init."
+        )
+
+
+def _parse(record: dict[str, Any]) -> Checkpoint:
+    config = from_json(record["config"])
+    if recipe_hash(config) != record["recipe"]:
+        raise ConfigurationError("its recipe does not match its hash")
+    return Checkpoint(
+        config=config,
+        data=record["data"],
+        step=record["step"],
+        elapsed_s=record["elapsed_s"],
+        best_psnr=record["best_psnr"],
+        network=record["network"],
+        averaged=record["averaged"],
+        optimiser=record["optimiser"],
+    )
+
+
+def _write(record: dict[str, Any], file: BinaryIO) -> None:
+    torch.save(record, cast(Any, file))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable, where the system lets a folder be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,289 @@
+"""What a training is told: a recipe (TOML) as frozen records, where an unknown key is an error that names it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from deblur_cli.errors import ConfigurationError
+from deblur_cli.shutter.settings import ShutterSettings
+
+T = TypeVar("T")
+Value = bool | int | float | str | list[Any]
+"""What a recipe may hold beside tables."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network of `networks.registry` is trained; `options` are fields of its own config record."""
+
+    name: str = "filter-bank-unet"
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Patches, and the ring of finished pairs that they are cut from.
+
+    `patch_px`: side of what the network sees. `slack_px`: how much larger the ring's pairs are, so that each gives
+    several crops. `ring_pairs`: pairs held at a time; `reuse`: how often each is used on average. `workers`: processes
+    that refill the ring (0: the training process itself); their number changes no figure. `scale`: range of the random
+    shrinking of photographs before the shutter. `held_out`: share of photographs never trained on.
+    """
+
+    patch_px: int = 256
+    batch: int = 8
+    slack_px: int = 32
+    ring_pairs: int = 1024
+    reuse: int = 8
+    workers: int = 1
+    scale: tuple[float, float] = (0.6, 1.0)
+    held_out: float = 0.1
+    held_out_patches: int = 32
+    photo_memory_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        _require(self.patch_px >= 16 and self.batch >= 1, "data: patch_px must be at least 16 and batch at least 1")
+        _require(self.slack_px >= 16, "data: slack_px must be at least 16, so that JPEG blocks fall anywhere")
+        _require(self.ring_pairs >= 1 and self.reuse >= 1, "data: ring_pairs and reuse must be at least 1")
+        _require(self.workers >= 0, "data: workers cannot be negative")
+        _require(0 < self.scale[0] <= self.scale[1] <= 1, "data: scale must be a range within (0, 1]")
+        _require(0 <= self.held_out < 0.9, "data: held_out must be at least 0 and below 0.9")
+        _require(self.held_out_patches >= 1, "data: held_out_patches must be at least 1")
+
+
+@dataclass(frozen=True)
+class CurriculumConfig:
+    """Mild blur first: the shutter's longest path grows from `start_path_px` over `steps` steps (0: no curriculum)."""
+
+    start_path_px: float = 10.0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.start_path_px > 0 and self.steps >= 0, "curriculum: start_path_px and steps must be positive")
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam(W), a cosine from `rate` to `final_rate` after a linear warm-up, clipped gradients, averaged weights."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    rate: float = 2e-4
+    final_rate: float = 1e-6
+    warmup_share: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.final_rate <= self.rate, "optimiser: final_rate must lie between 0 and rate")
+        _require(0 <= self.warmup_share < 1, "optimiser: warmup_share must be at least 0 and below 1")
+        _require(0 <= self.ema_decay < 1, "optimiser: ema_decay must be at least 0 and below 1")
+        _require(self.clip_norm > 0, "optimiser: clip_norm must be positive")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss's terms; the defaults are α and β of eq. 6 of Zou et al."""
+
+    charbonnier: float = 1.0
+    frequency: float = 0.01
+    psnr: float = 0.0
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        weights = (self.charbonnier, self.frequency, self.psnr)
+        _require(min(weights) >= 0 and max(weights) > 0, "loss: weights cannot be negative, and one must be positive")
+        _require(self.epsilon > 0, "loss: epsilon must be positive")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Budget and habits of one run: it ends at `steps` or after `minutes`, whichever comes first."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    seed: int = 0
+    log_every: int = 50
+    validate_every: int = 500
+    save_every_s: float = 120.0
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.steps is None or self.steps >= 1, "run: steps must be at least 1")
+        _require(self.minutes is None or self.minutes > 0, "run: minutes must be positive")
+        _require(self.log_every >= 1 and self.validate_every >= 1, "run: intervals must be at least 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One recipe, complete: what was not written in it has the defaults of the records above."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    shutter: ShutterSettings = field(default_factory=ShutterSettings)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def with_budget(self, steps: int | None, minutes: float | None) -> TrainConfig:
+        """Returns the recipe with another budget; one that is given replaces both of the recipe's."""
+        if steps is None and minutes is None:
+            return self
+        return replace(self, run=replace(self.run, steps=steps, minutes=minutes))
+
+    def shutter_at(self, step: int) -> ShutterSettings:
+        """Returns the shutter's settings at a step: the longest path grows geometrically along the curriculum."""
+        low, high = self.shutter.path_px
+        start = max(low, min(self.curriculum.start_path_px, high))
+        if self.curriculum.steps == 0 or step >= self.curriculum.steps:
+            return self.shutter
+        longest = start * (high / start) ** (step / self.curriculum.steps)
+        return replace(self.shutter, path_px=(low, longest))
+
+
+MAY_CHANGE = frozenset(
+    {"run.steps", "run.minutes", "run.log_every", "run.validate_every", "run.save_every_s", "run.compile"}
+    | {"data.workers", "data.photo_memory_mb"}
+)
+"""What may differ when a training is resumed: the budget, habits, and what changes no figure."""
+
+
+def to_json(config: TrainConfig) -> str:
+    """Returns the recipe as JSON text; `from_json` gives an equal one back."""
+    return json.dumps(asdict(config), sort_keys=True)
+
+
+def from_json(text: str) -> TrainConfig:
+    """Returns the recipe that `to_json` wrote. Raises ConfigurationError for unknown keys."""
+    return parse(TrainConfig, json.loads(text), "recipe")
+
+
+def flatten(config: TrainConfig) -> dict[str, Value | None]:
+    """Returns every setting under its dotted name, `network.options` included."""
+    flat: dict[str, Value | None] = {}
+
+    def walk(prefix: str, table: Mapping[str, Any]) -> None:
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                walk(f"{prefix}{key}.", value)
+            else:
+                flat[prefix + key] = value
+
+    walk("", json.loads(to_json(config)))
+    return flat
+
+
+def recipe_hash(config: TrainConfig) -> str:
+    """Returns the SHA-256 of everything in the recipe that decides the numbers of a training."""
+    decisive = {key: value for key, value in flatten(config).items() if key not in MAY_CHANGE}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def changed_keys(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Returns the dotted names of decisive settings that differ, sorted."""
+    before, after = flatten(old), flatten(new)
+    names = (before.keys() | after.keys()) - MAY_CHANGE
+    return sorted(name for name in names if before.get(name) != after.get(name))
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Returns the names of the recipes that come with the tool, sorted."""
+    folder = resources.files("deblur_cli.training") / "recipes"
+    return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+
+
+def load_recipe(name: str) -> TrainConfig:
+    """Returns the recipe of that name, or of a TOML file where the name ends in .toml.
+
+    Raises ConfigurationError for an unknown recipe (with the nearest name), broken TOML, an unknown key or a value of
+    the wrong type or out of range.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The recipe {path} cannot be read: {error}. Check the path.") from error
+    elif name in recipe_names():
+        text = (resources.files("deblur_cli.training") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        known = recipe_names()
+        raise ConfigurationError(
+            f"There is no recipe called {name!r}{did_you_mean(name, known)}. Choose one of {', '.join(known)}, or give "
+            "the path of a .toml file."
+        )
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"The recipe {name} is not valid TOML: {error}. Correct that line.") from error
+    return parse(TrainConfig, table, f"recipe {name}")
+
+
+def did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """Returns ` (did you mean 'x'?)` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def parse(record: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Returns the frozen record that a TOML table describes; what is missing keeps its default.
+
+    Raises ConfigurationError that names an unknown key, or a value of the wrong type.
+    """
+    hints = get_type_hints(record)
+    known = [item.name for item in fields(cast(Any, record))]
+    for key in table:
+        if key not in known:
+            raise ConfigurationError(
+                f"{where}: unknown key {key!r}{did_you_mean(key, known)}. Known here: {', '.join(known)}."
+            )
+    return record(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()})
+
+
+def _convert(wanted: Any, value: Any, where: str) -> Any:
+    """Returns the value as the type that a field asks for. Raises ConfigurationError where it does not fit."""
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if is_dataclass(wanted):
+        if isinstance(value, Mapping):
+            return parse(cast(type[Any], wanted), value, where)
+    elif origin in (Union, UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    elif origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigurationError(f"{where}: {value!r} is not one of {', '.join(map(repr, arguments))}.")
+    elif origin is tuple:
+        if isinstance(value, (list, tuple)):
+            kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+            if len(kinds) == len(value):
+                return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+            raise ConfigurationError(f"{where}: {len(kinds)} values are wanted, not {len(value)}.")
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        if isinstance(value, Mapping):
+            return dict(value)
+    elif wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif isinstance(wanted, type) and type(value) is wanted:
+        return value
+    name = getattr(wanted, "__name__", str(wanted))
+    raise ConfigurationError(f"{where}: {value!r} is not of the kind that is wanted here ({name}).")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigurationError(f"{message}.")

@@ -1,0 +1,146 @@
+"""One training as the command asks for it: checked, prepared, run, and its weights exported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from deblur_cli.engine.device import choose
+from deblur_cli.errors import ConfigurationError, DeviceError, UsageError
+from deblur_cli.progress import SILENT, Progress
+from deblur_cli.training.checkpoint import check_continues, load_checkpoint
+from deblur_cli.training.config import TrainConfig, to_json
+from deblur_cli.training.data import PairStream, held_out_batches, hold_back, large_enough
+from deblur_cli.training.distributed import World, joined, world_from_environment
+from deblur_cli.training.interrupt import stop_on_signal
+from deblur_cli.training.journal import Journal
+from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
+from deblur_cli.training.readers import Dataset, Layout, read_dataset
+from deblur_cli.training.start import Start, adopt, check_network, export_weights, fresh, load_weights
+from deblur_cli.training.state import TrainState, new_state, restore_state
+from deblur_cli.training.tasks import SingleTask
+from deblur_cli.training.validate import Validator
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What to train, on what, and where the results go.
+
+    `out` is a folder: `last.pt` (to resume), `best.pt` (best on held-out pictures), `log.jsonl`, and at the end
+    `model.safetensors`, the weights for use. `init` starts from a catalogue entry or weight file.
+    """
+
+    config: TrainConfig
+    data: tuple[Path, ...]
+    out: Path
+    layout: Layout | None = None
+    resume: bool = False
+    init: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    train: tuple[Dataset, ...]
+    held_out: tuple[Dataset, ...]
+
+
+def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
+    """Trains a single-photo network and returns where it stands; resumes exactly where a checkpoint stopped.
+
+    On one kind of processor, a resumed training whose budget is in steps gives the numbers of an uninterrupted one.
+    Ctrl-C or SIGTERM saves and returns with `interrupted`. Raises the errors of recipes, data, devices, checkpoints
+    and weights; TrainingError when the loss is no number any more.
+    """
+    check_job(job)
+    world = world_from_environment()
+    progress = progress if world.leads else SILENT
+    config = adopt(job.config, job.init, progress) if job.init else job.config
+    check_network(config)
+    pictures = _pictures(job, config, progress)
+    device, dtype = _device(job, world, progress)
+    setting = Setting(config, device, dtype, world, job.out, digest(pictures.train))
+    with joined(world, device), stop_on_signal() as wish, Journal(job.out / LOG if world.leads else None) as journal:
+        begun, state = _begin(job, setting, progress)
+        journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
+        task = SingleTask(config.loss)
+        validator = Validator(held_out_batches(config, pictures.held_out, device), task, device, dtype)
+        stream = PairStream(config, pictures.train, device, rank=world.rank, start_step=state.step, progress=progress)
+        with stream:
+            result = run(setting, state, task, stream.batch, validator, journal, wish, progress)
+    if not world.leads or result.interrupted:
+        return result
+    return replace(result, model=_export(begun, state, job))
+
+
+def check_job(job: TrainJob) -> None:
+    """Returns if the job can be done at all, before anything is opened. Raises UsageError, ConfigurationError."""
+    if job.config.run.steps is None and job.config.run.minutes is None:
+        raise ConfigurationError("A training needs an end: give --steps or --minutes.")
+    if not job.data:
+        raise UsageError("There is nothing to train on: give at least one folder with --data.")
+    if job.init and job.resume:
+        raise UsageError("--resume goes on from the checkpoint, --init from other weights: give one of them.")
+    if not job.resume and (job.out / LAST).exists():
+        raise UsageError(f"{job.out} holds a training already. Add --resume to continue it, or choose another --out.")
+
+
+def digest(datasets: Sequence[Dataset]) -> str:
+    """Returns the SHA-256 of which pictures are trained on: layouts and paths within their folders."""
+    text = hashlib.sha256()
+    for dataset in datasets:
+        text.update(dataset.layout.encode())
+        for path in (*dataset.photos, *(path for pair in dataset.pairs for path in (pair.blurry, pair.sharp))):
+            text.update(b"\0" + path.relative_to(dataset.root).as_posix().encode())
+    return text.hexdigest()
+
+
+def _pictures(job: TrainJob, config: TrainConfig, progress: Progress) -> _Pictures:
+    split = hold_back([read_dataset(root, job.layout) for root in job.data], config.data.held_out)
+    train_on, held_out = (
+        tuple(large_enough(dataset, config, progress) for dataset in part) for part in (split.train, split.held_out)
+    )
+    return _Pictures(train_on, held_out)
+
+
+def _device(job: TrainJob, world: World, progress: Progress) -> tuple[torch.device, torch.dtype]:
+    """Returns where and how precisely to train. Raises DeviceError, also for float16, which needs loss scaling."""
+    chosen = choose(job.device, job.precision)
+    if chosen.dtype is torch.float16 and job.precision != "auto":
+        raise DeviceError("Training in float16 would lose small gradients. Choose --precision bfloat16 or float32.")
+    dtype = torch.bfloat16 if chosen.dtype is torch.bfloat16 else torch.float32
+    device = world.local_device(chosen.torch_device)
+    progress.detail(f"training on {device} in {str(dtype).removeprefix('torch.')}: {chosen.reason}")
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every step has one shape
+        torch.set_float32_matmul_precision("high")
+    return device, dtype
+
+
+def _begin(job: TrainJob, setting: Setting, progress: Progress) -> tuple[Start, TrainState]:
+    """Returns the network as built, and its state: fresh, with the weights of `init`, or as the checkpoint has it."""
+    begun = fresh(setting.config)
+    if job.init:
+        load_weights(begun, job.init, progress)
+    network = begun.network.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = new_state(network, setting.config.optimiser)
+    if job.resume:
+        checkpoint = load_checkpoint(job.out / LAST)
+        check_continues(checkpoint, setting.config, setting.data)
+        restore_state(state, checkpoint)
+    return begun, state
+
+
+def _export(begun: Start, state: TrainState, job: TrainJob) -> Path:
+    """Returns the file of the weights for use: the best on held-out pictures, else the last, averaged."""
+    best = job.out / BEST
+    weights = load_checkpoint(best).averaged if best.exists() else state.averaged.state_dict()
+    return export_weights(begun, weights, job.out / MODEL)

@@ -1,0 +1,245 @@
+"""The training loop, top to bottom: step after step until the budget is spent or somebody stops it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from deblur_cli.progress import Progress, Stage
+from deblur_cli.training.checkpoint import save_checkpoint
+from deblur_cli.training.config import TrainConfig
+from deblur_cli.training.distributed import AGREE_EVERY, World
+from deblur_cli.training.draw import seed_for
+from deblur_cli.training.interrupt import StopWish
+from deblur_cli.training.journal import Journal, Meter, Validation
+from deblur_cli.training.schedule import progress_share, rate
+from deblur_cli.training.state import TrainState, to_checkpoint, update_average
+from deblur_cli.training.tasks import Outcome, Task
+from deblur_cli.training.validate import Validator, autocast
+
+BatchT = TypeVar("BatchT")
+LAST, BEST, LOG, MODEL = "last.pt", "best.pt", "log.jsonl", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same while the loop runs. `data` is the digest of the pictures trained on."""
+
+    config: TrainConfig
+    device: torch.device
+    dtype: torch.dtype
+    world: World
+    out: Path
+    data: str
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a training stands; `validation` is the last one, None where nothing was held back or it never came to it.
+
+    `patches_per_s` is the mean over this part of the training, all processes together: from the end of its first step,
+    so that start-up is left out, to the end of its last, validation included.
+    """
+
+    step: int
+    elapsed_s: float
+    patches_per_s: float
+    validation: Validation | None
+    best_psnr: float | None
+    interrupted: bool
+    model: Path | None = None
+    leads: bool = True
+    """Whether this process speaks for all of a training on several."""
+
+
+def run(
+    setting: Setting,
+    state: TrainState,
+    task: Task[BatchT],
+    batch_at: Callable[[int], BatchT],
+    validator: Validator[BatchT],
+    journal: Journal,
+    wish: StopWish,
+    progress: Progress,
+) -> TrainResult:
+    """Returns where the training stands when its budget is spent or a stop was wished; `last.pt` is written then.
+
+    `batch_at(step)` gives the batch of a step. Raises TrainingError when the loss is no number any more: `last.pt` is
+    then from before.
+    """
+    habits, patches = setting.config.run, setting.config.data.batch * setting.world.size
+    runner = _runner(setting, state.network)
+    meter, clock = Meter(setting.device), Clock(setting, state, wish)
+    keeper = Keeper(setting, state, clock, validator, journal, progress)
+    with clock.stage(progress) as stage:
+        while not clock.ended():
+            learning_rate = rate(clock.share, setting.config.optimiser)
+            outcome, norm = take_step(setting, state, runner, task, batch_at(state.step), learning_rate)
+            meter.add(outcome, norm)
+            clock.count(stage)
+            if state.step % habits.log_every == 0:
+                journal.write("step", meter.read(state.step, learning_rate, clock.elapsed_s, patches))
+            if state.step % habits.validate_every == 0:
+                meter.check(state.step)
+                keeper.judge()
+            if keeper.save_is_due():
+                meter.check(state.step)
+                keeper.save(LAST)
+    meter.check(state.step)
+    if not clock.stopping:
+        keeper.judge()
+    keeper.save(LAST)
+    setting.world.wait()
+    return TrainResult(
+        step=state.step,
+        elapsed_s=clock.elapsed_s,
+        patches_per_s=clock.steps_per_s * patches,
+        validation=keeper.validation,
+        best_psnr=state.best_psnr,
+        interrupted=clock.stopping,
+        leads=setting.world.leads,
+    )
+
+
+def take_step(
+    setting: Setting, state: TrainState, runner: nn.Module, task: Task[BatchT], batch: BatchT, learning_rate: float
+) -> tuple[Outcome, Tensor]:
+    """Returns the outcome and the gradient's norm of one step, still on the device; the state is one step further.
+
+    Whatever the network draws (dropout, say) is seeded by the step, so a resumed training draws the same.
+    """
+    optimiser = setting.config.optimiser
+    torch.manual_seed(seed_for("step", setting.config.run.seed, setting.world.rank, state.step))
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate
+    with autocast(setting.device, setting.dtype):
+        outcome = task(runner, batch)
+    state.optimiser.zero_grad(set_to_none=True)
+    outcome.loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), optimiser.clip_norm)
+    state.optimiser.step()
+    state.step += 1
+    update_average(state, optimiser.ema_decay)
+    return outcome, norm
+
+
+class Clock:
+    """How much of the budget is spent, agreed on by all processes."""
+
+    def __init__(self, setting: Setting, state: TrainState, wish: StopWish) -> None:
+        self._setting, self._state, self._wish = setting, state, wish
+        self._begun, self._before_s = time.monotonic(), state.elapsed_s
+        self._visits, self._time_share, self._shown = 0, 0.0, 0
+        self._first_end_s, self._last_end_s, self._steps = 0.0, 0.0, 0
+        self.share = 0.0
+        self.stopping = False
+
+    @property
+    def here_s(self) -> float:
+        """Seconds of this part of the training."""
+        return time.monotonic() - self._begun
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of all parts of the training."""
+        return self._before_s + self.here_s
+
+    @property
+    def steps_per_s(self) -> float:
+        """Speed of this part of the training from the end of its first step; 0 where there was but one."""
+        span_s = self._last_end_s - self._first_end_s
+        return (self._steps - 1) / span_s if span_s > 0 else 0.0
+
+    def ended(self) -> bool:
+        """Returns whether the budget is spent or a stop was wished; asked once before every step."""
+        run, world = self._setting.config.run, self._setting.world
+        if world.size == 1 or self._visits % AGREE_EVERY == 0:
+            spent = progress_share(run, 0, self.elapsed_s)
+            self._time_share, self.stopping = world.agree(spent, self._wish.asked, self._setting.device)
+        self._visits += 1
+        self.share = max(progress_share(run, self._state.step, 0.0), self._time_share)
+        return self.stopping or self.share >= 1
+
+    def stage(self, progress: Progress) -> AbstractContextManager[Stage]:
+        """Opens the stage that the user watches, in steps or in seconds, as the budget is."""
+        run = self._setting.config.run
+        if run.minutes is None and run.steps is not None:
+            return progress.stage("training", total=max(0, run.steps - self._state.step), unit="steps")
+        left_s = max(0.0, 60 * (run.minutes or 0.0) - self._before_s)
+        return progress.stage("training", total=round(left_s), unit="s")
+
+    def count(self, stage: Stage) -> None:
+        """Counts one more step and tells the stage."""
+        self._last_end_s = self.here_s
+        self._steps += 1
+        if self._steps == 1:
+            self._first_end_s = self._last_end_s
+        if self._setting.config.run.minutes is None:
+            stage.advance(1)
+        elif int(self.here_s) > self._shown:
+            stage.advance(int(self.here_s) - self._shown)
+            self._shown = int(self.here_s)
+
+
+class Keeper:
+    """Judges and saves: the last state in `last.pt`, the best on held-out pictures in `best.pt`. The leader alone."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        state: TrainState,
+        clock: Clock,
+        validator: Validator[BatchT],
+        journal: Journal,
+        progress: Progress,
+    ) -> None:
+        self._setting, self._state, self._clock = setting, state, clock
+        self._judge: Callable[[nn.Module, int], Validation | None] = validator
+        self._journal, self._progress = journal, progress
+        self._saved = time.monotonic()
+        self.validation: Validation | None = None
+
+    def judge(self) -> None:
+        """Validates the averaged weights once a step, and keeps them where they are the best so far."""
+        state = self._state
+        if not self._setting.world.leads or (self.validation is not None and self.validation.step == state.step):
+            return
+        self.validation = self._judge(state.averaged, state.step)
+        if self.validation is None:
+            return
+        self._journal.write("validation", self.validation)
+        self._progress.note(
+            f"step {state.step}: held-out {self.validation.psnr_in:.2f} → {self.validation.psnr_out:.2f} dB, "
+            f"{self.validation.made_worse} of {self.validation.patches} patches made worse"
+        )
+        if state.best_psnr is None or self.validation.psnr_out > state.best_psnr:
+            state.best_psnr = self.validation.psnr_out
+            self.save(BEST)
+
+    def save_is_due(self) -> bool:
+        """Returns whether the last state has not been saved for a while."""
+        return self._setting.world.leads and time.monotonic() - self._saved > self._setting.config.run.save_every_s
+
+    def save(self, name: str) -> None:
+        """Writes the state to `out / name`. Raises CannotWriteError."""
+        if not self._setting.world.leads:
+            return
+        self._state.elapsed_s = self._clock.elapsed_s
+        save_checkpoint(to_checkpoint(self._state, self._setting.config, self._setting.data), self._setting.out / name)
+        if name == LAST:
+            self._saved = time.monotonic()
+
+
+def _runner(setting: Setting, network: nn.Module) -> nn.Module:
+    """Returns the network as the steps call it: spread over processes, and compiled where the recipe says so."""
+    runner = setting.world.wrap(network.train(), setting.device)
+    if setting.config.run.compile:
+        runner.compile()
+    return runner

@@ -1,0 +1,281 @@
+"""A ring of finished pairs that keeps the network fed, refilled by low-priority processes or in place.
+
+The virtual shutter is dearer than a training step, so each pair serves several times, with other crops, flips, noise
+and JPEG. Pairs come in chunks, numbered 0, 1, 2 …; what chunk n holds follows from n alone, and which chunks are live
+at a step follows from the step alone. So neither the number of workers nor their speed, nor an interruption, changes a
+training: a trainer that is ahead of the schedule waits, a worker that is ahead of it pauses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.multiprocessing as multiprocessing
+from torch import Tensor
+
+from deblur_cli.errors import DatasetError, DeblurError
+from deblur_cli.progress import Progress
+
+SHARED_MEMORY = Path("/dev/shm")
+WAIT_S = 0.02
+LONG_WAIT = 16
+"""From so many chunks on, a wait is shown to the user: the start of a training, or of a resumed one."""
+
+
+@dataclass(frozen=True)
+class RingPlan:
+    """Which chunks are live at which step.
+
+    `chunk` pairs each; at most `chunks` of them live; `first` at the first step; the training uses `batch` pairs a
+    step, each `reuse` times on average, so `batch / reuse` new ones appear a step. `ahead`: room for work in advance.
+    """
+
+    chunk: int
+    chunks: int
+    first: int
+    batch: int
+    reuse: int
+    ahead: int = 8
+
+    @property
+    def slots(self) -> int:
+        """Chunks that the ring has room for."""
+        return self.chunks + self.ahead
+
+    def live(self, step: int) -> range:
+        """Returns the numbers of the chunks that a step may draw from; its end never falls."""
+        made = self.first + step * self.batch // (self.reuse * self.chunk)
+        return range(max(0, made - self.chunks), made)
+
+    def first_step_of(self, number: int) -> int:
+        """Returns the first step at which a chunk is live."""
+        if number < self.first:
+            return 0
+        return -(-(number + 1 - self.first) * self.reuse * self.chunk // self.batch)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pairs of one make: `blurry` (n, 3, s, s) in [0, 1], `sharp` likewise.
+
+    `finished` pairs come from a camera; others still want the shutter's noise and JPEG.
+    """
+
+    blurry: Tensor
+    sharp: Tensor
+    finished: bool
+
+
+class Maker(Protocol):
+    """What fills the ring: chunk number n, always the same for the same n."""
+
+    def make(self, number: int) -> Chunk:
+        """Returns chunk `number`."""
+
+
+MakerFactory = Callable[[torch.device], Maker]
+"""Builds a maker on a device; must be picklable, since workers build their own."""
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """The ring's memory: slots × chunk pairs, blurry in float16 (noise comes later), sharp in bytes."""
+
+    blurry: Tensor
+    sharp: Tensor
+    finished: Tensor
+
+    @classmethod
+    def allocate(cls, plan: RingPlan, side_px: int, device: torch.device) -> _Slots:
+        shape = (plan.slots, plan.chunk, 3, side_px, side_px)
+        return cls(
+            torch.zeros(shape, dtype=torch.float16, device=device),
+            torch.zeros(shape, dtype=torch.uint8, device=device),
+            torch.zeros(plan.slots, dtype=torch.bool),
+        )
+
+    @property
+    def bytes(self) -> int:
+        return 3 * self.sharp.numel()
+
+    def share(self) -> None:
+        for tensor in (self.blurry, self.sharp, self.finished):
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
+
+    def put(self, number: int, chunk: Chunk) -> None:
+        slot = number % self.blurry.shape[0]
+        self.blurry[slot] = chunk.blurry
+        self.sharp[slot] = torch.round(chunk.sharp * 255).to(torch.uint8)
+        self.finished[slot] = chunk.finished
+
+
+class Ring:
+    """The pairs that are live now. A context manager: leaving it ends the workers."""
+
+    def __init__(
+        self,
+        plan: RingPlan,
+        side_px: int,
+        factory: MakerFactory,
+        *,
+        device: torch.device,
+        workers: int,
+        start_step: int,
+        progress: Progress,
+    ) -> None:
+        """Lays the ring out and starts its workers; with `workers` it lives in shared host memory, else on `device`."""
+        self._plan = plan
+        self._progress = progress
+        self._made = plan.live(start_step).start
+        needed = 3 * plan.slots * plan.chunk * 3 * side_px**2
+        if workers and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < needed:
+            progress.note(
+                f"{SHARED_MEMORY} has too little room for {needed / 1e9:.1f} GB of training pairs: the training "
+                "process makes them itself. Fewer ring_pairs in the recipe, or more shared memory, would be faster."
+            )
+            workers = 0
+        self._slots = _Slots.allocate(plan, side_px, torch.device("cpu") if workers else device)
+        self._maker = None if workers else factory(device)
+        self._workers = _Workers(plan, self._slots, factory, workers, self._made) if workers else None
+
+    def __enter__(self) -> Ring:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers; the ring must not be used after."""
+        if self._workers is not None:
+            self._workers.close()
+
+    def advance(self, step: int) -> range:
+        """Returns the numbers of the chunks live at `step`, once all of them are made; steps must not fall.
+
+        Raises DatasetError when a worker could not go on.
+        """
+        live = self._plan.live(step)
+        missing = live.stop - self._made
+        if missing >= LONG_WAIT:
+            with self._progress.stage("training pairs", total=missing, unit="chunks") as stage:
+                self._fill(live, stage.advance)
+        elif missing > 0:
+            self._fill(live, lambda: None)
+        if self._workers is not None:
+            self._workers.release(live.start)
+        return live
+
+    def pair(self, number: int, index: int) -> tuple[Tensor, Tensor, bool]:
+        """Returns one pair of a live chunk: blurry (3, s, s) float16 [0, 1], sharp uint8, and whether it is finished.
+
+        Views of the ring: copy them before the next `advance`.
+        """
+        slot = number % self._plan.slots
+        return self._slots.blurry[slot, index], self._slots.sharp[slot, index], bool(self._slots.finished[slot])
+
+    def _fill(self, live: range, made_one: Callable[[], None]) -> None:
+        if self._workers is not None:
+            self._workers.release(live.start)
+        while self._made < live.stop:
+            if self._workers is not None:
+                self._workers.wait_for(self._made)
+            elif self._maker is not None:
+                with one_thread(self._slots.blurry.device):
+                    self._slots.put(self._made, self._maker.make(self._made))
+            self._made += 1
+            made_one()
+
+
+@contextlib.contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Computes on one processor thread, as the workers do: how work is split among threads shows in the last digit."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Workers:
+    """Processes that make every `count`-th chunk each, in order, as far ahead as there is room."""
+
+    def __init__(self, plan: RingPlan, slots: _Slots, factory: MakerFactory, count: int, first: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        slots.share()
+        self._oldest: Any = context.Value("q", first)
+        self._done: Any = context.Queue()
+        self._ready: set[int] = set()
+        self._processes = [
+            context.Process(
+                target=_refill,
+                args=(factory, slots, first + index, count, plan.slots, self._oldest, self._done),
+                daemon=True,
+            )
+            for index in range(count)
+        ]
+        for process in self._processes:
+            process.start()
+
+    def release(self, oldest: int) -> None:
+        """Lets the workers overwrite every chunk before `oldest`."""
+        self._oldest.value = oldest
+
+    def wait_for(self, number: int) -> None:
+        while number not in self._ready:
+            try:
+                message = self._done.get(timeout=1.0)
+            except queue.Empty:
+                self._check()
+                continue
+            if isinstance(message, str):
+                raise DatasetError(message)
+            self._ready.add(message)
+        self._ready.remove(number)
+
+    def _check(self) -> None:
+        for process in self._processes:
+            if not process.is_alive():
+                raise DatasetError(
+                    f"A process that prepares training pairs ended unexpectedly (exit code {process.exitcode}). It "
+                    "may have run out of memory: try fewer ring_pairs in the recipe, or --workers 0 to see the cause."
+                )
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+
+
+def _refill(factory: MakerFactory, slots: _Slots, number: int, stride: int, room: int, oldest: Any, done: Any) -> None:
+    """Makes chunks until the training process ends this one, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the trainer decides
+    if hasattr(os, "nice"):
+        os.nice(10)
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    try:
+        maker = factory(torch.device("cpu"))
+        while parent is None or parent.is_alive():
+            if number >= oldest.value + room:
+                time.sleep(WAIT_S)
+                continue
+            slots.put(number, maker.make(number))
+            done.put(number)
+            number += stride
+    except DeblurError as error:
+        done.put(str(error))

@@ -1,0 +1,84 @@
+"""What changes while a training runs: weights, their average, the optimiser, and how far it is."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from deblur_cli.errors import CheckpointError
+from deblur_cli.training.checkpoint import Checkpoint
+from deblur_cli.training.config import OptimiserConfig, TrainConfig
+
+
+@dataclass
+class TrainState:
+    """A training after `step` steps; `averaged` is what is validated and exported."""
+
+    network: nn.Module
+    averaged: nn.Module
+    optimiser: Optimizer
+    step: int = 0
+    elapsed_s: float = 0.0
+    best_psnr: float | None = None
+
+
+def new_state(network: nn.Module, settings: OptimiserConfig) -> TrainState:
+    """Returns the state of a training that has not begun; the network is used as it is, on its device."""
+    averaged = copy.deepcopy(network).eval().requires_grad_(False)
+    return TrainState(network, averaged, build_optimiser(network, settings))
+
+
+def build_optimiser(network: nn.Module, settings: OptimiserConfig) -> Optimizer:
+    """Returns Adam or AdamW over all parameters, in its fused form: one kernel a step."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=settings.rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+
+
+@torch.no_grad()
+def update_average(state: TrainState, decay: float) -> None:
+    """Moves the averaged weights a little towards the network's.
+
+    The decay starts low and rises to its value, so that the average forgets the random start of a short training.
+    """
+    share = 1 - min(decay, (1 + state.step) / (10 + state.step))
+    torch._foreach_lerp_(list(state.averaged.parameters()), list(state.network.parameters()), share)
+    for mean, now in zip(state.averaged.buffers(), state.network.buffers(), strict=True):
+        mean.copy_(now)
+
+
+def to_checkpoint(state: TrainState, config: TrainConfig, data: str) -> Checkpoint:
+    """Returns everything that a resumed training needs."""
+    return Checkpoint(
+        config=config,
+        data=data,
+        step=state.step,
+        elapsed_s=state.elapsed_s,
+        best_psnr=state.best_psnr,
+        network=state.network.state_dict(),
+        averaged=state.averaged.state_dict(),
+        optimiser=state.optimiser.state_dict(),
+    )
+
+
+def restore_state(state: TrainState, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint's weights and counters into a fresh state.
+
+    Raises CheckpointError where the network's build has changed since.
+    """
+    try:
+        state.network.load_state_dict(checkpoint.network)
+        state.averaged.load_state_dict(checkpoint.averaged)
+        state.optimiser.load_state_dict(dict(checkpoint.optimiser))
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"The checkpoint's weights do not fit the network of this version ({str(error).splitlines()[0]}). "
+            "Resume with the version that made it."
+        ) from error
+    state.step = checkpoint.step
+    state.elapsed_s = checkpoint.elapsed_s
+    state.best_psnr = checkpoint.best_psnr

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+
+from deblur_cli.commands import report
+from deblur_cli.commands.report import Terminal
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Record:
+    path: Path
+    values: tuple[float, ...]
+    colour: Colour = Colour.RED
+
+
+class TerminalStream(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_json_refuses_what_it_cannot_hold() -> None:
+    with pytest.raises(TypeError, match="set"):
+        report.plain({1, 2})
+
+
+def test_json_has_no_infinity(capsys: pytest.CaptureFixture[str]) -> None:
+    report.answer_json(Record(Path("a/b.jpg"), (1.5, math.inf, math.nan)))
+    assert json.loads(capsys.readouterr().out) == {"path": "a/b.jpg", "values": [1.5, None, None], "colour": "red"}
+
+
+def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    report.answer("evil\x1b[2Jname\r.jpg")
+    assert capsys.readouterr().out == "evil\\x1b[2Jname\\r.jpg\n"
+
+
+def test_a_name_that_is_no_text_is_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    report.answer(b"bad\xff.jpg".decode("utf-8", "surrogateescape"))
+    assert capsys.readouterr().out == "bad\\udcff.jpg\n"
+
+
+def test_a_terminal_without_unicode_gets_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    report.answer("a → Größe.jpg")
+    assert raw.getvalue() == b"a \\u2192 Gr\\xf6\\xdfe.jpg\n"
+
+
+def test_answers_go_to_stdout_and_errors_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    report.answer("42")
+    report.error("a.jpg is empty.")
+    assert capsys.readouterr() == ("42\n", "Error: a.jpg is empty.\n")
+
+
+def test_table_aligns_names_left_and_numbers_right(capsys: pytest.CaptureFixture[str]) -> None:
+    report.answer_table(("photo", "dB"), [("a.jpg", "9.50"), ("longer.jpg", "10.25")])
+    assert capsys.readouterr().out == "photo          dB\na.jpg        9.50\nlonger.jpg  10.25\n"
+
+
+def test_csv_quotes_and_leaves_unknown_cells_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    report.answer_csv(("photo", "scale"), [(Path("a, b.jpg"), None)])
+    assert capsys.readouterr().out == 'photo,scale\n"a, b.jpg",\n'
+
+
+@pytest.mark.parametrize(
+    ("verbose", "quiet", "shown"),
+    [(False, False, "note\n"), (True, False, "note\ndetail\n"), (False, True, ""), (True, True, "")],
+)
+def test_notes_and_details(verbose: bool, quiet: bool, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal(verbose=verbose, quiet=quiet) as terminal:
+        terminal.note("note")
+        terminal.detail("detail")
+    assert capsys.readouterr() == ("", shown)
+
+
+def test_no_bars_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal() as terminal, terminal.stage("Tiles", 3, "tiles") as stage:
+        stage.advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bars_on_a_terminal_from_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = TerminalStream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def work(terminal: Terminal, name: str) -> None:
+        with terminal.stage(name, 20, "tiles") as stage:
+            for _ in range(20):
+                stage.advance()
+                terminal.note(f"{name}[bold] was here")
+
+    with Terminal() as terminal, terminal.stage("Fetching", 3_000_000, "bytes") as fetching:
+        fetching.advance(1_500_000)
+        threads = [threading.Thread(target=work, args=(terminal, f"Photo {n}")) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    text = stream.getvalue()
+    assert text.count("[bold] was here") == 80
+    assert "1.5 of 3.0 MB" in text
+
+
+def test_a_bar_is_taken_off_when_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = TerminalStream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(ZeroDivisionError), Terminal() as terminal, terminal.stage("Tiles", 3):
+        _ = 1 // 0
+    assert stream.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K") or "\x1b[?25h" in stream.getvalue()

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+
+from deblur_cli.engine import precision
+from deblur_cli.engine.device import Device
+
+CPU = torch.device("cpu")
+
+
+class Spy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, picture):
+        self.strides = picture.stride()
+        answer = self.layer(picture)
+        self.dtype = answer.dtype
+        return answer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_convolutions_run_in_the_precision_and_the_answer_is_float32(dtype):
+    device = Device(CPU, dtype, "")
+    network = precision.move(Spy().double().train(), device)
+    assert not network.training
+    assert network.layer.weight.dtype is torch.float32
+    with torch.inference_mode():
+        answer = precision.run(network, device, [torch.rand(1, 3, 8, 10)])
+    assert network.dtype is dtype
+    assert answer.dtype is torch.float32
+    assert network.strides == (240, 1, 30, 3)
+
+
+def test_bfloat16_stays_within_its_rounding():
+    torch.manual_seed(0)
+    network, picture = Spy(), torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        exact, lowered = (
+            precision.run(network, Device(CPU, d, ""), [picture]) for d in (torch.float32, torch.bfloat16)
+        )
+    difference = (exact - lowered).abs().max()
+    assert 0 < difference < 0.02
+
+
+def test_waiting_for_the_cpu_is_nothing():
+    precision.wait(Device(CPU, torch.float32, ""))

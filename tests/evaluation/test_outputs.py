@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deblur_cli.errors import DatasetError, UnreadablePhotoError
+from deblur_cli.evaluation.outputs import list_outputs
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no pictures"):
+        list_outputs(make(tmp_path, "notes.txt", ".hidden.png"))
+
+
+def test_a_photo_without_output_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnreadablePhotoError, match=r"s02\.jpg: has no output"):
+        list_outputs(make(tmp_path, "s01.jpg", "s021.jpg")).of(Path("blur/s02.jpg"))
+
+
+def test_two_outputs_are_not_guessed_between(tmp_path: Path) -> None:
+    outputs = list_outputs(make(tmp_path, "s01.jpg", "s01.png"))
+    with pytest.raises(DatasetError, match="two outputs"):
+        outputs.of(Path("blur/s01.jpg"))
+
+
+@pytest.mark.parametrize("name", ["s01.png", "s01_deblurred.tif", "deep/s01.jpg"])
+def test_found_by_stem(name: str, tmp_path: Path) -> None:
+    assert list_outputs(make(tmp_path, name, "s010.png")).of(Path("blur/s01.jpg")) == tmp_path / name
+
+
+def test_the_very_name_wins(tmp_path: Path) -> None:
+    assert list_outputs(make(tmp_path, "blur_1.png", "blur_1_a.png")).of(Path("blur_1.jpg")) == tmp_path / "blur_1.png"
+
+
+def test_comparisons_are_no_outputs(tmp_path: Path) -> None:
+    assert list_outputs(make(tmp_path, "s01.png", "s01_compare.png")).of(Path("s01.jpg")) == tmp_path / "s01.png"
+
+
+def test_equal_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    make(tmp_path, "out/a/blur/1.png", "out/b/blur/1.png")
+    outputs = list_outputs(tmp_path / "out")
+    assert outputs.of(tmp_path / "data/test/b/blur/1.png") == tmp_path / "out/b/blur/1.png"

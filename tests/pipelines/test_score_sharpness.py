@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deblur_cli.errors import UnreadablePhotoError, UsageError
+from deblur_cli.measure.sharpness import SharpnessScore
+from deblur_cli.pipelines import score_sharpness
+from deblur_cli.pipelines.score_sharpness import ScoreJob, rank_by_sharpness
+
+MakePhoto = Callable[..., Path]
+
+
+class Recorder:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.done = 0
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Recorder]:
+        self.total = total
+        yield self
+
+    def advance(self, amount: int = 1) -> None:
+        self.done += amount
+
+    def note(self, message: str) -> None: ...
+
+    def detail(self, message: str) -> None: ...
+
+
+@pytest.fixture
+def burst(photo_factory: MakePhoto, tmp_path: Path) -> Path:
+    """Three frames of one scene in a folder, c.jpg sharp, a.jpg and b.jpg blurred by box filters."""
+    from PIL import Image, ImageFilter
+
+    sharp = photo_factory("burst/c.png", size=(192, 256))
+    with Image.open(sharp) as picture:
+        picture.filter(ImageFilter.BoxBlur(3)).save(tmp_path / "burst/a.png")
+        picture.filter(ImageFilter.BoxBlur(1)).save(tmp_path / "burst/b.png")
+    return tmp_path / "burst"
+
+
+def names(photos: tuple[object, ...]) -> list[str]:
+    return [photo.path.name for photo in photos]  # type: ignore[attr-defined]
+
+
+def test_folder_without_photos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(UsageError, match=r"No photos found in .*--recursive"):
+        rank_by_sharpness(ScoreJob((tmp_path,)))
+
+
+def test_unreadable_photo_is_named_and_the_others_ranked(burst: Path) -> None:
+    (burst / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    result = rank_by_sharpness(ScoreJob((burst,)))
+    assert names(result.ranked) == ["c.png", "b.png", "a.png"]
+    assert [photo.photo.name for photo in result.failed] == ["bad.jpg"]
+    assert "bad.jpg" in result.failed[0].reason
+
+
+def test_picture_too_small_to_score_is_named(photo_factory: MakePhoto, tmp_path: Path) -> None:
+    photo_factory("tiny.png", size=(16, 300))
+    result = rank_by_sharpness(ScoreJob((tmp_path,)))
+    assert result.ranked == ()
+    assert "300 by 16 pixels" in result.failed[0].reason
+
+
+def test_photo_over_the_limit_is_named(burst: Path) -> None:
+    result = rank_by_sharpness(ScoreJob((burst,), max_megapixels=0.01))
+    assert result.ranked == ()
+    assert "--max-megapixels" in result.failed[0].reason
+
+
+def test_error_that_is_no_photos_fault_is_not_swallowed(burst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(score_sharpness, "read_grey", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        rank_by_sharpness(ScoreJob((burst,)))
+
+
+def test_sharpest_comes_first(burst: Path) -> None:
+    result = rank_by_sharpness(ScoreJob((burst,)))
+    assert names(result.ranked) == ["c.png", "b.png", "a.png"]
+    scores = [photo.sharpness.score for photo in result.ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert {photo.source for photo in result.ranked} == {"file"}
+    assert result.failed == ()
+
+
+def test_equal_scores_keep_the_order_of_the_folder(photo_factory: MakePhoto, tmp_path: Path) -> None:
+    for name in ("x10.png", "x2.png", "x1.png"):
+        photo_factory(name, size=(64, 96), seed=3)
+    assert names(rank_by_sharpness(ScoreJob((tmp_path,))).ranked) == ["x1.png", "x2.png", "x10.png"]
+
+
+def test_subfolders_only_when_asked(burst: Path) -> None:
+    (burst / "more").mkdir()
+    (burst / "c.png").rename(burst / "more" / "c.png")
+    assert names(rank_by_sharpness(ScoreJob((burst,))).ranked) == ["b.png", "a.png"]
+    assert names(rank_by_sharpness(ScoreJob((burst,), recursive=True)).ranked) == ["c.png", "b.png", "a.png"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_any_number_of_workers_ranks_alike(burst: Path, workers: int) -> None:
+    assert names(rank_by_sharpness(ScoreJob((burst,), workers=workers)).ranked) == ["c.png", "b.png", "a.png"]
+
+
+def test_progress_counts_failures_too(burst: Path) -> None:
+    (burst / "bad.png").write_bytes(b"no picture")
+    recorder = Recorder()
+    rank_by_sharpness(ScoreJob((burst,)), recorder)
+    assert (recorder.total, recorder.done) == (4, 4)
+
+
+def test_thumbnails_are_kept_only_when_asked(burst: Path) -> None:
+    assert all(photo.thumbnail is None for photo in rank_by_sharpness(ScoreJob((burst,))).ranked)
+    for photo in rank_by_sharpness(ScoreJob((burst,), thumbnail_px=40)).ranked:
+        assert photo.thumbnail is not None
+        assert photo.thumbnail.shape == (30, 40)
+        assert photo.thumbnail.dtype == np.uint8
+
+
+def test_only_as_many_photos_as_workers_are_open_at_once(
+    photo_factory: MakePhoto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photo_factory("p0.png", size=(40, 40)).parent
+    for index in range(1, 30):
+        photo_factory(f"p{index}.png", size=(40, 40))
+    lock, state = threading.Lock(), {"open": 0, "most": 0}
+
+    def counting(path: Path, *, long_side: int, max_megapixels: float) -> tuple[np.ndarray, str]:
+        with lock:
+            state["open"] += 1
+            state["most"] = max(state["most"], state["open"])
+        threading.Event().wait(0.002)
+        with lock:
+            state["open"] -= 1
+        if path.name == "p7.png":
+            raise UnreadablePhotoError(path, "is empty.")
+        return np.zeros((64, 64), np.float32), "file"
+
+    monkeypatch.setattr(score_sharpness, "read_grey", counting)
+    monkeypatch.setattr(score_sharpness, "score_sharpness", lambda grey: SharpnessScore(1.0, 0.0, grey.shape))
+    result = rank_by_sharpness(ScoreJob((folder,), workers=3))
+    assert (len(result.ranked), len(result.failed)) == (29, 1)
+    assert state["most"] <= 3

@@ -1,0 +1,49 @@
+"""One module prints: `commands/report.py`. The core is silent."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "deblur_cli"
+PRINTER = "commands/report.py"
+SPEAKERS = {"print", "typer.echo", "typer.secho", "sys.stdout", "sys.stderr", "sys.__stdout__", "warnings.warn"}
+EXITS = {"sys.exit", "exit", "quit", "os._exit"}
+
+
+def said(source: str, words: set[str]) -> list[str]:
+    """Returns which of the words a source uses as names or attributes, with their lines."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name) and node.id in words:
+            found.append(f"{node.id}, line {node.lineno}")
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = f"{node.value.id}.{node.attr}"
+            if name in words:
+                found.append(f"{name}, line {node.lineno}")
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if name_of(path) != PRINTER], ids=name_of)
+def test_nothing_prints_but_the_report(path: Path) -> None:
+    assert not said(path.read_text(encoding="utf-8"), SPEAKERS), f"use {PRINTER}, or the progress observer"
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if name_of(path) != "cli.py"], ids=name_of)
+def test_nothing_below_the_command_line_exits(path: Path) -> None:
+    assert not said(path.read_text(encoding="utf-8"), EXITS), "raise a DeblurError, or typer.Exit in a command"
+
+
+@pytest.mark.parametrize("source", ["print(1)", "import sys\nsys.stderr.write('a')", "import typer\ntyper.echo('a')"])
+def test_the_rule_itself_can_fail(source: str) -> None:
+    assert said(source, SPEAKERS)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deblur_cli import __version__, cli
+from deblur_cli.cli import COMMANDS, app
+from deblur_cli.errors import DeblurError, DeviceError, UnreadablePhotoError, UsageError
+
+HEAVY = ("torch", "cv2", "numpy", "PIL", "rawpy", "huggingface_hub", "matplotlib", "rich.markdown")
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments), prog_name="deblur")
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """Returns what a fresh interpreter has imported after the command."""
+    code = f"""
+import sys
+from deblur_cli.cli import app
+try:
+    app({list(arguments)!r}, prog_name="deblur")
+except SystemExit:
+    pass
+sys.stderr.write("\\n".join(sys.modules))
+"""
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):
+    def install(error: BaseException) -> None:
+        def command() -> None:
+            """Fail."""
+            raise error
+
+        monkeypatch.setattr(cli, "load_command", lambda name: _as_command(command))
+
+    return install
+
+
+def _as_command(function):
+    import typer
+    from typer.main import get_command
+
+    only = typer.Typer(add_completion=False)
+    only.command()(function)
+    return get_command(only)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("Give a photo."), 2),
+        (DeviceError("There is no card."), 2),
+        (UnreadablePhotoError(Path("a.jpg"), "is empty. Copy it again."), 3),
+        (DeblurError("Something else."), 3),
+    ],
+)
+def test_our_errors_become_a_sentence_and_an_exit_code(failing, error: DeblurError, code: int) -> None:
+    failing(error)
+    result = run("single")
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"Error: {error}\n")
+
+
+def test_ctrl_c_is_130(failing) -> None:
+    failing(KeyboardInterrupt())
+    result = run("single")
+    assert result.exit_code == 130
+    assert "Interrupted" in result.stderr
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(failing) -> None:
+    failing(ZeroDivisionError("bug"))
+    assert isinstance(run("single").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sinlge",), "No such command 'sinlge'"),
+        (("--nope",), "No such option: --nope"),
+        (("single",), "Missing argument"),
+        (("single", "a.jpg", "--strength", "2"), "--strength"),
+        (("single", "a.jpg", "--scale", "3"), "--scale"),
+        (("single", "a.jpg", "--format", "bmp"), "--format"),
+        (("single", "a.jpg", "--quality", "0"), "--quality"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: tuple[str, ...], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+def test_help_names_every_command_and_loads_none() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for row in COMMANDS:
+        assert f"  {row.name} " in result.stdout
+        assert row.help.removesuffix(".") in " ".join(result.stdout.split())
+
+
+def test_no_arguments_show_the_help() -> None:
+    assert "Usage: deblur" in run().output
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"deblur {__version__}\n")
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_nothing_heavy_is_imported_for(argument: str) -> None:
+    imported = modules_of(argument)
+    assert "deblur_cli.cli" in imported
+    assert not imported.intersection(HEAVY)
+    assert not {name for name in imported if name.startswith("deblur_cli.commands.")} - {"deblur_cli.commands.report"}
+
+
+@pytest.mark.parametrize("name", [row.name for row in COMMANDS])
+def test_the_help_of_a_command_needs_no_torch(name: str) -> None:
+    assert "torch" not in modules_of(name, "--help")
+
+
+@pytest.mark.parametrize("name", [row.name for row in COMMANDS])
+def test_every_row_of_the_table_can_be_loaded(name: str) -> None:
+    assert cli.load_command(name).name == name
+
+
+def test_names_and_modules_are_listed_once() -> None:
+    assert len({row.name for row in COMMANDS}) == len(COMMANDS)
+    for row in COMMANDS:
+        assert row.name.replace("-", "_") == row.module, "the path is the command"
+
+
+def test_completion_knows_the_commands() -> None:
+    environment = {"_DEBLUR_COMPLETE": "complete_bash", "COMP_WORDS": "deblur s", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(app, [], prog_name="deblur", env=environment)
+    assert result.stdout.split() == ["single", "score-sharpness"]
+
+
+def test_completion_knows_a_commands_options() -> None:
+    environment = {"_DEBLUR_COMPLETE": "complete_bash", "COMP_WORDS": "deblur single --ov", "COMP_CWORD": "2"}
+    result = CliRunner().invoke(app, [], prog_name="deblur", env=environment)
+    assert result.stdout.split() == ["--overwrite"]
+
+
+def test_python_m_is_the_same_program() -> None:
+    result = subprocess.run([sys.executable, "-m", "deblur_cli", "--version"], capture_output=True, text=True)
+    assert result.stdout == f"deblur {__version__}\n"

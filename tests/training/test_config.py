@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deblur_cli.errors import ConfigurationError
+from deblur_cli.training.config import (
+    CurriculumConfig,
+    TrainConfig,
+    changed_keys,
+    from_json,
+    load_recipe,
+    recipe_hash,
+    recipe_names,
+    to_json,
+)
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[data]\npatch_pix = 64", "unknown key 'patch_pix' (did you mean 'patch_px'?)"),
+        ("[date]\n", "unknown key 'date' (did you mean 'data'?)"),
+        ("[shutter]\nblur = 3", "shutter: unknown key 'blur'"),
+        ("[data]\nbatch = 2.5", "data: batch: 2.5 is not of the kind that is wanted here (int)"),
+        ("[data]\nbatch = true", "data: batch: True is not of the kind"),
+        ("[data]\nbatch = 0", "batch at least 1"),
+        ("[data]\nscale = [0.5]", "data: scale: 2 values are wanted, not 1"),
+        ("[data]\nscale = [0.9, 0.5]", "scale must be a range within (0, 1]"),
+        ("[optimiser]\nname = 'sgd'", "'sgd' is not one of 'adam', 'adamw'"),
+        ("[optimiser]\nrate = nan", "optimiser: rate: nan is not of the kind"),
+        ("[loss]\ncharbonnier = 0\nfrequency = 0", "one must be positive"),
+        ("data = 3", "data: 3 is not of the kind"),
+        ("[data", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_recipe(written(tmp_path, text))
+    assert message in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match=r"did you mean 'laptop'\?.*gpu, laptop, paper"):
+        load_recipe("labtop")
+
+
+def test_a_missing_recipe_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.toml cannot be read"):
+        load_recipe(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_we_ship_is_valid_and_ends(name: str) -> None:
+    run = load_recipe(name).run
+    assert run.steps is not None or run.minutes is not None
+
+
+def test_the_paper_recipe_is_the_paper() -> None:
+    recipe = load_recipe("paper")
+    assert (recipe.optimiser.name, recipe.optimiser.rate, recipe.optimiser.final_rate) == ("adam", 2e-4, 1e-6)
+    assert recipe.optimiser.betas == (0.9, 0.999)
+    assert (recipe.loss.charbonnier, recipe.loss.frequency, recipe.data.patch_px) == (1.0, 0.01, 256)
+
+
+def test_what_a_recipe_says_is_taken_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, "[data]\nbatch = 3\n[shutter]\npath_px = [2, 9]\n[run]\nminutes = 5"))
+    assert recipe.data.batch == 3
+    assert recipe.shutter.path_px == (2.0, 9.0)
+    assert recipe.run.minutes == 5.0
+    assert recipe.data.patch_px == TrainConfig().data.patch_px
+
+
+def test_json_gives_an_equal_recipe_back(small_config: TrainConfig) -> None:
+    again = from_json(to_json(small_config))
+    assert again == small_config
+    assert recipe_hash(again) == recipe_hash(small_config)
+
+
+def test_the_hash_ignores_the_budget_and_knows_the_rest(small_config: TrainConfig) -> None:
+    longer = small_config.with_budget(999, None)
+    other = replace(small_config, data=replace(small_config.data, batch=7))
+    assert recipe_hash(longer) == recipe_hash(small_config)
+    assert changed_keys(small_config, longer) == []
+    assert recipe_hash(other) != recipe_hash(small_config)
+    assert changed_keys(small_config, other) == ["data.batch"]
+
+
+def test_a_budget_replaces_both_of_the_recipes(small_config: TrainConfig) -> None:
+    timed = small_config.with_budget(None, 3.0)
+    assert (timed.run.steps, timed.run.minutes) == (None, 3.0)
+    assert small_config.with_budget(None, None) == small_config
+
+
+def test_the_curriculum_grows_from_mild_to_full() -> None:
+    config = replace(TrainConfig(), curriculum=CurriculumConfig(start_path_px=10.0, steps=100))
+    longest = [config.shutter_at(step).path_px[1] for step in (0, 50, 100, 1000)]
+    assert longest == pytest.approx([10.0, (10 * 60) ** 0.5, 60.0, 60.0])
+    assert replace(config, curriculum=CurriculumConfig(10.0, 0)).shutter_at(0) == config.shutter

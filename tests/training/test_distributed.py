@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deblur_cli.errors import UsageError
+from deblur_cli.training.distributed import World, world_from_environment
+
+PROCESS = """
+import json, sys
+from pathlib import Path
+import torch
+from torch import nn
+from deblur_cli.progress import SILENT
+from deblur_cli.training.checkpoint import load_checkpoint
+from deblur_cli.training.config import OptimiserConfig, RunConfig, TrainConfig
+from deblur_cli.training.distributed import joined, world_from_environment
+from deblur_cli.training.interrupt import StopWish
+from deblur_cli.training.journal import Journal
+from deblur_cli.training.loop import LOG, Setting, run
+from deblur_cli.training.state import new_state
+from deblur_cli.training.tasks import PairBatch, SingleTask
+from deblur_cli.training.validate import Validator
+
+out, stop_rank = Path(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(1)
+world, device = world_from_environment(), torch.device("cpu")
+config = TrainConfig(optimiser=OptimiserConfig(rate=1e-2), run=RunConfig(steps=40, log_every=5, validate_every=10))
+
+def batch(rank, step):
+    draw = torch.Generator().manual_seed(1000 * rank + step)
+    sharp = torch.rand(2, 3, 8, 8, generator=draw)
+    return PairBatch(sharp * 0.8, sharp)
+
+def both(step):
+    pairs = [batch(rank, step) for rank in (0, 1)]
+    return PairBatch(*(torch.cat([getattr(p, n) for p in pairs]) for n in ("blurry", "sharp")))
+
+torch.manual_seed(world.rank)  # the leader's weights must win
+network = nn.Conv2d(3, 3, 3, padding=1)
+state = new_state(network, config.optimiser)
+task = SingleTask(config.loss)
+setting = Setting(config, device, torch.float32, world, out, "x")
+wish = StopWish()
+wish.asked = world.rank == stop_rank
+draw = (lambda step: batch(world.rank, step)) if world.size == 2 else both
+with joined(world, device), Journal(out / LOG if world.leads else None) as journal:
+    validator = Validator((batch(9, 0),), task, device, torch.float32)
+    result = run(setting, state, task, draw, validator, journal, wish, SILENT)
+(out / f"rank{world.rank}.json").write_text(json.dumps({
+    "weights": network.weight.flatten().tolist(), "averaged": state.averaged.weight.flatten().tolist(),
+    "step": result.step, "stopped": result.interrupted}))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def start(out: Path, size: int, stop_rank: int = -1) -> list[dict[str, object]]:
+    """Runs the script above in `size` processes as torchrun would start them, and returns what each wrote."""
+    out.mkdir()
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(size)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(out), str(stop_rank)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(size)
+    ]
+    try:
+        assert [process.wait(timeout=240) for process in running] == [0] * size
+    finally:
+        for process in running:
+            process.kill()
+    return [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(size)]
+
+
+def test_an_environment_that_is_not_torchruns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "first")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="Start with torchrun"):
+        world_from_environment()
+
+
+def test_alone_everything_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    world = world_from_environment()
+    network = torch.nn.Conv2d(1, 1, 1)
+    assert world == World()
+    assert world.leads
+    assert world.wrap(network, torch.device("cpu")) is network
+    assert world.agree(0.3, True, torch.device("cpu")) == (0.3, True)
+    world.wait()
+
+
+def test_each_process_of_a_machine_has_its_own_gpu() -> None:
+    assert World(3, 4, 1).local_device(torch.device("cuda")) == torch.device("cuda", 1)
+    assert World().local_device(torch.device("cuda")) == torch.device("cuda")
+    assert World(1, 2, 1).local_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_on_both_their_batches(tmp_path: Path) -> None:
+    first, second = start(tmp_path / "two", 2)
+    assert first["weights"] == second["weights"]
+    assert first["step"] == second["step"] == 40
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
+        "best.pt", "last.pt", "log.jsonl", "rank0.json", "rank1.json",
+    ]  # fmt: skip
+    (alone,) = start(tmp_path / "one", 1)
+    for kind in ("weights", "averaged"):
+        torch.testing.assert_close(torch.tensor(first[kind]), torch.tensor(alone[kind]), atol=2e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_stop_that_one_process_wishes_stops_both_at_one_step(tmp_path: Path) -> None:
+    first, second = start(tmp_path / "out", 2, stop_rank=1)
+    assert first["stopped"] is second["stopped"] is True
+    assert first["step"] == second["step"] < 40

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from deblur_cli.catalogue.find import find
+from deblur_cli.catalogue.load import load
+from deblur_cli.errors import CheckpointError, ConfigurationError, UsageError
+from deblur_cli.networks.contract import SingleModel
+from deblur_cli.training.checkpoint import load_checkpoint
+from deblur_cli.training.config import NetworkConfig, TrainConfig
+from deblur_cli.training.job import TrainJob, digest, train
+from deblur_cli.training.readers import read_dataset
+from deblur_cli.training.start import architecture_of, fresh
+
+
+@pytest.fixture
+def job(photos: Path, small_config: TrainConfig, tmp_path: Path) -> TrainJob:
+    return TrainJob(small_config.with_budget(4, None), (photos,), tmp_path / "out", device="cpu", precision="float32")
+
+
+def test_a_training_without_an_end_is_refused(job: TrainJob) -> None:
+    endless = replace(job.config, run=replace(job.config.run, steps=None, minutes=None))
+    with pytest.raises(ConfigurationError, match="needs an end: give --steps or --minutes"):
+        train(replace(job, config=endless))
+
+
+def test_a_training_without_data_is_refused(job: TrainJob) -> None:
+    with pytest.raises(UsageError, match="nothing to train on"):
+        train(replace(job, data=()))
+
+
+def test_resume_and_init_together_are_refused(job: TrainJob) -> None:
+    with pytest.raises(UsageError, match="give one of them"):
+        train(replace(job, init="x", resume=True))
+
+
+def test_nothing_to_resume_is_said(job: TrainJob) -> None:
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint .*last\.pt"):
+        train(replace(job, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (NetworkConfig("nafnett"), r"'nafnett' is not known \(did you mean 'nafnet'\?\)"),
+        (NetworkConfig("nafnet", {"widht": 8}), r"network nafnet: unknown key 'widht' \(did you mean 'width'\?\)"),
+    ],
+)
+def test_an_unknown_network_or_option_is_named(job: TrainJob, network: NetworkConfig, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        train(replace(job, config=replace(job.config, network=network)))
+
+
+def test_a_patch_that_does_not_fit_the_network_is_refused_with_one_that_does(job: TrainJob) -> None:
+    odd = replace(job.config, data=replace(job.config.data, patch_px=35))
+    with pytest.raises(ConfigurationError, match=r"multiples of 16, and 35 is none\. Choose --patch 32"):
+        train(replace(job, config=odd))
+
+
+def test_a_training_ends_in_weights_that_the_catalogue_loads(job: TrainJob) -> None:
+    result = train(job)
+    assert (result.step, result.interrupted) == (4, False)
+    assert result.validation is not None
+    assert result.model == job.out / "model.safetensors"
+    with pytest.raises(UsageError, match=r"holds a training already\. Add --resume"):
+        train(job)
+    model = load(find(str(result.model), SingleModel))
+    best = load_checkpoint(job.out / "best.pt")
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(value, best.averaged[name], atol=1e-3, rtol=1e-3)
+
+
+def test_a_longer_budget_goes_on_where_the_first_ended(job: TrainJob) -> None:
+    train(job)
+    longer = replace(job, config=job.config.with_budget(6, None), resume=True)
+    assert train(longer).step == 6
+    changed = replace(longer, config=replace(job.config, data=replace(job.config.data, batch=3)))
+    with pytest.raises(CheckpointError, match=r"data\.batch differ"):
+        train(changed)
+
+
+def test_a_campaign_starts_from_exported_weights(job: TrainJob) -> None:
+    first = train(job)
+    again = replace(job, out=job.out.parent / "second", init=str(first.model))
+    train(again)
+    begun, ended = (load_checkpoint(out / "last.pt") for out in (job.out, again.out))
+    assert ended.config.network.name == begun.config.network.name
+    random = fresh(again.config).network.state_dict()
+    close, far = (
+        sum(float((ended.network[name] - other[name]).abs().sum()) for name in random)
+        for other in (begun.averaged, random)
+    )
+    assert close < far
+
+
+def test_the_same_seed_gives_the_same_fresh_network(small_config: TrainConfig) -> None:
+    before = torch.get_rng_state()
+    one, two = fresh(small_config), fresh(small_config)
+    other = fresh(replace(small_config, run=replace(small_config.run, seed=1)))
+    states = [begun.network.state_dict() for begun in (one, two, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["laptop", "gpu", "paper"])
+def test_every_recipe_names_a_network_that_there_is(name: str) -> None:
+    from deblur_cli.training.config import load_recipe
+
+    architecture_of(load_recipe(name).network)
+
+
+def test_the_digest_knows_the_pictures_by_name(photos: Path) -> None:
+    dataset = read_dataset(photos)
+    fewer = replace(dataset, photos=dataset.photos[1:])
+    assert digest([dataset]) == digest([replace(dataset)])
+    assert digest([dataset]) != digest([fewer])
