@@ -11,6 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from deblur_cli.catalogue.entry import Bundled, Entry, Hub, LocalFile
+from deblur_cli.catalogue.hub import (
+    HubError,
+    HubSettings,
+    NotThePublishedFileError,
+    Wanted,
+    fetch,
+    find_cached,
+    partial_bytes,
+)
 from deblur_cli.catalogue.places import bundled_folder
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.progress import SILENT, Progress
@@ -46,20 +55,22 @@ def locate(entry: Entry[Any]) -> Located:
     if isinstance(source, LocalFile):
         here = source.path.is_file()
         return Located(Whereabouts.FILE if here else Whereabouts.MISSING, source.path if here else None)
-    cached = _cached(source)
+    cached = find_cached(source.copies, source.file, HubSettings.now())
     return Located(Whereabouts.CACHED, cached) if cached else Located(Whereabouts.HUB, None)
 
 
 def resolve(entry: Entry[Any], progress: Progress = SILENT) -> Path:
     """Returns the entry's file, its SHA-256 verified where the catalogue knows it, online or offline.
 
-    A download is announced with its size, resumes where it was cut off, and honours HF_HOME, HF_ENDPOINT and
-    HF_HUB_OFFLINE. Raises MissingWeightsError (with the way out) and DamagedWeightsError; a damaged download is
+    A download is announced with its size, goes on where an earlier one was cut off, and honours HF_HOME, HF_ENDPOINT
+    and HF_HUB_OFFLINE. Raises MissingWeightsError (with the way out) and DamagedWeightsError; a damaged download is
     deleted, so that the next try fetches it again.
     """
     located = locate(entry)
     if located.path is not None:
         path = located.path
+        if entry.sha256 is not None:
+            _verify(entry, path)
     elif isinstance(entry.source, Hub):
         path = _download(entry, entry.source, progress)
     elif isinstance(entry.source, LocalFile):
@@ -68,8 +79,6 @@ def resolve(entry: Entry[Any], progress: Progress = SILENT) -> Path:
         raise MissingWeightsError(
             f"The weights {entry.source.file} of {entry.name} are missing from this installation. Reinstall deblur-cli."
         )
-    if entry.sha256 is not None:
-        _verify(entry, path)
     progress.detail(f"weights of {entry.name}: {path} ({located.where})")
     return path
 
@@ -96,59 +105,43 @@ def _verify(entry: Entry[Any], path: Path) -> None:
     )
 
 
-def hub_cache() -> Path:
-    """Returns the folder in which the Hub's client keeps downloads, as HF_HOME and its kin say."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
-
-
-def _cached(source: Hub) -> Path | None:
-    # Imported late: it takes its time, and reads its environment as it is imported.
-    from huggingface_hub import try_to_load_from_cache
-
-    for repository in source.repositories:
-        found = try_to_load_from_cache(repository, source.file, revision=source.revision)
-        if isinstance(found, str):
-            return Path(found)
-    return None
-
-
 def _download(entry: Entry[Any], source: Hub, progress: Progress) -> Path:
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    size = entry.size_bytes or 0
-    where = f"{constants.ENDPOINT}/{source.repositories[0]}"
-    if constants.is_offline_mode():
+    settings = HubSettings.now()
+    wanted = Wanted(source.file, entry.size_bytes or 0, entry.sha256 or "")
+    if settings.offline:
         raise MissingWeightsError(
-            f"{entry.name} is not on this computer, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE, run "
-            f"`deblur models pull {entry.name}` where there is a network, or leave --model out for the bundled network."
+            f"{entry.name} is not on this computer, and HF_HUB_OFFLINE forbids fetching it. Unset it and run "
+            f"`deblur models pull {entry.name}` once where there is a network, or copy {source.file} here and give its "
+            "path to --model. Without --model, the bundled network is used."
         )
-    _check_disk(entry, hub_cache(), size)
+    done = partial_bytes(source.copies, wanted, settings)
+    _check_disk(entry, settings.cache, wanted.size_bytes - done)
     progress.note(
-        f"Fetching {entry.name} ({size / 1e6:.0f} MB, {entry.licence}) from {where}; later runs need no network."
+        f"Fetching {entry.name} ({wanted.size_bytes / 1e6:.0f} MB, {entry.licence}) from "
+        f"{settings.endpoint}/{source.copies[0].repository}"
+        + (f", {done / 1e6:.0f} MB of it are here already" if done else "")
+        + "; later runs need no network."
     )
     refusals = []
-    for repository in source.repositories:
+    for copy in source.copies:
         try:
-            return Path(hf_hub_download(repository, source.file, revision=source.revision))
-        except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
-            # Whatever the Hub's client calls it: no route, no such revision, a broken-off or short transfer.
-            refusals.append(f"{repository}: {_first_line(error)}")
-        except Exception as error:
-            if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
-                raise
-            refusals.append(f"{repository}: {_first_line(error)}")
+            return fetch(copy, wanted, settings, progress)
+        except HubError as error:
+            refusals.append(f"{copy.repository}: {error}")
+        except NotThePublishedFileError as error:
+            raise DamagedWeightsError(
+                f"{source.file} from {settings.endpoint}/{copy.repository} is damaged or not the published "
+                f"one: {error}. Nothing of it was kept. Run the command again; if that fails too, distrust the source."
+            ) from error
+        except OSError as error:
+            raise MissingWeightsError(
+                f"{entry.name} cannot be kept in {settings.cache}: {error.strerror or error}. Free some space and "
+                "run the command again, which goes on where this stopped, or set HF_HOME to another folder."
+            ) from error
     raise MissingWeightsError(
         f"{entry.name} could not be fetched ({'; '.join(refusals)}). Check the network and run the command again: it "
         "goes on where it was cut off. Without --model, the bundled network needs no download."
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def _check_disk(entry: Entry[Any], folder: Path, size: int) -> None:

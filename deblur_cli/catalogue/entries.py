@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-from deblur_cli.catalogue.entry import MODEL_TYPES, Bundled, Entry, Hub, Score, Source
+from deblur_cli.catalogue.entry import MODEL_TYPES, Bundled, Copy, Entry, Hub, Score, Source
 from deblur_cli.networks.contract import Architecture, LocalPooling, Traits
 from deblur_cli.networks.registry import ARCHITECTURES
 
@@ -78,7 +78,8 @@ def _source(name: str, table: Mapping[str, Any]) -> Source:
         raise CatalogueError(f"{name}: give either `file`, in weights/, or `hub`")
     if "file" in table:
         return Bundled(table["file"])
-    return cast(Hub, _record(name, Hub, table["hub"]))
+    hub = cast(Hub, _record(name, Hub, table["hub"]))
+    return replace(hub, copies=tuple(cast(Copy, _record(name, Copy, copy)) for copy in table["hub"]["copies"]))
 
 
 def _traits(name: str, default: Traits, table: Mapping[str, Any]) -> Traits:

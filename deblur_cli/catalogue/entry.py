@@ -24,12 +24,19 @@ class Bundled:
 
 
 @dataclass(frozen=True)
-class Hub:
-    """A file on the Hugging Face Hub; `repositories` hold the same file and are tried in order."""
+class Copy:
+    """A repository of the Hugging Face Hub, at a commit or branch. The entry's hash decides what is taken from it."""
 
-    repositories: tuple[str, ...]
-    revision: str
+    repository: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A file on the Hugging Face Hub; `copies` hold the same file and are tried in order."""
+
     file: str
+    copies: tuple[Copy, ...]
 
 
 @dataclass(frozen=True)

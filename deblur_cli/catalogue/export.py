@@ -21,7 +21,8 @@ def save_model(
     float16 keeps eleven bits: the rounding is far below a level of an eight-bit picture, and files are half as large.
     Raises CannotWriteError, and ValueError for a weight that float16 cannot hold.
     """
-    halves = {name: value.detach().cpu().half() for name, value in weights.items()}
+    here = {name: value.detach().cpu() for name, value in weights.items()}
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in here.items()}
     lost = next((name for name, value in halves.items() if not value.isfinite().all()), None)
     if lost is not None:
         raise ValueError(f"{lost} has values that float16 cannot hold")

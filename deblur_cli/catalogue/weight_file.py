@@ -36,17 +36,21 @@ class Header:
     metadata: Mapping[str, str]
 
 
-def as_safetensors(path: Path) -> Path:
+def as_safetensors(path: Path, sha256: str | None = None) -> Path:
     """Returns the file itself where it is safetensors, else the safetensors that its pickle was converted to.
 
     A pickle is opened with `weights_only=True` and nothing else, once; the copy is kept in the user's cache under the
-    pickle's hash. Raises DamagedWeightsError, UnrecognisedNetworkError (no state dict inside), CannotWriteError.
+    pickle's hash (`sha256` where it is known already), beside a hash of its own: a damaged copy is made anew. Raises
+    DamagedWeightsError, UnrecognisedNetworkError (no state dict inside), CannotWriteError.
     """
     if _is_safetensors(path):
         return path
-    target = converted_file(sha256_of(path))
-    if not target.is_file():
+    target = converted_file(sha256 or sha256_of(path))
+    seal = target.with_suffix(".sha256")
+    if not (target.is_file() and seal.is_file() and seal.read_text(encoding="ascii").strip() == sha256_of(target)):
+        seal.unlink(missing_ok=True)
         write_safetensors(target, _unpickled(path), {})
+        seal.write_text(sha256_of(target), encoding="ascii")
     return target
 
 
@@ -61,10 +65,11 @@ def read_header(path: Path) -> Header:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a safetensors file, in float32. Raises DamagedWeightsError."""
+    """Returns the tensors of a safetensors file; what is half precision becomes float32. Raises DamagedWeightsError."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
 

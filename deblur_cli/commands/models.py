@@ -111,14 +111,15 @@ def where(
     name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this network's file.")] = None,
 ) -> None:
     """Print where weights are on this computer: one network's file, or the folders."""
-    from deblur_cli.catalogue.download import hub_cache, locate
+    from deblur_cli.catalogue.download import locate
     from deblur_cli.catalogue.find import find_any
+    from deblur_cli.catalogue.hub import HubSettings
     from deblur_cli.catalogue.places import bundled_folder, cache_folder
     from deblur_cli.errors import MissingWeightsError
 
     if name is None:
         answer(f"bundled    {bundled_folder()}")
-        answer(f"Hub cache  {hub_cache()}")
+        answer(f"Hub cache  {HubSettings.now().cache}")
         answer(f"converted  {cache_folder() / 'converted'}")
         return
     located = locate(find_any(name))
@@ -128,19 +129,19 @@ def where(
 
 
 def _row(entry: Entry[Any]) -> ModelRow:
-    import torch
-
     from deblur_cli.catalogue.download import locate
+    from deblur_cli.catalogue.recognise import settings_of
     from deblur_cli.networks.complexity import count
     from deblur_cli.networks.registry import architecture
+    from deblur_cli.networks.undrawn import undrawn
 
-    with torch.device("meta"):
+    with undrawn():
         complexity = count(architecture(entry.architecture).build(entry.config), MACS_AT_PX)
     located = locate(entry)
     return ModelRow(
         name=entry.name,
         kind=entry.kind.value,
-        network=f"{entry.architecture} {_settings(entry.config)}",
+        network=f"{entry.architecture} {settings_of(entry.config)}",
         task=entry.task,
         parameters_m=complexity.parameters / 1e6,
         gmacs=complexity.macs / 1e9,
@@ -157,10 +158,6 @@ def _row(entry: Entry[Any]) -> ModelRow:
 
 def _as_json(row: ModelRow) -> dict[str, Any]:
     return {**asdict(row), "scores": list(row.scores)}
-
-
-def _settings(config: Any) -> str:
-    return ", ".join(f"{key} {value}" for key, value in asdict(config).items())
 
 
 def _score(score: Any) -> str:

@@ -37,7 +37,8 @@ def single(
 
     Results go into the folder given with --out, under the photos' own names, or beside each photo as
     NAME_deblurred. For one photo, --out may name the file. Photos done before are skipped, so an interrupted run goes
-    on where it stopped. A photo that is sharp already comes back unchanged, and is reported as such.
+    on where it stopped. A photo that is sharp already comes back unchanged, and is reported as such; --scale 1 restores
+    it all the same.
 
     Exit code: 0 all done, 1 some photos failed, 2 wrong usage, 3 all failed, 130 interrupted.
     """

@@ -38,12 +38,13 @@ CONTEXT_ROWS = 4
 """Rows that cubic interpolation looks at beyond a band, and one more."""
 WINDOW_PX = 6.0
 """Standard deviation of the window in which detail is compared, in pixels of the small photo."""
-SHARP_FROM, SHARP_TO = 0.1, 0.3
+SHARP_FROM, SHARP_TO = 0.05, 0.2
 """Energy of the photo's detail beyond the small scale, as a share of the restoration's finest octave, at which a place
 begins to count as sharp, and counts as sharp altogether."""
 FAINTEST_STEP = 0.25 / 255
 """Gradients below a quarter of a step of 8 bits are no detail: such a place does not count as sharp."""
 NOISE_CAP = 0.5
+"""Most of the detail that a photo commonly has that is taken for noise; a photo may be full of detail."""
 SHOT_NOISE_FACTOR = 3.0
 """Shot noise grows with light: midtones have up to about three times the energy that the flattest, dark places have."""
 GHOST_SHARE = 4.0

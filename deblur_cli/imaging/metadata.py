@@ -107,6 +107,24 @@ def prepare_exif(exif: bytes | None, *, width: int, height: int, thumbnail_jpeg:
     return bytes(data)
 
 
+def without_orientation(exif: bytes | None) -> bytes | None:
+    """Returns the block whose main directory has no Orientation, every value where it was.
+
+    For encoders that would re-serialise the block to take that entry out. It means 1 where it is absent.
+    """
+    block = _parsed(exif)
+    entry = block.main.find(tiff.ORIENTATION) if block else None
+    if exif is None or block is None or entry is None:
+        return exif
+    data, end = bytearray(exif), block.main.next_at + 4
+    data[entry.position : end - 12] = data[entry.position + 12 : end]
+    data[end - 12 : end] = bytes(12)
+    start = struct.unpack_from(block.order + "L", exif, 4)[0]
+    count = struct.unpack_from(block.order + "H", exif, start)[0]
+    struct.pack_into(block.order + "H", data, start, count - 1)
+    return bytes(data)
+
+
 def _set_number(data: bytearray, block: Block, directory: Directory | None, tag: int, value: int) -> None:
     entry = directory.find(tag) if directory else None
     if entry is None or entry.count != 1 or entry.type not in (3, 4) or (entry.type == 3 and value > 65535):

@@ -14,6 +14,7 @@ from deblur_cli.imaging import heif, jpeg, png, tiff_read
 from deblur_cli.imaging.colour import encoding_of
 from deblur_cli.imaging.metadata import summarise, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
+from deblur_cli.imaging.samples import without_pillows_limit
 
 COPY_AGAIN = "Copy it from the card again."
 READ_FORMATS = "JPEG, PNG, TIFF, WebP, GIF, HEIC, AVIF and camera raw"
@@ -167,9 +168,10 @@ def _open_webp(path: Path, data: bytes) -> Opened:
 
 def _open_gif(path: Path, data: bytes) -> Opened:
     width, height = struct.unpack_from("<HH", data, 6)
-    image = GifImagePlugin.GifImageFile(io.BytesIO(data))
-    # Whether there is a second frame is all that matters; counting all would decode the animation.
-    notes = ("is animated; only the first frame is taken",) if image.is_animated else ()
+    with without_pillows_limit():
+        image = GifImagePlugin.GifImageFile(io.BytesIO(data))
+        # Whether there is a second frame is all that matters; counting all would decode the animation.
+        notes = ("is animated; only the first frame is taken",) if image.is_animated else ()
     return Opened(path, data, "GIF", height, width, image=image, notes=notes)
 
 

@@ -27,7 +27,14 @@ from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file
 from deblur_cli.imaging.photo import Encoding, Photo, Pixels
-from deblur_cli.imaging.samples import LUMA, Samples, floats_from_image, floats_from_samples, upright_size
+from deblur_cli.imaging.samples import (
+    LUMA,
+    Samples,
+    floats_from_image,
+    floats_from_samples,
+    upright_size,
+    without_pillows_limit,
+)
 
 DECODER_ERRORS = (
     OSError,
@@ -163,7 +170,8 @@ def _decode(opened: Opened) -> Photo:
         note = f"its {opened.depth} bits are decoded at 8"
         opened = replace(opened, depth=8, notes=(*opened.notes, note))
     if opened.format == "WebP":
-        opened = replace(opened, image=WebPImagePlugin.WebPImageFile(io.BytesIO(opened.data)))
+        with without_pillows_limit():
+            opened = replace(opened, image=WebPImagePlugin.WebPImageFile(io.BytesIO(opened.data)))
     return _decode_image(opened)
 
 

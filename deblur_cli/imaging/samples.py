@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,25 @@ BAND_SAMPLES = 4_000_000
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in Rec. 601 luma, as JPEG's Y."""
+
+
+_LIMIT_LOCK = threading.Lock()
+
+
+@contextmanager
+def without_pillows_limit() -> Iterator[None]:
+    """Lets Pillow open a picture whose size the caller checks itself; the limit is back when this returns.
+
+    The limit is one for the whole process, so threads wait for each other here; decoding belongs outside wherever the
+    format lets it.
+    """
+    with _LIMIT_LOCK:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def band_rows(width: int, channels: int = 3) -> int:
@@ -49,13 +70,13 @@ def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-def _fill(pixels: Samples, alpha: Samples | None, start: int, band: Samples, scale: np.float32) -> None:
+def _fill(pixels: Samples, alpha: Samples | None, start: int, band: Samples, maximum: np.float32) -> None:
     stop = start + band.shape[0]
     colours = band if band.ndim == 2 else band[..., : 1 if band.shape[2] < 3 else 3]
     target = pixels[start:stop]
-    np.multiply(colours if colours.ndim == 3 else colours[..., None], scale, out=target, casting="unsafe")
+    np.divide(colours if colours.ndim == 3 else colours[..., None], maximum, out=target, casting="unsafe")
     if alpha is not None:
-        np.multiply(band[..., -1], scale, out=alpha[start:stop], casting="unsafe")
+        np.divide(band[..., -1], maximum, out=alpha[start:stop], casting="unsafe")
 
 
 def floats_from_samples(samples: Samples, maximum: float, orientation: int = 1) -> tuple[Pixels, Pixels | None]:
@@ -70,9 +91,9 @@ def floats_from_samples(samples: Samples, maximum: float, orientation: int = 1) 
     alpha = np.empty(shape, dtype=np.float32) if channels in (2, 4) else None
     view = source_view(pixels, orientation)
     alpha_view = None if alpha is None else source_view(alpha, orientation)
-    scale, rows = np.float32(1 / maximum), band_rows(width, channels)
+    white, rows = np.float32(maximum), band_rows(width, channels)
     for start in range(0, height, rows):
-        _fill(view, alpha_view, start, samples[start : start + rows], scale)
+        _fill(view, alpha_view, start, samples[start : start + rows], white)
     return pixels, alpha
 
 
@@ -87,10 +108,10 @@ def floats_from_image(image: Image.Image, orientation: int = 1) -> tuple[Pixels,
     alpha = np.empty(shape, dtype=np.float32) if image.mode in ("LA", "RGBA") else None
     view = source_view(pixels, orientation)
     alpha_view = None if alpha is None else source_view(alpha, orientation)
-    scale, rows = np.float32(1 / 255), band_rows(width, 4)
+    white, rows = np.float32(255), band_rows(width, 4)
     for start in range(0, height, rows):
         band = np.asarray(image.crop((0, start, width, min(height, start + rows))))
-        _fill(view, alpha_view, start, band, scale)
+        _fill(view, alpha_view, start, band, white)
     return pixels, alpha
 
 

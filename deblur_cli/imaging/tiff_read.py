@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.metadata import resources_from_iptc
 from deblur_cli.imaging.photo import Metadata
-from deblur_cli.imaging.samples import Samples
+from deblur_cli.imaging.samples import Samples, without_pillows_limit
+
+# tifffile logs what it finds odd; whatever matters is raised, and nobody else listens.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR = 0, 1, 2, 3, 5, 6
 KNOWN_PHOTOMETRICS = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR)
@@ -161,7 +165,8 @@ def _with_tifffile(data: bytes, head: TiffHead) -> TiffSamples | None:
     if samples.dtype.kind == "b":
         samples = samples.astype(np.uint8)
     if head.photometric == PALETTE and colours is not None:
-        return TiffSamples(np.moveaxis(colours, 0, -1)[samples], 65535.0, False)
+        # Writers fill the map's 16 bits by shifting or by repeating; the upper eight are the same.
+        return TiffSamples((np.moveaxis(colours, 0, -1) >> 8).astype(np.uint8)[samples], 255.0, False)
     if head.photometric == WHITE_IS_ZERO:
         samples = (samples.dtype.type(maximum) - samples).astype(samples.dtype)
     return TiffSamples(_channels(samples, head), maximum, head.photometric == SEPARATED)
@@ -177,8 +182,9 @@ def _channels(samples: Samples, head: TiffHead) -> Samples:
 
 
 def _with_pillow(data: bytes) -> TiffSamples:
-    image: Image.Image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-    image.load()
+    with without_pillows_limit():
+        image: Image.Image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+        image.load()
     if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
         image = image.convert("RGB")
     return TiffSamples(np.asarray(image), 255.0, image.mode == "CMYK")

@@ -21,8 +21,8 @@ class Complexity:
 def count(network: nn.Module, size: int = 256) -> Complexity:
     """Returns the parameters and the MACs for one picture of `size` × `size` pixels.
 
-    Nothing is computed: the network, wherever its weights are, is traced on shapes alone, and left as it was. Sums
-    over channels, norms and pooling are not counted, as papers do not.
+    Nothing is computed: the network, wherever its weights are, is traced on shapes alone (the meta device), and left as
+    it was. Norms, pooling, Fourier transforms and what acts on each value alone are not counted, as papers do not.
     """
     shapes = {name: value.to("meta") for name, value in (*network.named_parameters(), *network.named_buffers())}
     picture = torch.empty(1, 3, size, size, device="meta")

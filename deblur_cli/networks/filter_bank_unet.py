@@ -1,12 +1,16 @@
-"""A U-Net that restores by choosing, pixel by pixel, among the answers of a bank of inverse filters.
+"""A network that recognises the blur in the picture's spectrum, undoes it with a bank of inverse filters, and refines.
 
-Our own network, made to learn from little: deblurring one photo means recognising its blur and undoing it. Undoing a
-known blur needs no learning, so a bank of regularised inverse filters, one for each direction and length of straight
-motion, runs over the picture at full, half and quarter scale, as the first layer. A small dense U-Net sees the picture,
-the bank's answers and their local energies (blur shows as directions and scales that lack energy), and predicts, for
-every pixel, how much of each answer to add, plus a residual of its own. The filters start as Wiener inverses and are
-trained along with everything else; weights of the answers start at zero, so that an untrained network returns its
-input. docs/explanation/filter-bank.md tells more, with the ablation.
+Our own network, made to learn from little. Deblurring one photo means recognising its blur and undoing it:
+
+1. *Recognise.* Motion leaves its length and direction in the power spectrum. Over windows of 224 px, the spectrum in
+   polar bins (12 directions × 14 radii) goes through a small perceptron that gives one weight for each filter.
+2. *Undo.* Undoing a known blur needs no learning: regularised inverses of straight motions, 8 directions by several
+   lengths at full, half and quarter scale, are mixed with these weights into one candidate. Since the error of a mix
+   is quadratic in its weights, the perceptron can be fitted to thousands of patches in a minute.
+3. *Refine.* A small dense U-Net sees picture and candidate, and says for every pixel how much of the candidate's
+   change to keep (noise, clipped lights and what moves otherwise want less) and what to add.
+
+Untrained, the network returns its input. docs/explanation/filter-bank.md tells more, with the ablations.
 """
 
 from __future__ import annotations
@@ -27,6 +31,9 @@ LENGTHS_PX = ((2.5, 4.0), (2.5, 9.0), (5.5, 14.0))
 """Shortest and longest motion undone at full, half and quarter scale, in pixels of that scale."""
 BANK_RATE = 0.1
 """Banks are stored divided by it: Adam's steps do not scale with a parameter, and at full rate it tears up filters."""
+WINDOW_PX, STEP_PX = 224, 112
+"""Windows of the spectrum: four times the longest blur that is undone, half overlapping."""
+ANGLES, RADII = 12, 14
 NOISE_TO_SIGNAL = 0.05
 """Regularisation of the inverses, relative to the spectrum of natural pictures (falling with the frequency squared)."""
 
@@ -36,7 +43,7 @@ class FilterBankUNetConfig:
     """Hyper-parameters: `channels` at 1/2, 1/4, 1/8 … of the picture's scale; the last is the middle's.
 
     `encoder_blocks` and `decoder_blocks` have one count for each scale but the last. `filters` and `filter_sides_px`
-    (odd) describe the banks at full, half and quarter scale.
+    (odd) describe the banks at full, half and quarter scale; `selector_width` is the perceptron's.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -45,6 +52,7 @@ class FilterBankUNetConfig:
     decoder_blocks: tuple[int, ...] = (1, 1, 1)
     filters: tuple[int, int, int] = (16, 32, 32)
     filter_sides_px: tuple[int, int, int] = (11, 21, 21)
+    selector_width: int = 192
 
 
 class ResidualBlock(nn.Module):
@@ -74,55 +82,107 @@ class FilterBankUNet(nn.Module):
             for count, side, lengths in zip(config.filters, config.filter_sides_px, LENGTHS_PX, strict=True)
         )
         self.bank_full, self.bank_half, self.bank_quarter = full, half, quarter
-        self.stem = nn.Conv2d(12 + len(half), channels[0], 3, padding=1)
-        self.join_quarter = nn.Conv2d(len(quarter), channels[1], 1)
+        self.selector = Selector(config.selector_width, sum(config.filters))
+        self.stem = nn.Conv2d(24, channels[0], 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, config.encoder_blocks, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(channels))
         self.middle = _blocks(channels[-1], config.middle_blocks)
-        self.join_energy = nn.Sequential(
-            nn.Conv2d(2 * sum(config.filters), channels[-1], 1), nn.GELU(), nn.Conv2d(channels[-1], channels[-1], 1)
-        )
         self.ups = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(channels))
         self.decoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, config.decoder_blocks, strict=False))
         self.residual = nn.Conv2d(channels[0], 12, 3, padding=1)
-        self.weigh_half = nn.Conv2d(channels[0], len(full) + len(half), 1)
-        self.weigh_quarter = nn.Conv2d(channels[1], len(quarter), 1)
-        for head in (self.residual, self.weigh_half, self.weigh_quarter):
-            _start_at_zero(head)
+        self.trust = nn.Conv2d(channels[0], 12, 3, padding=1)
+        _start_at_zero(self.residual)
+        _start_at_zero(self.trust)
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Returns the restored picture, same shape; not clipped."""
-        half = F.avg_pool2d(blurry, 2)
-        answers_full = filter_planes(blurry.mean(1, keepdim=True), self.bank_full * BANK_RATE)
-        answers_half = filter_planes(half, self.bank_half * BANK_RATE)
-        answers_quarter = filter_planes(F.avg_pool2d(half, 2), self.bank_quarter * BANK_RATE)
-        energies = log_energies((answers_full, answers_half, answers_quarter), size_multiple(self.config))
-        # The factor brings the answers, which are small corrections, near the picture's own range.
-        seen = torch.cat((F.pixel_unshuffle(blurry, 2), 4 * answers_half.mean(1)), dim=1)
-        fine, coarse = self._features(self.stem(seen), 4 * answers_quarter.mean(1), energies)
-        weights = self.weigh_half(fine)
-        count = len(self.bank_full)
-        weights_full = F.interpolate(weights[:, :count], scale_factor=2.0, mode="bilinear")
-        correction = (answers_full * weights_full[:, None]).sum(2)
-        correction = correction + _raise((answers_half * weights[:, None, count:]).sum(2), 2)
-        correction = correction + _raise((answers_quarter * self.weigh_quarter(coarse)[:, None]).sum(2), 4)
-        return blurry + correction + F.pixel_shuffle(self.residual(fine), 2)
+        change = self.candidate(blurry)
+        # The factor brings the change, which is small, near the picture's own range.
+        seen = torch.cat((F.pixel_unshuffle(blurry, 2), 4 * F.pixel_unshuffle(change, 2)), dim=1)
+        features = self._features(self.stem(seen))
+        trust = 2 * torch.sigmoid(F.pixel_shuffle(self.trust(features), 2))
+        return blurry + trust * change + F.pixel_shuffle(self.residual(features), 2)
 
-    def _features(self, features: Tensor, answers_quarter: Tensor, energies: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the decoder's features at half and at quarter scale."""
+    def candidate(self, blurry: Tensor) -> Tensor:
+        """Returns what the recognised mix of inverse filters would add to the picture, same shape."""
+        half = F.avg_pool2d(blurry, 2)
+        quarter = F.avg_pool2d(half, 2)
+        full_count, half_count = len(self.bank_full), len(self.bank_half)
+        weights = self.selector(blurry.float().mean(1))
+        full = (blurry.shape[2], blurry.shape[3])
+        change = _mix(blurry.mean(1, keepdim=True), self.bank_full, weights[:, :full_count], full)
+        change = change + _raise(_mix(half, self.bank_half, weights[:, full_count:][:, :half_count], full), 2)
+        return change + _raise(_mix(quarter, self.bank_quarter, weights[:, full_count + half_count :], full), 4)
+
+    def _features(self, features: Tensor) -> Tensor:
+        """Returns the decoder's features at half scale."""
         skips = []
-        for level, (encoder, down) in enumerate(zip(self.encoders, self.downs, strict=True)):
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
             features = encoder(features)
             skips.append(features)
             features = down(features)
-            if level == 0:
-                features = features + self.join_quarter(answers_quarter)
-        features = coarse = self.middle(features + self.join_energy(energies))
+        features = self.middle(features)
         for level in reversed(range(len(skips))):
             features = self.decoders[level](F.pixel_shuffle(self.ups[level](features), 2) + skips[level])
-            if level == 1:
-                coarse = features
-        return features, coarse
+        return features
+
+
+class Selector(nn.Module):
+    """The perceptron that reads blur off the local power spectrum: grey (B, H, W) to filter weights (B, N, h, w).
+
+    One vector of weights for each window of `WINDOW_PX`, windows `STEP_PX` apart and inside the picture; a picture
+    smaller than a window is continued by reflection. Computed in float32 whatever the surrounding precision.
+    """
+
+    bins: Tensor
+    counts: Tensor
+    window: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int, filters: int) -> None:
+        super().__init__()
+        features = ANGLES * RADII
+        bins = _polar_bins()
+        self.register_buffer("bins", bins, persistent=False)
+        counts = torch.zeros(features + 1, device=bins.device).index_add_(0, bins, torch.ones_like(bins).float())
+        self.register_buffer("counts", counts.clamp_min(1), persistent=False)
+        hann = torch.hann_window(WINDOW_PX)
+        self.register_buffer("window", hann[:, None] * hann[None, :], persistent=False)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+        last = nn.Linear(width, filters)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), last)
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """Returns weights at the centres of the windows, (B, N, rows, columns)."""
+        # The meta device, on which operations are counted, has no autocast to switch off.
+        device = "cpu" if grey.is_meta else grey.device.type
+        with torch.autocast(device, enabled=False):
+            features = (self.spectrum(grey.float()) - self.mean) / self.deviation
+            weights: Tensor = self.layers(features)
+        return weights.movedim(-1, 1)
+
+    def spectrum(self, grey: Tensor) -> Tensor:
+        """Returns the log power spectrum in polar bins of every window, (B, rows, columns, ANGLES · RADII)."""
+        height, width = grey.shape[1:]
+        missing = (max(WINDOW_PX - width, 0), max(WINDOW_PX - height, 0))
+        while any(missing):
+            # Reflection reaches no farther than the picture itself, so tiny pictures take several turns.
+            step = (min(missing[0], grey.shape[2] - 1), min(missing[1], grey.shape[1] - 1))
+            grey = F.pad(grey, (0, step[0], 0, step[1]), mode="reflect")
+            missing = (missing[0] - step[0], missing[1] - step[1])
+        rows, columns = (_window_starts(side) for side in grey.shape[1:])
+        windows = torch.stack(
+            [torch.stack([grey[:, y : y + WINDOW_PX, x : x + WINDOW_PX] for x in columns], 1) for y in rows], 1
+        )
+        windows = (windows - windows.mean((-1, -2), keepdim=True)) * self.window
+        power = torch.view_as_real(torch.fft.rfft2(windows)).square().sum(-1).flatten(3)
+        shape = (*power.shape[:3], ANGLES * RADII + 1)
+        sums = torch.zeros(shape, device=grey.device).index_add_(3, self.bins, power)
+        return torch.log((sums / self.counts)[..., :-1] + 1e-6)
 
 
 def _start_at_zero(layer: nn.Conv2d) -> None:
@@ -139,31 +199,58 @@ def _raise(picture: Tensor, factor: int) -> Tensor:
     return F.interpolate(picture, scale_factor=float(factor), mode="bilinear")
 
 
-def filter_planes(picture: Tensor, bank: Tensor) -> Tensor:
-    """Returns the answers (B, C, N, H, W) of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W).
+def _mix(picture: Tensor, bank: Tensor, weights: Tensor, full: tuple[int, int]) -> Tensor:
+    """Returns the answers of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W), summed with these weights.
 
-    The border is continued by repetition.
+    `weights` (B, N, rows, columns) are those at the windows' centres and interpolated between. Filters of one weight
+    for the whole picture are mixed first and run once, which is the same and N times cheaper.
     """
     count, planes, height, width = picture.shape
     reach = bank.shape[-1] // 2
     padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
-    answers = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank)
-    return answers.reshape(count, planes, len(bank), height, width)
+    if weights.shape[2:] == (1, 1):
+        mixed = torch.einsum("bn,nckl->bckl", weights[:, :, 0, 0], bank * BANK_RATE).to(picture.dtype)
+        filters = mixed.repeat_interleave(planes, 0)
+        answers = F.conv2d(padded.reshape(1, count * planes, *padded.shape[2:]), filters, groups=count * planes)
+        return answers.reshape(picture.shape)
+    answers = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank * BANK_RATE)
+    everywhere = spread(weights, full, (height, width))
+    return (answers.reshape(count, planes, len(bank), height, width) * everywhere[:, None]).sum(2)
 
 
-def log_energies(answers: tuple[Tensor, Tensor, Tensor], cell_px: int) -> Tensor:
-    """Returns the local energies of the banks' answers (at scales 1, 1/2, 1/4) as (B, 2·ΣN, H/cell, W/cell).
+def spread(weights: Tensor, full: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Returns weights (B, N, rows, columns) at windows' centres for every pixel of a picture of `size`.
 
-    Mean squares over cells of `cell_px`, then again over 5×5 cells, as logarithms brought near unit range; an energy
-    of 1e-6 (an answer of a thousandth of white) counts as nothing.
+    `full` is the size that the windows were laid over, before any shrinking. Bilinear between centres, constant from
+    the outermost centres to the border.
     """
-    cells = [
-        F.avg_pool2d(answer.float().mean(1).square(), cell_px // scale)
-        for answer, scale in zip(answers, (1, 2, 4), strict=True)
-    ]
-    near = torch.cat(cells, dim=1)
-    wide = F.avg_pool2d(F.pad(near, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
-    return 0.3 * (torch.log(torch.cat((near, wide), dim=1) + 1e-6) + 9)
+    grid = []
+    for side, shrunken in zip(full, size, strict=True):
+        # The outermost centres lie half a window inside the full picture.
+        half = min(WINDOW_PX / side / 2, 0.5)
+        place = (torch.arange(shrunken, device=weights.device) + 0.5) / shrunken
+        grid.append(((place - half) / max(1 - 2 * half, 1e-6)).clamp(0, 1) * 2 - 1)
+    y, x = torch.meshgrid(*grid, indexing="ij")
+    where = torch.stack((x, y), -1)[None].expand(len(weights), -1, -1, -1)
+    return F.grid_sample(weights.float(), where, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def _window_starts(side: int) -> list[int]:
+    """Returns where windows start along a side of at least `WINDOW_PX`: evenly, about `STEP_PX` apart, inside."""
+    count = -(-(side - WINDOW_PX) // STEP_PX) + 1
+    return [round(i * (side - WINDOW_PX) / max(count - 1, 1)) for i in range(count)]
+
+
+def _polar_bins() -> Tensor:
+    """Returns the polar bin of each coefficient of `rfft2` of a window, flat; the last bin collects the unused."""
+    fy, fx = torch.fft.fftfreq(WINDOW_PX)[:, None], torch.fft.rfftfreq(WINDOW_PX)[None, :]
+    radius = torch.hypot(fy, fx)
+    octaves = torch.log2(radius * WINDOW_PX + 1e-9) - 0.5
+    ring = (octaves / (math.log2(WINDOW_PX / 2) - 0.5) * RADII).clamp(-1, RADII - 0.001).floor().long()
+    angle = torch.atan2(fy, fx.expand_as(radius)) % math.pi
+    sector = (angle / math.pi * ANGLES).long().clamp(0, ANGLES - 1)
+    used = (ring >= 0) & (radius < 0.5)
+    return torch.where(used, sector * RADII + ring, ANGLES * RADII).flatten()
 
 
 def inverse_filters(count: int, side_px: int, lengths_px: tuple[float, float]) -> Tensor:
@@ -233,6 +320,7 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
             decoder_blocks=tuple(count(rf"decoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
             filters=(banks[0][0], banks[1][0], banks[2][0]),
             filter_sides_px=(banks[0][-1], banks[1][-1], banks[2][-1]),
+            selector_width=shapes["selector.layers.0.weight"][0],
         )
         with torch.device("meta"):
             expected = {key: tuple(value.shape) for key, value in FilterBankUNet(config).state_dict().items()}
@@ -242,7 +330,8 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
 
 
 def _default_traits(config: FilterBankUNetConfig) -> Traits:
-    return Traits(size_multiple=size_multiple(config), overlap_px=64, reach_px=45.0)
+    # Tiles that start at multiples of the windows' step see the windows that the whole picture has.
+    return Traits(size_multiple=math.lcm(size_multiple(config), STEP_PX), overlap_px=STEP_PX, reach_px=45.0)
 
 
 ARCHITECTURE = Architecture(

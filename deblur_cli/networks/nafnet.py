@@ -90,9 +90,7 @@ class NAFNet(nn.Module):
         self.middle_blks = _blocks(width, levels, config.middle_blocks)
         rising = range(levels - 1, -1, -1)
         self.ups = nn.ModuleList(_up(width << (i + 1)) for i in rising)
-        self.decoders = nn.ModuleList(
-            _blocks(width, i, n) for i, n in zip(rising, config.decoder_blocks, strict=True)
-        )
+        self.decoders = nn.ModuleList(_blocks(width, i, n) for i, n in zip(rising, config.decoder_blocks, strict=True))
         self.ending = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, blurry: Tensor) -> Tensor:

@@ -58,9 +58,7 @@ class RestoredPhoto:
     @property
     def message(self) -> str:
         """What the user should know, as a sentence; empty where there is nothing to say."""
-        if self.already_sharp:
-            return "was sharp already and is unchanged (--scale 1 restores it all the same)"
-        return ""
+        return "was sharp already and is unchanged" if self.already_sharp else ""
 
 
 @dataclass(frozen=True)

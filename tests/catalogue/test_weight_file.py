@@ -69,6 +69,17 @@ def test_a_published_pickle_is_converted_once_and_keeps_every_value(tmp_path: Pa
     assert all(torch.equal(read[name], weights[name]) for name in weights)
 
 
+def test_a_damaged_conversion_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    weights = published_nafnet(path)
+    converted = as_safetensors(path)
+    whole = converted.read_bytes()
+    for damaged in (whole[:-4], whole[:-4] + b"rot!", b""):
+        converted.write_bytes(damaged)
+        read = read_weights(as_safetensors(path))
+        assert all(torch.equal(read[name], weights[name]) for name in weights)
+
+
 def test_the_prefix_of_parallel_training_is_taken_off(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({"model_state_dict": {"module.a": torch.ones(2)}}, path)

