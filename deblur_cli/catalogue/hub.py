@@ -148,24 +148,39 @@ class _CountedFile(io.FileIO):
 
 def _transfer(url: str, wanted: Wanted, blob: Path, progress: Progress) -> None:
     """Downloads to `blob`, or finishes what lies beside it; the blob is whole and verified, or absent."""
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # exported, though not by name
-
     partial = blob.with_name(f"{blob.name}.incomplete")
-    if partial.exists() and partial.stat().st_size > wanted.size_bytes:
+    if _size(partial) > wanted.size_bytes:
         partial.unlink()
-    done = partial.stat().st_size if partial.exists() else 0
-    with progress.stage(f"Fetching {wanted.file}", wanted.size_bytes, "bytes") as stage:
-        stage.advance(done)
-        with _CountedFile(partial, stage) as file:
-            http_get(url, file, resume_size=done, headers=build_hf_headers(), expected_size=wanted.size_bytes)
-            os.fsync(file.fileno())
+    try:
+        _append(url, wanted, partial, progress)
+    except OSError:
+        if _size(partial) <= wanted.size_bytes:
+            raise
+        # Old clients glue the whole file to the part when a server cannot send parts.
+        partial.unlink()
+        _append(url, wanted, partial, progress)
     with partial.open("rb") as whole:
         found = hashlib.file_digest(whole, "sha256").hexdigest()
     if found != wanted.sha256:
         partial.unlink()
         raise NotThePublishedFileError(f"its SHA-256 is {found[:12]}… instead of {wanted.sha256[:12]}…")
     partial.replace(blob)
+
+
+def _append(url: str, wanted: Wanted, partial: Path, progress: Progress) -> None:
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # exported, though not by name
+
+    done = _size(partial)
+    with progress.stage(f"Fetching {wanted.file}", wanted.size_bytes, "bytes") as stage:
+        stage.advance(done)
+        with _CountedFile(partial, stage) as file:
+            http_get(url, file, resume_size=done, headers=build_hf_headers(), expected_size=wanted.size_bytes)
+            os.fsync(file.fileno())
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _silence_client() -> None:

@@ -80,7 +80,9 @@ def _in_folder(folder: Path, *, recursive: bool) -> list[FoundPhoto]:
         paths = list(_photos_below(folder, recursive=recursive, above=frozenset()))
     except OSError as error:
         reason = os.strerror(error.errno or 5)
-        raise UnreadablePhotoError(folder, f"cannot be looked into: {reason}. Check its permissions.") from error
+        raise UnreadablePhotoError(
+            Path(error.filename or folder), f"cannot be looked into: {reason}. Check its permissions."
+        ) from error
     return [FoundPhoto(path, path.relative_to(folder)) for path in sorted(paths, key=natural_key)]
 
 

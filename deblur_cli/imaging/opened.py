@@ -12,6 +12,7 @@ from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import heif, jpeg, png, tiff_read
 from deblur_cli.imaging.colour import encoding_of
+from deblur_cli.imaging.find import PHOTO_SUFFIXES
 from deblur_cli.imaging.metadata import summarise, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
 from deblur_cli.imaging.samples import without_pillows_limit
@@ -66,6 +67,10 @@ def open_file(path: Path) -> Opened:
             return _open_heic(path, data)
     if not data.strip(b"\0"):
         raise UnreadablePhotoError(path, f"holds nothing but zeros: the copy failed. {COPY_AGAIN}")
+    if path.suffix.lower() in PHOTO_SUFFIXES:
+        raise UnreadablePhotoError(
+            path, f"is not a photo of a known format, in spite of its name. {READ_FORMATS} can be read."
+        )
     raise UnsupportedPhotoError(path, f"is not a photo of a known format. {READ_FORMATS} can be read.")
 
 
@@ -95,7 +100,7 @@ def _open_jpeg(path: Path, data: bytes) -> Opened:
 def _open_png(path: Path, data: bytes) -> Opened:
     blocks = png.read_blocks(data)
     depth = 16 if blocks.bit_depth == 16 else 8
-    image = None if depth == 16 else PngImagePlugin.PngImageFile(io.BytesIO(data))
+    image = None if depth == 16 else PngImagePlugin.PngImageFile(io.BytesIO(png.picture_only(data)))
     encoding = encoding_of(blocks.icc, blocks.cicp)
     if blocks.icc is None and blocks.cicp is None and blocks.gamma is not None and abs(blocks.gamma - 1) < 0.01:
         encoding = Encoding("linear sRGB", None, "linear")
@@ -167,12 +172,12 @@ def _open_webp(path: Path, data: bytes) -> Opened:
 
 
 def _open_gif(path: Path, data: bytes) -> Opened:
-    width, height = struct.unpack_from("<HH", data, 6)
     with without_pillows_limit():
+        # A frame may be larger than the canvas that the header names; Pillow then takes the frame's size.
         image = GifImagePlugin.GifImageFile(io.BytesIO(data))
         # Whether there is a second frame is all that matters; counting all would decode the animation.
         notes = ("is animated; only the first frame is taken",) if image.is_animated else ()
-    return Opened(path, data, "GIF", height, width, image=image, notes=notes)
+    return Opened(path, data, "GIF", image.height, image.width, image=image, notes=notes)
 
 
 def _open_avif(path: Path, data: bytes) -> Opened:

@@ -13,7 +13,7 @@ from pathlib import Path
 import rawpy
 from PIL import ImageCms, JpegImagePlugin
 
-from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError
+from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import exif_block, heif, jpeg
 from deblur_cli.imaging.exif_block import Contents
 from deblur_cli.imaging.metadata import resources_from_iptc
@@ -110,7 +110,11 @@ def _develop(path: Path, raw: rawpy.RawPy, *, linear: bool, half_size: bool = Fa
         half_size=half_size,
     )
     if not samples.any():
-        raise UnreadablePhotoError(path, "decodes to black: its sensor data is missing. Copy it from the card again.")
+        raise UnsupportedPhotoError(
+            path,
+            "decodes to black: its sensor data is missing or packed in a way that LibRaw does not know. "
+            "Copy it from the card again, or convert it to DNG.",
+        )
     return samples
 
 
@@ -118,7 +122,7 @@ def read_raw(path: Path, *, linear: bool = False, max_megapixels: float = 250.0)
     """Returns the developed photo: camera white balance, 16 bits, upright, sRGB primaries and curve.
 
     With `linear` the pixels are proportional to light, and the encoding says so. Raises UnreadablePhotoError for
-    damaged files and those that hold no picture, PhotoTooLargeError before anything is decoded.
+    damaged files, UnsupportedPhotoError for those that decode to black, PhotoTooLargeError before anything is decoded.
     """
     with _opened(path, max_megapixels) as raw:
         samples = _develop(path, raw, linear=linear)
@@ -153,9 +157,9 @@ def read_raw_size(path: Path) -> tuple[int, int]:
         return (sizes.iwidth, sizes.iheight) if turned else (sizes.iheight, sizes.iwidth)
 
 
-def read_raw_grey(path: Path, *, long_side: int) -> tuple[Samples, float]:
+def read_raw_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> tuple[Samples, float]:
     """Returns developed samples (H, W, 3) uint16 and their maximum, at half size where that is still large enough."""
-    with _opened(path, float("inf")) as raw:
+    with _opened(path, max_megapixels) as raw:
         half = max(raw.sizes.iwidth, raw.sizes.iheight) >= 4 * long_side
         return _develop(path, raw, linear=False, half_size=half), 65535.0
 

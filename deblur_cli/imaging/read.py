@@ -22,7 +22,7 @@ from deblur_cli.errors import (
     UnreadablePhotoError,
     UnsupportedPhotoError,
 )
-from deblur_cli.imaging import heif, jpeg, raw, tiff_read
+from deblur_cli.imaging import heif, jpeg, png, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file
@@ -100,15 +100,20 @@ def read_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> t
     if not _is_raw(path):
         return _shrunk(_read_luma(path, long_side, max_megapixels), long_side), "file"
     preview = raw.read_preview(path)
-    if preview is not None and max(preview.height, preview.width) >= long_side:
+    if preview is not None and _serves(preview, long_side, max_megapixels):
         exif = jpeg.read_blocks(preview.jpeg).metadata.exif or raw.read_metadata(path).exif
         try:
             grey = _jpeg_luma(preview.jpeg, summarise(exif).orientation, long_side)
         except DECODER_ERRORS as error:
             raise _damaged(path, error) from error
         return _shrunk(grey, long_side), "embedded preview"
-    samples, maximum = raw.read_raw_grey(path, long_side=long_side)
+    samples, maximum = raw.read_raw_grey(path, long_side=long_side, max_megapixels=max_megapixels)
     return _shrunk(floats_from_samples(samples, maximum)[0] @ LUMA, long_side), "developed raw"
+
+
+def _serves(preview: raw.Preview, long_side: int, max_megapixels: float) -> bool:
+    large_enough = max(preview.height, preview.width) >= long_side
+    return large_enough and preview.height * preview.width / 1e6 <= max_megapixels
 
 
 def _is_raw(path: Path) -> bool:
@@ -126,14 +131,13 @@ def _is_raw(path: Path) -> bool:
 
 def _damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
     text = str(error)
-    if "truncated" in text or "Truncated" in text or isinstance(error, EOFError):
+    if "truncated" in text or "Truncated" in text or isinstance(error, (EOFError, struct.error)):
         size = path.stat().st_size / 1e6
         return UnreadablePhotoError(
             path, f"is cut short: its picture goes on after the {size:.1f} MB that are there. {COPY_AGAIN}"
         )
-    return UnreadablePhotoError(
-        path, f"is damaged and cannot be decoded ({text or type(error).__name__}). {COPY_AGAIN}"
-    )
+    why = type(error).__name__ if isinstance(error, LookupError) or not text else text  # a bare index says nothing
+    return UnreadablePhotoError(path, f"is damaged and cannot be decoded ({why}). {COPY_AGAIN}")
 
 
 def _check_size(opened: Opened, max_megapixels: float) -> None:
@@ -231,7 +235,7 @@ def _cmyk_to_rgb(image: Image.Image, opened: Opened) -> tuple[Image.Image, Opene
 
 
 def _decode_png16(opened: Opened) -> Photo:
-    decoded = cv2.imdecode(np.frombuffer(opened.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(png.picture_only(opened.data), np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None:
         raise UnreadablePhotoError(opened.path, f"is damaged and cannot be decoded. {COPY_AGAIN}")
     grayscale = opened.data[25] in (0, 4)

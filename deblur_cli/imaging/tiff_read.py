@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from deblur_cli.imaging.metadata import resources_from_iptc
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.samples import Samples, without_pillows_limit
 
-# tifffile logs what it finds odd; whatever matters is raised, and nobody else listens.
+# Both log what they find odd, OpenCV straight to the terminal; whatever matters is raised or comes back empty.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR = 0, 1, 2, 3, 5, 6
 KNOWN_PHOTOMETRICS = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR)
 FLOAT_FORMAT = 3
 TRANSPARENCY_KINDS = (1, 2)
+KNOWN_COMPRESSIONS = (1, 5, 8, 32773, 32946)
+"""None, LZW, deflate (two numbers), PackBits: what fails to decode here is damaged, not unknown."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class TiffHead:
     metadata: Metadata
     icc: bytes | None
     bytes_expected: int
+    compression: int = 1
+    orientation_bytes: range = range(0)
+    """Where the orientation's number lies in the file."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,18 @@ class TiffSamples:
 
 
 def read_head(path: Path, data: bytes) -> TiffHead:
-    """Returns what the file says; no pixel is decoded. Raises UnsupportedPhotoError, and what tifffile raises."""
+    """Returns what the file says; no pixel is decoded.
+
+    Raises UnreadablePhotoError where the directory is not in the file, UnsupportedPhotoError, and what tifffile raises.
+    """
+    if data[2:4] in (b"*\0", b"\0*") and len(data) >= 8:
+        directory = struct.unpack_from("<L" if data[:2] == b"II" else ">L", data, 4)[0]
+        if directory + 2 > len(data):
+            raise UnreadablePhotoError(
+                path,
+                f"is cut short: {len(data) / 1e6:.1f} of more than {directory / 1e6:.1f} MB can be read. "
+                "Copy it from the card again.",
+            )
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         photometric = int(page.photometric)
@@ -80,6 +98,8 @@ def read_head(path: Path, data: bytes) -> TiffHead:
             metadata=_metadata(data, page),
             icc=_bytes(page, exif_block.ICC),
             bytes_expected=max((a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0),
+            compression=int(page.compression),
+            orientation_bytes=range(0) if tag is None else range(tag.valueoffset, tag.valueoffset + tag.valuebytecount),
         )
 
 
@@ -133,17 +153,36 @@ def read_samples(path: Path, data: bytes, head: TiffHead) -> TiffSamples:
     samples = _with_tifffile(data, head) if plain else None
     if samples is not None:
         return samples
-    if head.bits == 8 and not head.floating:
-        return _with_pillow(data)
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    stored = _as_stored(data, head)
+    if head.bits <= 8 and not head.floating:
+        return _with_pillow(stored)
+    decoded = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None and head.compression in KNOWN_COMPRESSIONS:
+        raise UnreadablePhotoError(path, "is damaged and cannot be decoded. Copy it from the card again.")
     if decoded is None:
         raise UnsupportedPhotoError(path, "uses a TIFF compression that cannot be decoded. Save it with LZW or ZIP.")
+    if decoded.dtype.kind not in "uf":
+        raise UnsupportedPhotoError(path, "holds signed numbers, which have no known white. Save it with 16 bits.")
     ordered = decoded[..., [2, 1, 0, *range(3, decoded.shape[2])]] if decoded.ndim == 3 else decoded
-    return TiffSamples(ordered, _maximum(ordered), False)
+    return TiffSamples(ordered, _maximum(ordered, head.bits), False)
 
 
-def _maximum(samples: Samples) -> float:
-    return float(np.iinfo(samples.dtype).max) if samples.dtype.kind == "u" else 1.0
+def _as_stored(data: bytes, head: TiffHead) -> bytes:
+    """Returns the file with Orientation 1: Pillow and OpenCV would turn the picture, and the reader once more."""
+    if head.orientation == 1 or not head.orientation_bytes:
+        return data
+    where = head.orientation_bytes
+    patched = bytearray(data)
+    patched[where.start : where.stop] = (1).to_bytes(len(where), "little" if data[:2] == b"II" else "big")
+    return bytes(patched)
+
+
+def _maximum(samples: Samples, bits: int) -> float:
+    """Returns the value of white; OpenCV shifts 10, 12 and 14 packed bits to the top of 16."""
+    if samples.dtype.kind == "f":
+        return 1.0
+    width = 8 * samples.dtype.itemsize
+    return float((2**bits - 1) << (width - bits)) if 8 < bits < width else float(2**width - 1)
 
 
 def _with_tifffile(data: bytes, head: TiffHead) -> TiffSamples | None:
@@ -186,5 +225,5 @@ def _with_pillow(data: bytes) -> TiffSamples:
         image: Image.Image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
         image.load()
     if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
-        image = image.convert("RGB")
+        image = image.convert("L" if image.mode == "1" else "RGB")
     return TiffSamples(np.asarray(image), 255.0, image.mode == "CMYK")

@@ -25,6 +25,7 @@ from deblur_cli.errors import (
     UsageError,
 )
 from deblur_cli.imaging import heif, jpeg, tiff_write
+from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.find import FoundPhoto
 from deblur_cli.imaging.metadata import (
     fit_exif,
@@ -36,7 +37,7 @@ from deblur_cli.imaging.metadata import (
 )
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo, Pixels
 from deblur_cli.imaging.png import write_png
-from deblur_cli.imaging.raw import RAW_SUFFIXES
+from deblur_cli.imaging.raw import RAW_SUFFIXES, srgb_profile
 from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
 
 OUTPUT_FORMATS = {
@@ -152,10 +153,21 @@ def write_photo(photo: Photo, target: Path, *, quality: int | None = None, overw
 
     def encode(stream: BinaryIO) -> None:
         nonlocal notes
-        notes = _ENCODERS[kind](photo, stream, target, quality)
+        shown, converted = _displayable(photo, kind)
+        notes = (*converted, *_ENCODERS[kind](shown, stream, target, quality))
 
     _publish(target, encode, overwrite=overwrite)
     return notes
+
+
+def _displayable(photo: Photo, kind: str) -> tuple[Photo, tuple[str, ...]]:
+    """Returns the photo in sRGB where it is linear light and the format cannot say so: it would show far too dark."""
+    encoding = photo.encoding
+    if kind == "png" or encoding.transfer != "linear" or encoding.icc is not None or encoding.cicp is not None:
+        return photo, ()
+    pixels = to_encoded(photo.pixels, Encoding("sRGB"))
+    shown = replace(photo, pixels=pixels, encoding=Encoding("sRGB", srgb_profile(), "srgb"))
+    return shown, ("its linear light is saved in sRGB: only PNG can say that it is linear",)
 
 
 def write_comparison(before: Photo, after: Photo, target: Path, *, overwrite: bool = False) -> None:
@@ -290,7 +302,8 @@ def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     chosen = quality or max(LEAST_JPEG_QUALITY, source.quality if source else 0)
     subsampling = "4:4:4"
     if chosen < FULL_CHROMA_QUALITY:
-        subsampling = source.subsampling if source and source.subsampling != "other" else "4:2:0"
+        subsampling = source.subsampling if source else "4:2:0"
+        subsampling = "4:4:4" if subsampling == "other" else subsampling  # no rarer layout loses what it has
     grayscale = _is_grayscale(photo)
     image = image_from_photo(photo, grayscale=grayscale, alpha=False)
     encoded = io.BytesIO()

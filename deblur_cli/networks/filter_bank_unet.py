@@ -34,6 +34,8 @@ BANK_RATE = 0.1
 WINDOW_PX, STEP_PX = 224, 112
 """Windows of the spectrum: four times the longest blur that is undone, half overlapping."""
 ANGLES, RADII = 12, 14
+OUTLIER = 1.25
+"""A window's filters may be this much stronger than the picture's middle window wants."""
 NOISE_TO_SIGNAL = 0.05
 """Regularisation of the inverses, relative to the spectrum of natural pictures (falling with the frequency squared)."""
 
@@ -163,7 +165,7 @@ class Selector(nn.Module):
         with torch.autocast(device, enabled=False):
             features = (self.spectrum(grey.float()) - self.mean) / self.deviation
             weights: Tensor = self.layers(features)
-        return weights.movedim(-1, 1)
+        return _without_outliers(weights.movedim(-1, 1))
 
     def spectrum(self, grey: Tensor) -> Tensor:
         """Returns the log power spectrum in polar bins of every window, (B, rows, columns, ANGLES · RADII)."""
@@ -233,6 +235,17 @@ def spread(weights: Tensor, full: tuple[int, int], size: tuple[int, int]) -> Ten
     y, x = torch.meshgrid(*grid, indexing="ij")
     where = torch.stack((x, y), -1)[None].expand(len(weights), -1, -1, -1)
     return F.grid_sample(weights.float(), where, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def _without_outliers(weights: Tensor) -> Tensor:
+    """Returns weights (B, N, rows, columns) in which no window asks for much more than the picture's middle one.
+
+    A shaking hand blurs the whole frame. A window that wants far stronger filters than the others mostly shows
+    something out of focus, which inverse filters of motion would turn into rings.
+    """
+    strength = weights.abs().sum(1, keepdim=True)
+    middle = strength.flatten(2).median(2).values[..., None, None]
+    return weights * (OUTLIER * middle / strength.clamp_min(1e-6)).clamp(max=1)
 
 
 def _window_starts(side: int) -> list[int]:

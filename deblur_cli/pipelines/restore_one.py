@@ -26,8 +26,8 @@ SHARP_EXTENT_PX = 1.4
 """No blurred photo measures so little (of 37 on the benchmark the least is 1.6): it comes back as it was."""
 NEARLY_SHARP_EXTENT_PX = 2.0
 """Up to here sharp and hardly blurred photos measure alike, so the change is limited to what the eye does not see."""
-UNSEEN_CHANGE_DB = 45.0
-"""PSNR to the photo itself from which a change counts as unseen."""
+UNSEEN_CHANGE_DB = 47.0
+"""PSNR to the photo itself from which a change counts as unseen; rounding to 8 bit and JPEG leave 45 of it."""
 BAND_ROWS = 256
 """Rows handled at once, so that no further copy of a large photo exists."""
 
@@ -101,9 +101,9 @@ def restore_photo(
 ) -> RestoredPhoto:
     """Returns the photo restored: same size, profile, depth and metadata, pixels in [0, 1].
 
-    `extent` is what `estimate_blur_extent` says of the photo. One that was sharp comes back with its own pixels, bit
-    for bit, one that may have been within 45 dB of them, unless a scale was asked for. Greyscale stays grey, alpha is
-    kept. Raises OutOfMemoryError.
+    `extent` is what `estimate_blur_extent` says of the photo. Unless a scale was asked for, a sharp one comes back with
+    its own pixels, bit for bit, and one that may be sharp within UNSEEN_CHANGE_DB of them. Greyscale stays grey, alpha
+    is kept. Raises OutOfMemoryError.
     """
     observer = OfPhoto(progress, photo.path.name)
     decision = choose_scale(extent, model.traits, settings.scale)

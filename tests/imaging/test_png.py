@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image, PngImagePlugin
 
 from deblur_cli.imaging import png
 from deblur_cli.imaging.photo import Encoding, Metadata
+from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.samples import quantise
 from tests.imaging import exif_samples
 
 
@@ -76,6 +80,20 @@ def test_old_text_profiles_are_understood() -> None:
     stream = io.BytesIO()
     Image.new("RGB", (3, 3)).save(stream, "PNG", pnginfo=info)
     assert png.read_blocks(stream.getvalue()).metadata == Metadata(exif, b"<x/>")
+
+
+def test_no_metadata_stands_between_a_decoder_and_the_picture(tmp_path: Path) -> None:
+    samples = np.random.default_rng(1).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    data = written(samples)
+    second_header = png._chunk(b"IHDR", struct.pack(">LLBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    profile = png._chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(16) + b"RGB " + bytes(1_500_000)))
+    packet = png._chunk(b"iTXt", png.XMP_KEYWORD + b"\0\1\0\0\0" + zlib.compress(b"<x/>".ljust(1_500_000)))
+    path = tmp_path / "a.png"
+    path.write_bytes(data[:33] + second_header + profile + packet + data[33:])
+    photo = read_photo(path)
+    assert np.array_equal(quantise(photo.pixels, 8), samples)
+    assert len(photo.metadata.xmp or b"") == 1_500_000
+    assert len(photo.encoding.icc or b"") == 1_500_020
 
 
 def test_a_text_bomb_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError
+from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.raw import is_raw, read_preview, read_raw
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
@@ -35,7 +35,7 @@ def test_a_damaged_raw_is_named(tmp_path: Path) -> None:
 
 def test_black_is_no_picture(tmp_path: Path) -> None:
     path = exif_samples.write_dng(tmp_path / "black.dng", np.zeros((64, 64), np.uint16))
-    with pytest.raises(UnreadablePhotoError, match="decodes to black"):
+    with pytest.raises(UnsupportedPhotoError, match="decodes to black"):
         read_photo(path)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,14 +28,18 @@ def noise(name: str, tmp_path: Path, **options: object) -> Path:
     [
         (b"", UnreadablePhotoError, "a.jpg: is empty. Copy it from the card again."),
         (bytes(900), UnreadablePhotoError, "a.jpg: holds nothing but zeros"),
-        (b"Dear diary", UnsupportedPhotoError, "a.jpg: is not a photo of a known format. JPEG, PNG"),
+        (
+            b"Dear diary",
+            UnreadablePhotoError,
+            "a.jpg: is not a photo of a known format, in spite of its name. JPEG, PNG",
+        ),
         (b"\xff\xd8\xff\xe0", UnreadablePhotoError, "a.jpg: is damaged and cannot be decoded"),
         (b"\x89PNG\r\n\x1a\n", UnreadablePhotoError, "a.jpg: is damaged"),
         (b"II*\0\x08\0\0\0", UnreadablePhotoError, "a.jpg: is damaged"),
         (b"GIF89a\1\0\1\0", UnreadablePhotoError, "a.jpg: is"),
         (b"RIFF\x04\0\0\0WEBP", UnreadablePhotoError, "a.jpg: is"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", UnreadablePhotoError, "a.jpg: is cut short"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", UnsupportedPhotoError, "a.jpg: is not a photo"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", UnreadablePhotoError, "a.jpg: is not a photo"),
     ],
 )
 def test_what_is_no_photo_is_named_with_the_reason(
@@ -46,6 +51,21 @@ def test_what_is_no_photo_is_named_with_the_reason(
         with pytest.raises(error) as caught:
             reader(path)
         assert str(caught.value).startswith(message)
+
+
+def test_another_kind_of_file_is_unsupported_not_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "letter.pdf"
+    path.write_bytes(b"%PDF-1.7")
+    with pytest.raises(UnsupportedPhotoError, match=r"letter\.pdf: is not a photo of a known format\. JPEG"):
+        read_photo(path)
+
+
+def test_a_frame_beyond_the_canvas_counts_for_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    frame = b"\x2c" + struct.pack("<4HB", 0, 0, 40_000, 40_000, 0x80) + b"\0\0\0\xff\xff\xff\x02\x02\x44\x01\0\x3b"
+    path.write_bytes(b"GIF89a" + struct.pack("<2H3B", 1, 1, 0, 0, 0) + frame)
+    with pytest.raises(PhotoTooLargeError, match="has 1600 megapixels"):
+        read_photo(path)
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:

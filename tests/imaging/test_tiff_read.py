@@ -1,23 +1,69 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging.read import read_photo
-from deblur_cli.imaging.samples import quantise
+from deblur_cli.imaging import exif_block
+from deblur_cli.imaging.read import read_photo, read_size
+from deblur_cli.imaging.samples import quantise, source_view, upright_size
 
 DEEP = np.random.default_rng(5).integers(0, 65536, (20, 30, 3)).astype(np.uint16)
+
+
+def lzw(path: Path, samples: np.ndarray = DEEP) -> Path:
+    """Writes 16 bits with LZW, which tifffile alone cannot read: most editors' default."""
+    cv2.imwrite(str(path), samples[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    return path
+
+
+def set_orientation(path: Path, orientation: int) -> None:
+    """Gives the file a new directory, the old one with that Orientation."""
+    data = path.read_bytes()
+    directory = exif_block.parse(data).main
+    entries = {e.tag: data[e.position : e.position + 12] for e in directory.entries}
+    entries[274] = struct.pack("<HHLL", 274, 3, 1, orientation)
+    listed = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+    data += bytes(len(data) % 2)
+    path.write_bytes(data[:4] + struct.pack("<L", len(data)) + data[8:] + listed)
 
 
 def test_lab_colour_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "lab.tif"
     Image.new("LAB", (8, 8)).save(path)
     with pytest.raises(UnsupportedPhotoError, match=r"lab\.tif: holds CIELAB colour.*Save it as RGB"):
+        read_photo(path)
+
+
+def test_signed_numbers_are_refused_rather_than_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "signed.tif"
+    tifffile.imwrite(path, (DEEP >> 1).astype(np.int16), photometric="rgb")
+    with pytest.raises(UnsupportedPhotoError, match=r"signed\.tif: holds signed numbers"):
+        read_photo(path)
+
+
+def test_damaged_strips_are_damage_and_no_unknown_compression(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = lzw(tmp_path / "a.tif")
+    data = bytearray(path.read_bytes())
+    data[200:700] = b"\xff" * 500
+    path.write_bytes(data)
+    with pytest.raises(UnreadablePhotoError, match=r"a\.tif: is damaged.*Copy it from the card again"):
+        read_photo(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_directory_beyond_the_end_means_cut_short(tmp_path: Path) -> None:
+    path = lzw(tmp_path / "a.tif")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UnreadablePhotoError, match=r"a\.tif: is cut short"):
         read_photo(path)
 
 
@@ -64,6 +110,50 @@ def test_eight_bits_in_every_compression(tmp_path: Path, compression: str, mode:
         limit = 40 if compression == "jpeg" else 0
         expected = np.asarray(picture.convert("RGB")).astype(int)
         assert np.abs(quantise(photo.pixels, 8).astype(int) - expected).mean() <= limit
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg"])
+def test_eight_bits_are_turned_once_whoever_decodes_them(tmp_path: Path, compression: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    samples = cv2.resize((DEEP >> 8).astype(np.uint8), (60, 40))
+    path = tmp_path / "a.tif"
+    Image.fromarray(samples).save(path, compression=compression, exif=exif)
+    check_turned(path, samples / 255, orientation, tolerance=0.1 if compression == "jpeg" else 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_turned_once_whoever_decodes_them(tmp_path: Path, channels: int, orientation: int) -> None:
+    samples = DEEP[..., :channels]
+    path = lzw(tmp_path / "a.tif", samples)
+    set_orientation(path, orientation)
+    check_turned(path, np.repeat(samples, 3 // channels, axis=2) / 65535, orientation)
+
+
+def check_turned(path: Path, stored: np.ndarray, orientation: int, tolerance: float = 0) -> None:
+    expected = np.empty((*upright_size(*stored.shape[:2], orientation), 3))
+    source_view(expected, orientation)[...] = stored
+    photo = read_photo(path)
+    assert read_size(path) == photo.pixels.shape[:2] == expected.shape[:2]
+    assert np.abs(photo.pixels - expected).mean() <= max(tolerance, 1e-6)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 10, 12, 14])
+def test_packed_bits_reach_from_black_to_white(tmp_path: Path, bits: int) -> None:
+    values = np.linspace(0, 2**bits - 1, 24).round().astype(int)
+    row = "".join(format(value, f"0{bits}b") for value in values)
+    strip = int(row, 2).to_bytes(len(row) // 8, "big")
+    tags = [(256, 24), (257, 1), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, len(strip))]
+    place = 8 + len(strip) + len(strip) % 2
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHLL", n, 4, 1, v) for n, v in tags) + bytes(4)
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<L", place) + strip.ljust(place - 8, b"\0") + directory)
+    photo = read_photo(path)
+    assert photo.grayscale
+    assert photo.bit_depth == (16 if bits > 8 else 8)
+    assert np.abs(photo.pixels[0, :, 0] - values / (2**bits - 1)).max() < 1e-6
 
 
 def test_white_is_zero(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from deblur_cli.errors import CannotWriteError, OutputCollisionError, OutputExistsError, UsageError
 from deblur_cli.imaging import exif_block, write
+from deblur_cli.imaging.colour import to_linear
 from deblur_cli.imaging.find import FoundPhoto
 from deblur_cli.imaging.metadata import resources_from_iptc, summarise
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata, Photo
@@ -346,3 +347,20 @@ def test_concurrent_writers_leave_one_whole_file(tmp_path: Path, photo_factory: 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(attempt, range(8))) == 1
     assert leftovers(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp"])
+def test_linear_light_shows_as_bright_as_it_was(tmp_path: Path, name: str) -> None:
+    linear = Photo(Path("s.png"), np.full((16, 16, 3), 0.2140, np.float32), "PNG", 16, Encoding("l", None, "linear"))
+    notes = write_photo(linear, tmp_path / name)
+    back = read_photo(tmp_path / name)
+    assert to_linear(back.pixels, back.encoding).mean() == pytest.approx(0.2140, abs=0.005)
+    assert (back.encoding.transfer == "linear") == (name == "a.png")
+    assert any("linear light" in note for note in notes) == (name != "a.png")
+
+
+def test_a_rare_chroma_layout_loses_no_colour(tmp_path: Path) -> None:
+    rare = replace(photo(), jpeg=JpegSettings(80, "other"))
+    write_photo(rare, tmp_path / "a.jpg", quality=80)
+    back = read_photo(tmp_path / "a.jpg")
+    assert back.jpeg == JpegSettings(80, "4:4:4")

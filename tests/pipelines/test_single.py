@@ -194,6 +194,15 @@ def test_a_sharp_photo_comes_back_and_is_reported(
     assert np.array_equal(pixels(tmp_path / "out/a.png"), pixels(photo))
 
 
+def test_a_sharp_jpeg_loses_nothing_by_being_compressed_again(
+    photo_factory: Make, tmp_path: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single, "estimate_blur_extent", lambda pixels: BlurExtent(0.3, 1.0))
+    photo = photo_factory("a.jpg", size=(120, 160), quality=91, subsampling=0)
+    deblur_single(job(photo, out=tmp_path / "out"))
+    assert np.abs(pixels(tmp_path / "out/a.jpg") - pixels(photo)).mean() < 0.05
+
+
 def test_alpha_grey_and_depth_are_kept(tmp_path: Path, loaded: list[str]) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 200, (50, 60, 4), dtype=np.uint8)).save(tmp_path / "alpha.png")
