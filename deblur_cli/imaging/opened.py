@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from deblur_cli.imaging.find import PHOTO_SUFFIXES
 from deblur_cli.imaging.metadata import summarise, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
 from deblur_cli.imaging.samples import without_pillows_limit
+
+# Pillow prints what it thinks of a photo's EXIF; this project reads EXIF itself, and whatever else matters is raised.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 COPY_AGAIN = "Copy it from the card again."
 READ_FORMATS = "JPEG, PNG, TIFF, WebP, GIF, HEIC, AVIF and camera raw"
@@ -100,7 +104,9 @@ def _open_jpeg(path: Path, data: bytes) -> Opened:
 def _open_png(path: Path, data: bytes) -> Opened:
     blocks = png.read_blocks(data)
     depth = 16 if blocks.bit_depth == 16 else 8
-    image = None if depth == 16 else PngImagePlugin.PngImageFile(io.BytesIO(png.picture_only(data)))
+    image = None
+    if depth == 8 and blocks.complete:
+        image = PngImagePlugin.PngImageFile(io.BytesIO(png.picture_only(data)))
     encoding = encoding_of(blocks.icc, blocks.cicp)
     if blocks.icc is None and blocks.cicp is None and blocks.gamma is not None and abs(blocks.gamma - 1) < 0.01:
         encoding = Encoding("linear sRGB", None, "linear")

@@ -131,7 +131,8 @@ def _is_raw(path: Path) -> bool:
 
 def _damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
     text = str(error)
-    if "truncated" in text or "Truncated" in text or isinstance(error, (EOFError, struct.error)):
+    ended = (EOFError, struct.error)  # Pillow wraps what its header parsers raise
+    if "truncated" in text.lower() or isinstance(error, ended) or isinstance(error.__cause__, ended):
         size = path.stat().st_size / 1e6
         return UnreadablePhotoError(
             path, f"is cut short: its picture goes on after the {size:.1f} MB that are there. {COPY_AGAIN}"

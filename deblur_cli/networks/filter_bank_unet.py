@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
+from deblur_cli.networks.undrawn import shapes_of
 
 DIRECTIONS = 8
 LENGTHS_PX = ((2.5, 4.0), (2.5, 9.0), (5.5, 14.0))
@@ -335,8 +336,7 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
             filter_sides_px=(banks[0][-1], banks[1][-1], banks[2][-1]),
             selector_width=shapes["selector.layers.0.weight"][0],
         )
-        with torch.device("meta"):
-            expected = {key: tuple(value.shape) for key, value in FilterBankUNet(config).state_dict().items()}
+        expected = shapes_of(FilterBankUNet, config)
     except (KeyError, IndexError, ValueError, RuntimeError):
         return None
     return config if expected == dict(shapes) else None
@@ -344,7 +344,7 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
 
 def _default_traits(config: FilterBankUNetConfig) -> Traits:
     # Tiles that start at multiples of the windows' step see the windows that the whole picture has.
-    return Traits(size_multiple=math.lcm(size_multiple(config), STEP_PX), overlap_px=STEP_PX, reach_px=45.0)
+    return Traits(size_multiple=math.lcm(size_multiple(config), STEP_PX), overlap_px=STEP_PX, reach_px=30.0)
 
 
 ARCHITECTURE = Architecture(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import io
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from deblur_cli.errors import DeblurError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
+from deblur_cli.imaging import opened
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
 from deblur_cli.imaging.samples import LUMA, quantise
 from tests.imaging import exif_samples
@@ -33,9 +36,9 @@ def noise(name: str, tmp_path: Path, **options: object) -> Path:
             UnreadablePhotoError,
             "a.jpg: is not a photo of a known format, in spite of its name. JPEG, PNG",
         ),
-        (b"\xff\xd8\xff\xe0", UnreadablePhotoError, "a.jpg: is damaged and cannot be decoded"),
+        (b"\xff\xd8\xff\xe0", UnreadablePhotoError, "a.jpg: is cut short"),
         (b"\x89PNG\r\n\x1a\n", UnreadablePhotoError, "a.jpg: is damaged"),
-        (b"II*\0\x08\0\0\0", UnreadablePhotoError, "a.jpg: is damaged"),
+        (b"II*\0\x08\0\0\0", UnreadablePhotoError, "a.jpg: is cut short"),
         (b"GIF89a\1\0\1\0", UnreadablePhotoError, "a.jpg: is"),
         (b"RIFF\x04\0\0\0WEBP", UnreadablePhotoError, "a.jpg: is"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", UnreadablePhotoError, "a.jpg: is cut short"),
@@ -68,6 +71,18 @@ def test_a_frame_beyond_the_canvas_counts_for_the_limit(tmp_path: Path) -> None:
         read_photo(path)
 
 
+def test_pillows_complaints_about_exif_stay_off_the_terminal(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x1a\x01\x05\0\x01\0\0\0\xff\xff\0\0"
+    path = tmp_path / "a.jpg"
+    plain = exif_samples.small_jpeg()
+    jfif = plain.index(b"\xff\xdb")
+    path.write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[jfif:])
+    with warnings.catch_warnings(record=True) as caught:
+        importlib.reload(opened)  # pytest sets its own filters for each test
+        assert read_photo(path).width == 16
+    assert caught == []
+
+
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(UnreadablePhotoError, match=r"b\.jpg: does not exist"):
         read_photo(tmp_path / "b.jpg")
@@ -82,6 +97,14 @@ def test_cut_files_are_named_and_never_half_read(tmp_path: Path, name: str, shar
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(UnreadablePhotoError, match=rf"^{name}: is (cut short|damaged).*Copy it from the card again"):
+        read_photo(path)
+
+
+def test_a_size_is_known_of_a_file_that_is_cut_later(tmp_path: Path) -> None:
+    path = noise("a.png", tmp_path)
+    path.write_bytes(path.read_bytes()[:5000])
+    assert read_size(path) == (200, 300)
+    with pytest.raises(UnreadablePhotoError, match=r"a\.png: is cut short: it ends after 0\.0 MB"):
         read_photo(path)
 
 

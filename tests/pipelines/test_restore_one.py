@@ -70,8 +70,8 @@ def test_scale_brings_the_blur_within_reach(
         (0.0, 1.0, True, True),
         (1.4, 1.0, True, True),
         (0.0, 0.0, False, True),
-        (1.6, 1.0, False, True),
-        (2.1, 1.0, False, False),
+        (2.7, 1.0, False, True),
+        (2.9, 1.0, False, False),
     ],
 )
 def test_what_counts_as_sharp(extent_px: float, confidence: float, sharp: bool, nearly: bool) -> None:

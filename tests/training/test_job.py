@@ -57,7 +57,7 @@ def test_an_unknown_network_or_option_is_named(job: TrainJob, network: NetworkCo
 
 def test_a_patch_that_does_not_fit_the_network_is_refused_with_one_that_does(job: TrainJob) -> None:
     odd = replace(job.config, data=replace(job.config.data, patch_px=35))
-    with pytest.raises(ConfigurationError, match=r"multiples of 16, and 35 is none\. Choose --patch 32"):
+    with pytest.raises(ConfigurationError, match=r"multiples of 2, and 35 is none\. Choose --patch 36"):
         train(replace(job, config=odd))
 
 
