@@ -344,7 +344,7 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
 
 def _default_traits(config: FilterBankUNetConfig) -> Traits:
     # Tiles that start at multiples of the windows' step see the windows that the whole picture has.
-    return Traits(size_multiple=math.lcm(size_multiple(config), STEP_PX), overlap_px=STEP_PX, reach_px=30.0)
+    return Traits(size_multiple=math.lcm(size_multiple(config), STEP_PX), overlap_px=STEP_PX, reach_px=45.0)
 
 
 ARCHITECTURE = Architecture(
