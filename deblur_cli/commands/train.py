@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +11,56 @@ import typer
 
 from deblur_cli.commands.options import Device, Json, Precision, Quiet, Verbose
 from deblur_cli.commands.report import Terminal, answer, answer_json
+from deblur_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from deblur_cli.training.config import TrainConfig
     from deblur_cli.training.loop import TrainResult
 
-DEFAULT_RECIPE = "laptop"
 INTERRUPTED = 130
 
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the three trainings: its command, what a recipe calls it, its recipe when none is given, and the use."""
+
+    command: str
+    name: str
+    recipe: str
+    use: str
+
+
+SINGLE = Kind("single", "single", "laptop", "deblur single --model {model} PHOTOS...")
+REF = Kind("ref", "reference", "ref-laptop", "deblur ref --model {model} --ref auto PHOTOS...")
+PAIR = Kind("pair", "pair", "pair-laptop", "deblur pair --model {model} NOISY BLURRY")
+
 app = typer.Typer(help="Train networks.", no_args_is_help=True)
+
+Data = Annotated[
+    list[Path],
+    typer.Option(metavar="FOLDER", help="Sharp photos, pairs, sequences or clips; may be repeated."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, log and weights.")]
+Recipe = Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="Settings; the laptop's when not given.")]
+Network = Annotated[str | None, typer.Option(metavar="NAME", help="Network to train.")]
+Minutes = Annotated[float | None, typer.Option(help="End after this time; the rate falls in time.")]
+Steps = Annotated[int | None, typer.Option(help="End after so many steps.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
+Init = Annotated[str | None, typer.Option(metavar="MODEL", help="Start from a model's weights.")]
+LayoutName = Annotated[
+    str | None,
+    typer.Option(
+        help="gopro, gopro-gamma, gopro-all, reds, realblur, hide, pairs, views, video or photos; found if not given."
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(help="Patches a step, on each device.")]
+PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels.")]
+Seed = Annotated[int | None, typer.Option(help="Another seed, another training.")]
+Workers = Annotated[int | None, typer.Option(help="Processes that prepare samples; 0: none.")]
+Compile = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="Compile the network first (torch.compile).")
+]
+Threads = Annotated[int | None, typer.Option(help="Processor threads of the training process.")]
 
 
 @app.callback()
@@ -26,80 +68,106 @@ def train() -> None:
     """Train networks on your own pictures."""
 
 
-@app.command()
-def single(
-    data: Annotated[
-        list[Path], typer.Option(metavar="FOLDER", help="Sharp photos, or pairs; may be given several times.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, log and weights.")] = Path(
-        "runs/single"
-    ),
-    recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.toml", help=f"Settings; {DEFAULT_RECIPE} when not given.")
-    ] = None,
-    network: Annotated[str | None, typer.Option(metavar="NAME", help="Network to train.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="End after this time; the rate falls in time.")] = None,
-    steps: Annotated[int | None, typer.Option(help="End after so many steps.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    init: Annotated[str | None, typer.Option(metavar="MODEL", help="Start from a model's weights.")] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="gopro, gopro-gamma, reds, realblur, hide, pairs or photos; found if not given.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Patches a step, on each device.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Side of a patch in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed, another training.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that prepare pairs; 0: none.")] = None,
-    compile_network: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="Compile the network first (torch.compile).")
-    ] = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Annotated[int | None, typer.Option(help="Processor threads of the training process.")] = None,
-    as_json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train a network that restores one photo.
+def _command(kind: Kind) -> Callable[..., None]:
+    """Returns the command of one kind of training: all three have the same options."""
+
+    def command(
+        data: Data,
+        out: Out = Path("runs") / kind.command,
+        recipe: Recipe = None,
+        network: Network = None,
+        minutes: Minutes = None,
+        steps: Steps = None,
+        resume: Resume = False,
+        init: Init = None,
+        layout: LayoutName = None,
+        batch: BatchSize = None,
+        patch: PatchSize = None,
+        seed: Seed = None,
+        workers: Workers = None,
+        compile_network: Compile = None,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        threads: Threads = None,
+        as_json: Json = False,
+        verbose: Verbose = False,
+        quiet: Quiet = False,
+    ) -> None:
+        from deblur_cli.training.job import TrainJob, train
+        from deblur_cli.training.readers import layout_named
+
+        config = _base(kind, recipe, out, resume)
+        config = _overridden(config, network, batch, patch, seed, workers, compile_network)
+        job = TrainJob(
+            config.with_budget(steps, minutes),
+            tuple(data),
+            out,
+            layout=layout_named(layout),
+            resume=resume,
+            init=init,
+            device=device,
+            precision=precision,
+            threads=threads,
+        )
+        result = train(job, Terminal(verbose=verbose, quiet=quiet))
+        if result.leads and as_json:
+            answer_json(result)
+        elif result.leads:
+            answer(_sentence(kind, result, out))
+        if result.interrupted:
+            raise typer.Exit(INTERRUPTED)
+
+    return command
+
+
+app.command(
+    "single",
+    help="""Train a network that restores one photo.
 
     Sharp photos are blurred by the virtual shutter; folders of pairs (GoPro, REDS, RealBlur, HIDE, blur/ and sharp/)
     are used as they are. About a tenth of photos or scenes is held back and chooses the best checkpoint. Ctrl-C saves;
     --resume goes on from there.
+    """,
+)(_command(SINGLE))
+app.command(
+    "ref",
+    help="""Train a network that restores a photo with another one.
+
+    References are other pictures of the same scene: the neighbours in GoPro, HIDE and RealBlur, the frames of a clip,
+    the photos of a folder that holds one scene, or the same photo from another hand position by the virtual shutter.
+    --init also takes a network for one photo, and starts from what the two have in common.
+    """,
+)(_command(REF))
+app.command(
+    "pair",
+    help="""Train a network that fuses a short noisy and a long blurry exposure.
+
+    Sharp photos give both exposures by the virtual shutter; GOPRO_Large_all gives them as Zhang et al. made them; pairs
+    of a blurry and a sharp picture lend their sharp one, with noise, as the short exposure.
+    """,
+)(_command(PAIR))
+
+
+def _base(kind: Kind, recipe: str | None, out: Path, resume: bool) -> TrainConfig:
+    """Returns the recipe asked for; a resumed training keeps its own unless another is named.
+
+    Raises UsageError for a recipe of another kind of training.
     """
-    from deblur_cli.training.job import TrainJob, train
-    from deblur_cli.training.readers import layout_named
-
-    config = _base(recipe, out, resume)
-    config = _overridden(config, network, batch, patch, seed, workers, compile_network)
-    job = TrainJob(
-        config.with_budget(steps, minutes),
-        tuple(data),
-        out,
-        layout=layout_named(layout),
-        resume=resume,
-        init=init,
-        device=device,
-        precision=precision,
-        threads=threads,
-    )
-    result = train(job, Terminal(verbose=verbose, quiet=quiet))
-    if result.leads and as_json:
-        answer_json(result)
-    elif result.leads:
-        answer(_sentence(result, out))
-    if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
-
-
-def _base(recipe: str | None, out: Path, resume: bool) -> TrainConfig:
-    """Returns the recipe asked for; a resumed training keeps its own unless another is named."""
     from deblur_cli.training.config import load_recipe
 
     if resume and recipe is None:
         from deblur_cli.training.checkpoint import load_checkpoint
         from deblur_cli.training.loop import LAST
 
-        return load_checkpoint(out / LAST).config
-    return load_recipe(recipe or DEFAULT_RECIPE)
+        config, where = load_checkpoint(out / LAST).config, f"The training in {out}"
+    else:
+        config, where = load_recipe(recipe or kind.recipe), f"The recipe {recipe}"
+    if config.kind != kind.name:
+        raise UsageError(
+            f'{where} is of the kind "{config.kind}", and this command trains the kind "{kind.name}". Use the command '
+            f'for it, or write kind = "{kind.name}" at the recipe\'s top.'
+        )
+    return config
 
 
 def _overridden(
@@ -131,7 +199,7 @@ def _overridden(
     return replace(config, data=data, run=run)
 
 
-def _sentence(result: TrainResult, out: Path) -> str:
+def _sentence(kind: Kind, result: TrainResult, out: Path) -> str:
     minutes, speed = result.elapsed_s / 60, result.patches_per_s
     text = f"{result.step} steps in {minutes:.1f} minutes, {speed:.1f} patches a second."
     if result.validation is not None:
@@ -140,5 +208,5 @@ def _sentence(result: TrainResult, out: Path) -> str:
     if result.interrupted:
         return f"{text}\nStopped; everything is saved. Go on with --resume --out {out}."
     if result.model is not None:
-        text += f"\nWeights: {result.model}. Use them with: deblur single --model {result.model} PHOTOS..."
+        text += f"\nWeights: {result.model}. Use them with: {kind.use.format(model=result.model)}"
     return text

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Names and shapes of a state dict."""
@@ -79,6 +79,19 @@ class ReferenceModel:
     traits: Traits
 
 
+class ReferenceOutput(NamedTuple):
+    """What a reference network gives when called with `with_confidence=True`.
+
+    `restored` (B, 3, H, W) as without the keyword; `confidence` (B, 1, H, W) in [0, 1], how much of what was borrowed
+    is believed, zero where the result is the single-image estimate; `flow` (B, 2, H, W) in pixels, x then y: where each
+    pixel's match lies in the reference, relative to the pixel itself.
+    """
+
+    restored: Tensor
+    confidence: Tensor
+    flow: Tensor
+
+
 @dataclass(frozen=True)
 class PairModel:
     """A network that fuses two exposures: `network(noisy, blurry) -> restored`."""
@@ -98,7 +111,9 @@ class Architecture:
     `config` is a frozen dataclass of hyper-parameters with defaults; `build(config)` returns the network with fresh
     weights; `infer(shapes)` returns the config whose network has exactly these keys and shapes, or None when the keys
     are another network's; `default_traits(config)` serves files that have no catalogue entry. `checkpoint_keys` are
-    the top-level keys under which published files keep the state dict, tried in order.
+    the top-level keys under which published files keep the state dict, tried in order. `outputs` are the scales that
+    the network is supervised at, in the order in which it predicts; the last one is 1 and the result. A network with
+    more than one takes the keyword `every_output`, which makes its forward return the tuple of all of them.
     """
 
     name: str
@@ -108,3 +123,17 @@ class Architecture:
     infer: Callable[[Shapes], Any | None]
     default_traits: Callable[[Any], Traits]
     checkpoint_keys: tuple[str, ...] = ()
+    outputs: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """One line of `discriminators.DISCRIMINATORS`: a network that tells results from truths, for training alone.
+
+    `build()` returns it with fresh weights. Its `forward(picture, *beside)` takes (B, 3, H, W) in [0, 1], the blurry
+    input beside it where `beside_input`, and gives logits whose first side is B: one a picture, or one a patch.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    beside_input: bool = False

@@ -13,7 +13,7 @@ from deblur_cli.shutter.light import raise_lights, sample_curves, to_display, to
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.shutter.trajectory import CameraPath, centred_on_crop, sample_paths
 
-__all__ = ["ShutterBatch", "ShutterSettings", "expose", "make_pairs"]
+__all__ = ["MovingLayer", "Scene", "ShutterBatch", "ShutterSettings", "draw_scene", "expose", "make_pairs"]
 
 SHORT_PATH_PX = 12.0
 """Up to this length sub-frames are interpolated by cubics: bilinear ones would add a blur of their own."""
@@ -36,21 +36,54 @@ class ShutterBatch:
 class MovingLayer:
     """A soft-edged part of the scene with a motion of its own: mask (B, 1, H, W) in [0, 1] and its velocity.
 
-    The layer shows `texture` (B, 3, H, W); it moves by `travel` (B, 2) pixels over the exposure, centred at the truth.
+    The layer shows `texture` (B, 3, H, W); it moves by `travel` (B, 2) pixels over the exposure. `mask` and `texture`
+    are as they stand at the truth, which lies at `phase` 0: an exposure from -0.5 to 0.5 has the truth in its middle.
     """
 
     mask: Tensor
     texture: Tensor
     travel: Tensor
+    phase: tuple[float, float] = (-0.5, 0.5)
 
 
-def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Scene:
+    """What is before a camera, and how the camera moves: all that an exposure is made of.
+
+    `light` (B, 3, H, W) relative to white, with lights above it; `curves` (B,) as in `shutter.light`; `row_delay` (B,)
+    of a rolling shutter, or None.
+    """
+
+    light: Tensor
+    curves: Tensor
+    path: CameraPath
+    layer: MovingLayer | None = None
+    row_delay: Tensor | None = None
+
+    @property
+    def truth(self) -> Tensor:
+        """The light at the truth's pose, the layer before the rest."""
+        if self.layer is None:
+            return self.light
+        return self.light + self.layer.mask * (self.layer.texture - self.light)
+
+    @property
+    def path_px(self) -> Tensor:
+        """The longer of the camera's and the layer's path, (B,)."""
+        if self.layer is None:
+            return self.path.path_px
+        return torch.maximum(self.path.path_px, torch.linalg.vector_norm(self.layer.travel, dim=1))
+
+
+def grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns x and y of every pixel, (1, H, W), in pixels from the picture's centre."""
     y = torch.arange(height, device=device, dtype=torch.float32) - (height - 1) / 2
     x = torch.arange(width, device=device, dtype=torch.float32) - (width - 1) / 2
     return x.view(1, 1, -1).expand(1, height, width), y.view(1, -1, 1).expand(1, height, width)
 
 
-def _sample(picture: Tensor, x: Tensor, y: Tensor, *, cubic: bool) -> Tensor:
+def sample_at(picture: Tensor, x: Tensor, y: Tensor, *, cubic: bool) -> Tensor:
+    """Returns the picture's values at x, y (B, h, w), in pixels from its centre; beyond its border it is mirrored."""
     height, width = picture.shape[2:]
     grid = torch.stack((x * (2 / (width - 1)), y * (2 / (height - 1))), dim=-1)
     mode = "bicubic" if cubic else "bilinear"
@@ -66,7 +99,7 @@ def expose(
     (rolling shutter). The mean over the picture of a constant scene is kept exactly.
     """
     height, width = light.shape[2:]
-    x, y = _grid(height, width, light.device)
+    x, y = grid(height, width, light.device)
     x, y = x.expand(light.shape[0], -1, -1), y.expand(light.shape[0], -1, -1)
     cubic = bool(path.path_px.max() <= SHORT_PATH_PX)
     total = torch.zeros_like(light)
@@ -74,13 +107,14 @@ def expose(
         dx, dy = path.displacement(x, y, moment)
         if row_delay is not None:
             dx, dy = _delayed(path, x, y, moment, row_delay, (dx, dy))
-        frame = _sample(light, x + dx, y + dy, cubic=cubic)
+        frame = sample_at(light, x + dx, y + dy, cubic=cubic)
         if layer is not None:
-            phase = moment / max(path.frames - 1, 1) - 0.5
+            begin, end = layer.phase
+            phase = begin + (end - begin) * moment / max(path.frames - 1, 1)
             sx = x + dx - layer.travel[:, 0].view(-1, 1, 1) * phase
             sy = y + dy - layer.travel[:, 1].view(-1, 1, 1) * phase
-            mask = _sample(layer.mask, sx, sy, cubic=False)
-            frame = frame + mask * (_sample(layer.texture, sx, sy, cubic=cubic) - frame)
+            mask = sample_at(layer.mask, sx, sy, cubic=False)
+            frame = frame + mask * (sample_at(layer.texture, sx, sy, cubic=cubic) - frame)
         total += path.weights[:, moment].view(-1, 1, 1, 1) * frame
     return total
 
@@ -126,11 +160,11 @@ def _calmed(path: CameraPath, share: float) -> CameraPath:
     )
 
 
-def make_pairs(crops: Tensor, settings: ShutterSettings, generator: torch.Generator) -> ShutterBatch:
-    """Returns exposures of `crops` (B, 3, h, w), display-encoded in [0, 1], and the truth they are registered with.
+def draw_scene(crops: Tensor, settings: ShutterSettings, generator: torch.Generator) -> Scene:
+    """Returns the scenes that crops (B, 3, h, w), display-encoded in [0, 1], show, and the motions before the camera.
 
-    The margin of `settings` is cut off: (B, 3, h − 2m, w − 2m) comes back. Whether a layer moves, frames are few or
-    rows are delayed is drawn once a call, everything else once a crop. Deterministic in the generator on one device.
+    Whether a layer moves, frames are few or rows are delayed is drawn once a call, everything else once a crop.
+    Deterministic in the generator on one device.
     """
     count, device = crops.shape[0], crops.device
 
@@ -143,26 +177,34 @@ def make_pairs(crops: Tensor, settings: ShutterSettings, generator: torch.Genera
     gain = torch.where(torch.rand(count, generator=generator, device=device) < settings.lights_probability, gain, 1.0)
     light = raise_lights(to_light(crops, curves), gain)
     path = centred_on_crop(sample_paths(count, settings, generator, device))
-    layer, path_px, truth = None, path.path_px, light
+    layer = None
     if happens(settings.object_probability):
         layer = _moving_layer(light, settings, generator)
         if happens(settings.object_only_probability):
             path = _calmed(path, 0.05)
-        travel = torch.linalg.vector_norm(layer.travel, dim=1)
-        path, path_px = _with_frames(path, float(travel.max()), settings), torch.maximum(path.path_px, travel)
-        truth = light + layer.mask * (layer.texture - light)
+        path = _with_frames(path, float(torch.linalg.vector_norm(layer.travel, dim=1).max()), settings)
     delay = None
     if happens(settings.rolling_shutter_probability):
         delay = 0.5 * torch.rand(count, generator=generator, device=device)
-    blurry = expose(light, path, layer, row_delay=delay)
+    return Scene(light, curves, path, layer, delay)
+
+
+def make_pairs(crops: Tensor, settings: ShutterSettings, generator: torch.Generator) -> ShutterBatch:
+    """Returns exposures of `crops` (B, 3, h, w), display-encoded in [0, 1], and the truth they are registered with.
+
+    The margin of `settings` is cut off: (B, 3, h − 2m, w − 2m) comes back. Drawn as `draw_scene` says.
+    """
+    scene = draw_scene(crops, settings, generator)
+    blurry = expose(scene.light, scene.path, scene.layer, row_delay=scene.row_delay)
     return ShutterBatch(
-        _without_margin(to_display(blurry, curves), settings.margin_px),
-        _without_margin(to_display(truth, curves), settings.margin_px),
-        path_px,
+        without_margin(to_display(blurry, scene.curves), settings.margin_px),
+        without_margin(to_display(scene.truth, scene.curves), settings.margin_px),
+        scene.path_px,
     )
 
 
-def _without_margin(picture: Tensor, margin_px: int) -> Tensor:
+def without_margin(picture: Tensor, margin_px: int) -> Tensor:
+    """Returns (B, 3, H, W) without `margin_px` on every side."""
     height, width = picture.shape[2:]
     return picture[..., margin_px : height - margin_px, margin_px : width - margin_px]
 

@@ -51,18 +51,26 @@ def _log_uniform(count: int, low: float, high: float, like: Tensor, generator: t
 
 
 def add_sensor_noise(light: Tensor, settings: ShutterSettings, generator: torch.Generator) -> Tensor:
-    """Returns light (B, 3, H, W) with shot and read noise of one random ISO a picture.
-
-    Variance = shot² · light + read², in units of white. The noise is smoothed by a random share of a 3×3 binomial and
-    partly shared by the channels, as demosaicing and colour conversion leave it.
-    """
+    """Returns light (B, 3, H, W) with shot and read noise of one random ISO a picture."""
     count = light.shape[0]
     iso = torch.rand(count, generator=generator, device=light.device).view(-1, 1, 1, 1)
     shot = settings.shot_noise[0] * (settings.shot_noise[1] / settings.shot_noise[0]) ** iso
     read = settings.read_noise[0] * (settings.read_noise[1] / settings.read_noise[0]) ** iso
+    return add_noise(light, shot, read, settings.noise_correlation, generator)
+
+
+def add_noise(
+    light: Tensor, shot: Tensor, read: Tensor, correlation: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Returns light (B, 3, H, W) with noise of variance shot² · light + read², in units of white; both (B, 1, 1, 1).
+
+    The noise is smoothed by a random share of a 3×3 binomial, from the range of `correlation`, and partly shared by the
+    channels, as demosaicing and colour conversion leave it.
+    """
+    count = light.shape[0]
     white = torch.randn(light.shape, generator=generator, device=light.device)
     common = torch.randn((count, 1, *light.shape[2:]), generator=generator, device=light.device)
-    share = _uniform(count, *settings.noise_correlation, light, generator)
+    share = _uniform(count, *correlation, light, generator)
     white = torch.sqrt(1 - share * 0.5) * white + torch.sqrt(share * 0.5) * common
     kernel = torch.tensor([1.0, 2.0, 1.0], device=light.device)
     kernel = (kernel[:, None] * kernel[None, :] / 16).expand(3, 1, 3, 3)
@@ -130,17 +138,26 @@ def finish(blurry: Tensor, settings: ShutterSettings, generator: torch.Generator
     Light → noise → clip → curve → sharpening → 8 bit → JPEG of random quality and subsampling. Same shape and range.
     Draws anew on every call, so one exposure serves for several pictures.
     """
-    count = blurry.shape[0]
-    curves = torch.full((count,), SRGB, device=blurry.device)
-    saved = to_display(add_sensor_noise(to_light(blurry, curves), settings, generator), curves)
-    draw = torch.rand(count, generator=generator, device=blurry.device).view(-1, 1, 1, 1)
-    amount = _uniform(count, *settings.sharpening, blurry, generator)
-    saved = sharpen(saved, torch.where(draw < settings.sharpening_probability, amount, torch.zeros_like(amount)))
+    curves = torch.full((blurry.shape[0],), SRGB, device=blurry.device)
+    return save(
+        to_display(add_sensor_noise(to_light(blurry, curves), settings, generator), curves), settings, generator
+    )
+
+
+def save(display: Tensor, settings: ShutterSettings, generator: torch.Generator) -> Tensor:
+    """Returns display-encoded pictures (B, 3, H, W) as files hold them: some sharpened, in 8 bits, most through JPEG.
+
+    Quality and subsampling are drawn for each picture. Same shape, in [0, 1].
+    """
+    count = display.shape[0]
+    draw = torch.rand(count, generator=generator, device=display.device).view(-1, 1, 1, 1)
+    amount = _uniform(count, *settings.sharpening, display, generator)
+    saved = sharpen(display, torch.where(draw < settings.sharpening_probability, amount, torch.zeros_like(amount)))
     saved = torch.round(saved.clamp(0, 1) * 255) / 255
     low, high = settings.jpeg_quality
-    quality = torch.randint(low, high + 1, (count,), generator=generator, device=blurry.device).float()
-    kinds = torch.randint(0, len(SUBSAMPLINGS), (count,), generator=generator, device=blurry.device)
-    skip = torch.rand(count, generator=generator, device=blurry.device) >= settings.jpeg_probability
+    quality = torch.randint(low, high + 1, (count,), generator=generator, device=display.device).float()
+    kinds = torch.randint(0, len(SUBSAMPLINGS), (count,), generator=generator, device=display.device)
+    skip = torch.rand(count, generator=generator, device=display.device) >= settings.jpeg_probability
     result = saved.clone()
     for kind, factors in enumerate(SUBSAMPLINGS):
         chosen = torch.nonzero((kinds == kind) & ~skip)[:, 0]

@@ -37,6 +37,8 @@ class Checkpoint:
     network: Mapping[str, Tensor]
     averaged: Mapping[str, Tensor]
     optimiser: Mapping[str, Any]
+    adversary: Mapping[str, Tensor] | None = None
+    adversary_optimiser: Mapping[str, Any] | None = None
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -44,11 +46,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
     Temporary name in the same folder, flush to the disk, rename. Raises CannotWriteError.
     """
+    recipe = to_json(checkpoint.config)
     record = {
         "kind": KIND,
         "version": VERSION,
-        "config": to_json(checkpoint.config),
-        "recipe": recipe_hash(checkpoint.config),
+        "config": recipe,
+        "recipe": recipe_hash(recipe),
         "data": checkpoint.data,
         "step": checkpoint.step,
         "elapsed_s": checkpoint.elapsed_s,
@@ -56,6 +59,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "network": dict(checkpoint.network),
         "averaged": dict(checkpoint.averaged),
         "optimiser": dict(checkpoint.optimiser),
+        "adversary": None if checkpoint.adversary is None else dict(checkpoint.adversary),
+        "adversary_optimiser": (
+            None if checkpoint.adversary_optimiser is None else dict(checkpoint.adversary_optimiser)
+        ),
         "torch": str(torch.__version__),
     }
     try:
@@ -121,7 +128,7 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data: str) -> N
 
 def _parse(record: dict[str, Any]) -> Checkpoint:
     config = from_json(record["config"])
-    if recipe_hash(config) != record["recipe"]:
+    if recipe_hash(record["config"]) != record["recipe"]:
         raise ConfigurationError("its recipe does not match its hash")
     return Checkpoint(
         config=config,
@@ -132,6 +139,8 @@ def _parse(record: dict[str, Any]) -> Checkpoint:
         network=record["network"],
         averaged=record["averaged"],
         optimiser=record["optimiser"],
+        adversary=record.get("adversary"),  # checkpoints of older versions know none
+        adversary_optimiser=record.get("adversary_optimiser"),
     )
 
 

@@ -9,13 +9,15 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from deblur_cli.errors import ConfigurationError
-from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.networks.contract import InputKind
+from deblur_cli.shutter.settings import DarkSettings, ReferenceSettings, ShutterSettings
 
 T = TypeVar("T")
 Value = bool | int | float | str | list[Any]
@@ -37,7 +39,8 @@ class DataConfig:
     `patch_px`: side of what the network sees. `slack_px`: how much larger the ring's pairs are, so that each gives
     several crops. `ring_pairs`: pairs held at a time; `reuse`: how often each is used on average. `workers`: processes
     that refill the ring (0: the training process itself); their number changes no figure. `scale`: range of the random
-    shrinking of photographs before the shutter. `held_out`: share of photographs never trained on.
+    shrinking of photographs before the shutter. `held_out`: share of photographs never trained on. `leave_sharp`, for
+    single photos alone: where nothing moved, the network is to give back its input, noise and JPEG and all.
     """
 
     patch_px: int = 256
@@ -50,6 +53,7 @@ class DataConfig:
     held_out: float = 0.1
     held_out_patches: int = 32
     photo_memory_mb: int = 2048
+    leave_sharp: bool = False
 
     def __post_init__(self) -> None:
         _require(self.patch_px >= 16 and self.batch >= 1, "data: patch_px must be at least 16 and batch at least 1")
@@ -94,17 +98,47 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss's terms; the defaults are α and β of eq. 6 of Zou et al."""
+    """Weights of the loss's terms; the defaults are α and β of eq. 6 of Zou et al.
+
+    `denoising` weighs the first output of a network that denoises first, and that output has no other loss. With
+    `denoising_apart` what makes that output learns from nothing else, as Zhang et al. train their denoising net.
+    """
 
     charbonnier: float = 1.0
     frequency: float = 0.01
     psnr: float = 0.0
+    l1: float = 0.0
+    edge: float = 0.0
+    gradient: float = 0.0
+    dark_channel: float = 0.0
+    denoising: float = 0.0
+    denoising_apart: bool = False
     epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
-        weights = (self.charbonnier, self.frequency, self.psnr)
-        _require(min(weights) >= 0 and max(weights) > 0, "loss: weights cannot be negative, and one must be positive")
+        weights = (self.charbonnier, self.frequency, self.psnr, self.l1, self.edge, self.gradient, self.dark_channel)
+        _require(min(*weights, self.denoising) >= 0, "loss: weights cannot be negative")
+        _require(max(weights) > 0, "loss: beside denoising, one must be positive")
         _require(self.epsilon > 0, "loss: epsilon must be positive")
+
+
+@dataclass(frozen=True)
+class AdversaryConfig:
+    """A second network that learns to tell results from truths, and what it adds to the loss; none without a name.
+
+    `network` is a discriminator of `networks.discriminators`. `form` is the loss: relativistic (Jolicoeur-Martineau, as
+    eqs. 10–11 of Liu et al., DeepRefNet) judges a picture against the others of the batch; conditional is eq. 4 of
+    Zhang et al. Its rate falls as the trained network's does.
+    """
+
+    network: str = ""
+    form: Literal["relativistic", "conditional"] = "relativistic"
+    weight: float = 5e-3
+    rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        _require(self.weight > 0 and self.rate > 0, "adversary: weight and rate must be positive")
 
 
 @dataclass(frozen=True)
@@ -127,14 +161,21 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One recipe, complete: what was not written in it has the defaults of the records above."""
+    """One recipe, complete: what was not written in it has the defaults of the records above.
 
+    `kind` says which photos the network takes; `reference` and `dark` serve the kind that they are about alone.
+    """
+
+    kind: InputKind = InputKind.SINGLE
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     shutter: ShutterSettings = field(default_factory=ShutterSettings)
+    reference: ReferenceSettings = field(default_factory=ReferenceSettings)
+    dark: DarkSettings = field(default_factory=DarkSettings)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def with_budget(self, steps: int | None, minutes: float | None) -> TrainConfig:
@@ -170,8 +211,8 @@ def from_json(text: str) -> TrainConfig:
     return parse(TrainConfig, json.loads(text), "recipe")
 
 
-def flatten(config: TrainConfig) -> dict[str, Value | None]:
-    """Returns every setting under its dotted name, `network.options` included."""
+def flatten(text: str) -> dict[str, Value | None]:
+    """Returns every setting of a recipe's JSON text under its dotted name, `network.options` included."""
     flat: dict[str, Value | None] = {}
 
     def walk(prefix: str, table: Mapping[str, Any]) -> None:
@@ -181,19 +222,22 @@ def flatten(config: TrainConfig) -> dict[str, Value | None]:
             else:
                 flat[prefix + key] = value
 
-    walk("", json.loads(to_json(config)))
+    walk("", json.loads(text))
     return flat
 
 
-def recipe_hash(config: TrainConfig) -> str:
-    """Returns the SHA-256 of everything in the recipe that decides the numbers of a training."""
-    decisive = {key: value for key, value in flatten(config).items() if key not in MAY_CHANGE}
+def recipe_hash(text: str) -> str:
+    """Returns the SHA-256 of everything in a recipe's JSON text that decides the numbers of a training.
+
+    Of the text, not of the record: a later version's record has more settings, and must still know the checkpoint.
+    """
+    decisive = {key: value for key, value in flatten(text).items() if key not in MAY_CHANGE}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def changed_keys(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Returns the dotted names of decisive settings that differ, sorted."""
-    before, after = flatten(old), flatten(new)
+    before, after = flatten(to_json(old)), flatten(to_json(new))
     names = (before.keys() | after.keys()) - MAY_CHANGE
     return sorted(name for name in names if before.get(name) != after.get(name))
 
@@ -266,6 +310,10 @@ def _convert(wanted: Any, value: Any, where: str) -> Any:
         if value in arguments:
             return value
         raise ConfigurationError(f"{where}: {value!r} is not one of {', '.join(map(repr, arguments))}.")
+    elif isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        if value in list(wanted):
+            return wanted(value)
+        raise ConfigurationError(f"{where}: {value!r} is not one of {', '.join(map(repr, map(str, wanted)))}.")
     elif origin is tuple:
         if isinstance(value, (list, tuple)):
             kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments

@@ -9,20 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from deblur_cli.errors import DatasetError
-from deblur_cli.imaging.read import read_size
 from deblur_cli.progress import Progress
-from deblur_cli.shutter.expose import make_pairs
-from deblur_cli.shutter.noise import finish
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.draw import generator_for, seed_for, share_of
-from deblur_cli.training.photos import PhotoStore
-from deblur_cli.training.readers import Dataset, Pair
-from deblur_cli.training.ring import Chunk, Ring, RingPlan
-from deblur_cli.training.tasks import PairBatch
+from deblur_cli.training.kinds import INPUTS, finished
+from deblur_cli.training.makers import ChunkMaker, crop_px, needs_shutter
+from deblur_cli.training.photos import Picture, size_of
+from deblur_cli.training.readers import Dataset
+from deblur_cli.training.ring import Chunk, Ring, RingPlan, Sample
+from deblur_cli.training.tasks import Batch
+from deblur_cli.training.video import Frame
 
 JPEG_PHASE_PX = 16
 """Pictures are finished this much larger and then cut at a random place: JPEG's blocks must not always start at the
@@ -48,7 +47,8 @@ def hold_back(datasets: Sequence[Dataset], share: float) -> HeldOut:
     """
     train, held = [], []
     for dataset in datasets:
-        names = sorted({pair.scene for pair in dataset.pairs} | {photo.stem for photo in dataset.photos}, key=share_of)
+        scenes = {pair.scene for pair in dataset.pairs} | {sequence.scene for sequence in dataset.sequences}
+        names = sorted(scenes | {photo.stem for photo in dataset.photos}, key=share_of)
         count = sum(share_of(name) < share for name in names)
         if share > 0:
             count = min(max(count, 1), len(names) - 1)
@@ -64,45 +64,50 @@ def _keep(dataset: Dataset, names: frozenset[str]) -> Dataset:
         dataset,
         pairs=tuple(pair for pair in dataset.pairs if pair.scene in names),
         photos=tuple(photo for photo in dataset.photos if photo.stem in names),
+        sequences=tuple(sequence for sequence in dataset.sequences if sequence.scene in names),
     )
 
 
 def large_enough(dataset: Dataset, config: TrainConfig, progress: Progress) -> Dataset:
     """Returns the dataset without pictures that a crop does not fit into; how many were left out is noted.
 
-    Raises DatasetError where none is large enough.
+    A sequence that keeps a single picture is left out too. Raises DatasetError where none is large enough.
     """
-    side = crop_px(config, dataset)
+    side = crop_px(config, with_shutter=needs_shutter(dataset))
 
-    def fits(path: Path) -> bool:
-        height, width = read_size(path)
-        return min(height, width) >= side
+    @functools.cache
+    def file_fits(path: Path) -> bool:
+        return min(size_of(path)) >= side
 
+    def fits(picture: Picture) -> bool:
+        # All frames of a clip have one size; sequences of files are as large as their first picture only by custom.
+        return file_fits(picture.video if isinstance(picture, Frame) else picture)
+
+    sequences = (replace(it, frames=tuple(frame for frame in it.frames if fits(frame))) for it in dataset.sequences)
     kept = replace(
         dataset,
         pairs=tuple(pair for pair in dataset.pairs if fits(pair.blurry)),
         photos=tuple(photo for photo in dataset.photos if fits(photo)),
+        sequences=tuple(sequence for sequence in sequences if len(sequence.frames) > 1),
     )
-    count = len(dataset.pairs) + len(dataset.photos)
-    left_out = count - len(kept.pairs) - len(kept.photos)
-    if left_out == count:
+    count, left = _pictures(dataset), _pictures(kept)
+    if not left:
         raise DatasetError(
             f"{dataset.root}: none of {count} pictures has {side} pixels on its shorter side, as patches of "
             f"{config.data.patch_px} need. Choose a smaller --patch."
         )
-    if left_out:
-        progress.note(f"{dataset.root}: {left_out} of {count} pictures are smaller than {side} pixels and left out.")
+    if left < count:
+        small = count - left
+        progress.note(f"{dataset.root}: {small} of {count} pictures are smaller than {side} pixels and left out.")
     return kept
 
 
-def crop_px(config: TrainConfig, dataset: Dataset) -> int:
-    """Returns the side of what is cut from a picture: the ring's pairs, plus the shutter's margin for photographs."""
-    margin = 2 * config.shutter.margin_px if dataset.photos else 0
-    return pair_px(config) + margin
+def _pictures(dataset: Dataset) -> int:
+    return len(dataset.pairs) + len(dataset.photos) + sum(len(sequence.frames) for sequence in dataset.sequences)
 
 
-def pair_px(config: TrainConfig) -> int:
-    """Returns the side of the ring's pairs."""
+def sample_px(config: TrainConfig) -> int:
+    """Returns the side of the ring's samples."""
     return config.data.patch_px + config.data.slack_px
 
 
@@ -115,64 +120,7 @@ def ring_plan(config: TrainConfig, device: torch.device) -> RingPlan:
     return RingPlan(chunk=chunk, chunks=chunks, first=first, batch=data.batch, reuse=data.reuse)
 
 
-class ChunkMaker:
-    """Makes chunks of pairs, in turn from each dataset; chunk n is the same whoever makes it."""
-
-    def __init__(
-        self, device: torch.device, *, datasets: tuple[Dataset, ...], config: TrainConfig, plan: RingPlan, stream: str
-    ) -> None:
-        """Opens nothing yet; `stream` names the sequence of draws (a rank of a training, or the held-out set)."""
-        self._device = device
-        self._datasets = datasets
-        self._config = config
-        self._plan = plan
-        self._stream = stream
-        self._store = PhotoStore(device, config.data.photo_memory_mb * 10**6)
-
-    def make(self, number: int) -> Chunk:
-        """Returns chunk `number`: from photographs by the shutter, from pairs by cutting. Raises PhotoError."""
-        dataset = self._datasets[number % len(self._datasets)]
-        seed = (self._config.run.seed, self._stream, number)
-        draw = random.Random(seed_for("chunk", *seed))
-        if dataset.photos:
-            side = crop_px(self._config, dataset)
-            crops = torch.stack([self._crop(draw.choice(dataset.photos), side, draw) for _ in range(self._plan.chunk)])
-            settings = self._config.shutter_at(self._plan.first_step_of(number))
-            exposed = make_pairs(crops, settings, generator_for(self._device, "shutter", *seed))
-            return Chunk(exposed.blurry, exposed.sharp, finished=False)
-        pairs = [self._cut(draw.choice(dataset.pairs), draw) for _ in range(self._plan.chunk)]
-        blurry, sharp = (torch.stack(pictures) for pictures in zip(*pairs, strict=True))
-        return Chunk(blurry / 255, sharp / 255, finished=True)
-
-    def _crop(self, path: Path, side: int, draw: random.Random) -> Tensor:
-        """Returns a random square of a photograph, (3, side, side) float32 in [0, 1], shrunken by a random scale."""
-        photo = self._store.get(path)
-        height, width = photo.shape[1:]
-        low, high = self._config.data.scale
-        scale = max(draw.uniform(low, high), side / min(height, width))
-        cut = min(round(side / scale), height, width)
-        y, x = draw.randint(0, height - cut), draw.randint(0, width - cut)
-        crop = photo[:, y : y + cut, x : x + cut].float() / 255
-        if cut == side:
-            return crop
-        resized = F.interpolate(crop[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-        return resized[0]
-
-    def _cut(self, pair: Pair, draw: random.Random) -> tuple[Tensor, Tensor]:
-        """Returns the same random square of both pictures, (3, s, s) uint8. Raises DatasetError where sizes differ."""
-        blurry, sharp = self._store.get(pair.blurry), self._store.get(pair.sharp)
-        if blurry.shape != sharp.shape:
-            raise DatasetError(
-                f"{pair.blurry} is {blurry.shape[2]}×{blurry.shape[1]}, but {pair.sharp} is "
-                f"{sharp.shape[2]}×{sharp.shape[1]}. Pairs must have one size: remove this one."
-            )
-        side = pair_px(self._config)
-        y, x = draw.randint(0, blurry.shape[1] - side), draw.randint(0, blurry.shape[2] - side)
-        inside = (slice(None), slice(y, y + side), slice(x, x + side))
-        return blurry[inside], sharp[inside]
-
-
-class PairStream:
+class SampleStream:
     """Batches of one rank of a training; batch n follows from the seed and n alone. A context manager."""
 
     def __init__(
@@ -193,55 +141,60 @@ class PairStream:
         factory = functools.partial(ChunkMaker, datasets=datasets, config=config, plan=self._plan, stream=self._stream)
         self._ring = Ring(
             self._plan,
-            pair_px(config),
+            sample_px(config),
             factory,
+            inputs=INPUTS[config.kind],
             device=device,
             workers=config.data.workers,
             start_step=start_step,
             progress=progress,
         )
 
-    def __enter__(self) -> PairStream:
+    def __enter__(self) -> SampleStream:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ring.close()
 
-    def batch(self, step: int) -> PairBatch:
+    def batch(self, step: int) -> Batch:
         """Returns the batch of a step, on the device; steps must not fall. Raises DatasetError, PhotoError."""
         live = self._ring.advance(step)
         seed = (self._config.run.seed, self._stream, step)
         draw = random.Random(seed_for("batch", *seed))
         side = self._config.data.patch_px + JPEG_PHASE_PX
-        blurry, sharp, finished = [], [], []
+        samples = []
         for _ in range(self._config.data.batch):
-            pair = self._ring.pair(draw.randrange(live.start, live.stop), draw.randrange(self._plan.chunk))
-            y, x = (draw.randint(0, pair_px(self._config) - side) for _ in range(2))
+            sample = self._ring.sample(draw.randrange(live.start, live.stop), draw.randrange(self._plan.chunk))
+            y, x = (draw.randint(0, sample_px(self._config) - side) for _ in range(2))
             turn = draw.randrange(8)
-            blurry.append(_turned(pair[0][:, y : y + side, x : x + side], turn))
-            sharp.append(_turned(pair[1][:, y : y + side, x : x + side], turn))
-            finished.append(pair[2])
+            inputs, truth = (
+                _turned(picture[..., y : y + side, x : x + side], turn) for picture in (sample.inputs, sample.truth)
+            )
+            samples.append(replace(sample, inputs=inputs, truth=truth))
         y, x = (draw.randrange(JPEG_PHASE_PX) for _ in range(2))
-        generator = generator_for(self._device, "finish", *seed)
-        batch = self._finished(torch.stack(blurry), torch.stack(sharp), finished, generator)
+        batch = self._finished(samples, generator_for(self._device, "finish", *seed))
         patch = self._config.data.patch_px
         inside = (..., slice(y, y + patch), slice(x, x + patch))
-        return PairBatch(batch.blurry[inside], batch.sharp[inside])
+        return Batch(tuple(picture[inside] for picture in batch.inputs), batch.truth[inside])
 
-    def _finished(self, blurry: Tensor, sharp: Tensor, finished: list[bool], generator: torch.Generator) -> PairBatch:
-        """Returns the pairs on the device, in [0, 1], with noise and JPEG on those that no camera finished."""
-        pictures = _moved(blurry, self._device).float()
-        truth = _moved(sharp, self._device).float() / 255
-        if not all(finished):
-            saved = finish(pictures, self._config.shutter, generator)
-            if any(finished):
-                by_camera = torch.tensor(finished, device=self._device).view(-1, 1, 1, 1)
-                saved = torch.where(by_camera, pictures, saved)
-            pictures = saved
-        return PairBatch(pictures, truth)
+    def _finished(self, samples: list[Sample], generator: torch.Generator) -> Batch:
+        """Returns the samples on the device, in [0, 1], with noise and JPEG on those that no camera finished."""
+        inputs = _moved(torch.stack([sample.inputs for sample in samples]), self._device).float()
+        truth = _moved(torch.stack([sample.truth for sample in samples]), self._device).float() / 255
+        by_camera = [sample.finished for sample in samples]
+        if not all(map(all, by_camera)):
+            saved = finished(self._config, inputs, generator)
+            if any(map(any, by_camera)):
+                keep = torch.tensor(by_camera, device=self._device)[..., None, None, None]
+                saved = torch.where(keep, inputs, saved)
+            inputs = saved
+        at_rest = [sample.at_rest for sample in samples]
+        if self._config.data.leave_sharp and any(at_rest):
+            truth = torch.where(torch.tensor(at_rest, device=self._device).view(-1, 1, 1, 1), inputs[:, 0], truth)
+        return Batch(inputs.unbind(1), truth)
 
 
-def held_out_batches(config: TrainConfig, datasets: tuple[Dataset, ...], device: torch.device) -> list[PairBatch]:
+def held_out_batches(config: TrainConfig, datasets: tuple[Dataset, ...], device: torch.device) -> list[Batch]:
     """Returns the fixed patches that choose checkpoints, on the device: the same in every training with these settings.
 
     The shutter's full range of paths is used whatever the curriculum, so that figures of campaigns can be compared.
@@ -252,28 +205,35 @@ def held_out_batches(config: TrainConfig, datasets: tuple[Dataset, ...], device:
     fixed = replace(config, run=replace(config.run, seed=0), curriculum=replace(config.curriculum, steps=0))
     plan = replace(ring_plan(fixed, device), chunk=1)
     maker = ChunkMaker(device, datasets=datasets, config=fixed, plan=plan, stream="held out")
-    inside = (..., slice(config.data.patch_px), slice(config.data.patch_px))
-    made = []
-    for number in range(config.data.held_out_patches):
-        chunk = maker.make(number)
-        blurry = chunk.blurry[inside]
-        if not chunk.finished:
-            blurry = finish(blurry, config.shutter, generator_for(device, "held out", number))
-        made.append(PairBatch(blurry, chunk.sharp[inside]))
+    made = [_held_out(config, maker.make(number), number, device) for number in range(config.data.held_out_patches)]
     groups = [made[first : first + config.data.batch] for first in range(0, len(made), config.data.batch)]
     return [
-        PairBatch(torch.cat([pair.blurry for pair in group]), torch.cat([pair.sharp for pair in group]))
+        Batch(
+            tuple(torch.cat(pictures) for pictures in zip(*(batch.inputs for batch in group), strict=True)),
+            torch.cat([batch.truth for batch in group]),
+        )
         for group in groups
     ]
 
 
+def _held_out(config: TrainConfig, chunk: Chunk, number: int, device: torch.device) -> Batch:
+    """Returns the one sample of a chunk, finished, cut to a patch."""
+    inside = (..., slice(config.data.patch_px), slice(config.data.patch_px))
+    inputs = torch.stack([picture[inside] for picture in chunk.inputs], dim=1)
+    if not all(chunk.finished):
+        saved = finished(config, inputs, generator_for(device, "held out", number))
+        keep = torch.tensor(chunk.finished, device=device).view(1, -1, 1, 1, 1)
+        inputs = torch.where(keep, inputs, saved)
+    return Batch(inputs.unbind(1), chunk.truth[inside])
+
+
 def _turned(picture: Tensor, turn: int) -> Tensor:
-    """Returns one of the eight flips and transpositions of a (3, s, s) picture."""
+    """Returns one of the eight flips and transpositions of pictures (..., s, s)."""
     if turn & 1:
-        picture = picture.flip(2)
+        picture = picture.flip(-1)
     if turn & 2:
-        picture = picture.flip(1)
-    return picture.transpose(1, 2) if turn & 4 else picture
+        picture = picture.flip(-2)
+    return picture.transpose(-2, -1) if turn & 4 else picture
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

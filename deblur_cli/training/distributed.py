@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,6 +49,27 @@ class World:
             return network
         ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
+
+    @torch.no_grad()
+    def share(self, network: nn.Module) -> None:
+        """Gives every process the leader's weights and buffers."""
+        if self.size > 1:
+            for tensor in (*network.parameters(), *network.buffers()):
+                dist.broadcast(tensor, src=0)
+
+    @torch.no_grad()
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Makes every gradient the mean over all processes: what `wrap` does, for steps with several losses."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.size == 1 or not gradients:
+            return
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(together)
+        together /= self.size
+        begin = 0
+        for gradient in gradients:
+            gradient.copy_(together[begin : begin + gradient.numel()].view_as(gradient))
+            begin += gradient.numel()
 
     def wait(self) -> None:
         """Returns when every process has come here."""

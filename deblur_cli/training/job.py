@@ -11,10 +11,12 @@ import torch
 
 from deblur_cli.engine.device import choose
 from deblur_cli.errors import ConfigurationError, DeviceError, UsageError
+from deblur_cli.networks.contract import InputKind
 from deblur_cli.progress import SILENT, Progress
+from deblur_cli.training.adversary import Duel, needs_duel, new_adversary
 from deblur_cli.training.checkpoint import check_continues, load_checkpoint
 from deblur_cli.training.config import TrainConfig, to_json
-from deblur_cli.training.data import PairStream, held_out_batches, hold_back, large_enough
+from deblur_cli.training.data import SampleStream, held_out_batches, hold_back, large_enough
 from deblur_cli.training.distributed import World, joined, world_from_environment
 from deblur_cli.training.interrupt import stop_on_signal
 from deblur_cli.training.journal import Journal
@@ -22,8 +24,9 @@ from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResul
 from deblur_cli.training.readers import Dataset, Layout, read_dataset
 from deblur_cli.training.start import Start, adopt, check_network, export_weights, fresh, load_weights
 from deblur_cli.training.state import TrainState, new_state, restore_state
-from deblur_cli.training.tasks import SingleTask
+from deblur_cli.training.tasks import task_for
 from deblur_cli.training.validate import Validator
+from deblur_cli.training.video import Frame
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
     with joined(world, device), stop_on_signal() as wish, Journal(job.out / LOG if world.leads else None) as journal:
         begun, state = _begin(job, setting, progress)
         journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
-        task = SingleTask(config.loss)
+        task = task_for(config, begun.architecture.outputs)
         validator = Validator(held_out_batches(config, pictures.held_out, device), task, device, dtype)
-        stream = PairStream(config, pictures.train, device, rank=world.rank, start_step=state.step, progress=progress)
+        stream = SampleStream(config, pictures.train, device, rank=world.rank, start_step=state.step, progress=progress)
         with stream:
-            result = run(setting, state, task, stream.batch, validator, journal, wish, progress)
+            duel = Duel(setting, state, task) if needs_duel(config) else None
+            result = run(setting, state, task, stream.batch, validator, journal, wish, progress, step=duel)
     if not world.leads or result.interrupted:
         return result
     return replace(result, model=_export(begun, state, job))
@@ -96,13 +100,17 @@ def digest(datasets: Sequence[Dataset]) -> str:
     text = hashlib.sha256()
     for dataset in datasets:
         text.update(dataset.layout.encode())
-        for path in (*dataset.photos, *(path for pair in dataset.pairs for path in (pair.blurry, pair.sharp))):
-            text.update(b"\0" + path.relative_to(dataset.root).as_posix().encode())
+        frames = (frame for sequence in dataset.sequences for frame in sequence.frames)
+        pairs = (path for pair in dataset.pairs for path in (pair.blurry, pair.sharp))
+        for picture in (*dataset.photos, *pairs, *frames):
+            path, number = (picture.video, f"#{picture.index}") if isinstance(picture, Frame) else (picture, "")
+            text.update(b"\0" + path.relative_to(dataset.root).as_posix().encode() + number.encode())
     return text.hexdigest()
 
 
 def _pictures(job: TrainJob, config: TrainConfig, progress: Progress) -> _Pictures:
-    split = hold_back([read_dataset(root, job.layout) for root in job.data], config.data.held_out)
+    related = config.kind is InputKind.REFERENCE
+    split = hold_back([read_dataset(root, job.layout, related=related) for root in job.data], config.data.held_out)
     train_on, held_out = (
         tuple(large_enough(dataset, config, progress) for dataset in part) for part in (split.train, split.held_out)
     )
@@ -132,6 +140,7 @@ def _begin(job: TrainJob, setting: Setting, progress: Progress) -> tuple[Start, 
         load_weights(begun, job.init, progress)
     network = begun.network.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = new_state(network, setting.config.optimiser)
+    state.adversary = new_adversary(setting.config, setting.device)
     if job.resume:
         checkpoint = load_checkpoint(job.out / LAST)
         check_continues(checkpoint, setting.config, setting.data)

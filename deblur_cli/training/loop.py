@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from deblur_cli.progress import Progress, Stage
 from deblur_cli.training.checkpoint import save_checkpoint
@@ -25,6 +27,7 @@ from deblur_cli.training.tasks import Outcome, Task
 from deblur_cli.training.validate import Validator, autocast
 
 BatchT = TypeVar("BatchT")
+StepBatchT = TypeVar("StepBatchT", contravariant=True)
 LAST, BEST, LOG, MODEL = "last.pt", "best.pt", "log.jsonl", "model.safetensors"
 
 
@@ -59,6 +62,13 @@ class TrainResult:
     """Whether this process speaks for all of a training on several."""
 
 
+class Step(Protocol[StepBatchT]):
+    """One step of a training that needs more than one loss and one descent."""
+
+    def __call__(self, batch: StepBatchT, learning_rate: float) -> tuple[Outcome, Tensor]:
+        """Returns the outcome and the gradient's norm, still on the device; the state is one step further."""
+
+
 def run(
     setting: Setting,
     state: TrainState,
@@ -68,20 +78,22 @@ def run(
     journal: Journal,
     wish: StopWish,
     progress: Progress,
+    *,
+    step: Step[BatchT] | None = None,
 ) -> TrainResult:
     """Returns where the training stands when its budget is spent or a stop was wished; `last.pt` is written then.
 
-    `batch_at(step)` gives the batch of a step. Raises TrainingError when the loss is no number any more: `last.pt` is
-    then from before.
+    `batch_at(step)` gives the batch of a step; a `step` of one's own takes the place of `take_step`, and sees itself to
+    several processes. Raises TrainingError when the loss is no number any more: `last.pt` is then from before.
     """
     habits, patches = setting.config.run, setting.config.data.batch * setting.world.size
-    runner = _runner(setting, state.network)
+    take = step or functools.partial(take_step, setting, state, _runner(setting, state.network), task)
     meter, clock = Meter(setting.device), Clock(setting, state, wish)
     keeper = Keeper(setting, state, clock, validator, journal, progress)
     with clock.stage(progress) as stage:
         while not clock.ended():
             learning_rate = rate(clock.share, setting.config.optimiser)
-            outcome, norm = take_step(setting, state, runner, task, batch_at(state.step), learning_rate)
+            outcome, norm = take(batch_at(state.step), learning_rate)
             meter.add(outcome, norm)
             clock.count(stage)
             if state.step % habits.log_every == 0:
@@ -116,9 +128,8 @@ def take_step(
     Whatever the network draws (dropout, say) is seeded by the step, so a resumed training draws the same.
     """
     optimiser = setting.config.optimiser
-    torch.manual_seed(seed_for("step", setting.config.run.seed, setting.world.rank, state.step))
-    for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate
+    seed_step(setting, state)
+    set_rate(state.optimiser, learning_rate)
     with autocast(setting.device, setting.dtype):
         outcome = task(runner, batch)
     state.optimiser.zero_grad(set_to_none=True)
@@ -128,6 +139,17 @@ def take_step(
     state.step += 1
     update_average(state, optimiser.ema_decay)
     return outcome, norm
+
+
+def seed_step(setting: Setting, state: TrainState) -> None:
+    """Seeds what a network draws in this step of this process."""
+    torch.manual_seed(seed_for("step", setting.config.run.seed, setting.world.rank, state.step))
+
+
+def set_rate(optimiser: Optimizer, learning_rate: float) -> None:
+    """Makes an optimiser go on at another rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate
 
 
 class Clock:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deblur_cli.training.config import LossConfig
+
+DARK_CHANNEL_PX = 35
+"""Zhang et al. name no size; Pan et al. (Blind Image Deblurring Using Dark Channel Prior), whose it is, take this."""
 
 
 def charbonnier(restored: Tensor, truth: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -25,10 +30,92 @@ def frequency(restored: Tensor, truth: Tensor) -> Tensor:
     """Returns the mean absolute difference of the Fourier transforms' real and imaginary parts.
 
     Source: eq. 5 of Zou et al., after MIMO-UNet: transform over each channel's plane, unnormalised, so that the weight
-    of 0.01 means what it means there. Half of the spectrum is computed: the other half mirrors it.
+    of 0.01 means what it means there. Half of the spectrum is computed: the other half mirrors it. Eq. 9 of Liu et al.,
+    DeepRefNet, names MIMO-UNet's loss too; its printed 2-norm of a whole spectrum would be that of the pixels.
     """
     spectrum = torch.fft.rfft2(restored - truth)
     return torch.view_as_real(spectrum).abs().mean()
+
+
+def l1(restored: Tensor, truth: Tensor) -> Tensor:
+    """Returns the mean absolute difference, the content loss of MIMO-UNet and of eq. 8 of Liu et al., DeepRefNet."""
+    return (restored - truth).abs().mean()
+
+
+def laplacian(picture: Tensor) -> Tensor:
+    """Returns what a Laplacian pyramid keeps at its finest level: the picture less its 5×5-smoothed, halved self.
+
+    Same shape as the picture, zero where it is constant. Source: Burt and Adelson (1983) with a = 0.4, which the edge
+    losses of MSPFN and MPRNet mean by Lap. Borders are mirrored, which keeps the grid of the halved picture in step
+    and so a constant picture's border at zero.
+    """
+    smooth = _binomial(picture)
+    halved = torch.zeros_like(smooth)
+    halved[..., ::2, ::2] = 4 * smooth[..., ::2, ::2]
+    return picture - _binomial(halved)
+
+
+def _binomial(picture: Tensor) -> Tensor:
+    """Returns the picture smoothed by (0.05, 0.25, 0.4, 0.25, 0.05) along both axes."""
+    line = picture.new_tensor((0.05, 0.25, 0.4, 0.25, 0.05))
+    channels = picture.shape[1]
+    padded = F.pad(picture, (2, 2, 2, 2), mode="reflect")
+    rows = F.conv2d(padded, line.view(1, 1, 5, 1).expand(channels, 1, 5, 1), groups=channels)
+    return F.conv2d(rows, line.view(1, 1, 1, 5).expand(channels, 1, 1, 5), groups=channels)
+
+
+def edge(restored: Tensor, truth: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Returns the Charbonnier distance between the pictures' Laplacians. Source: eq. 4 of SGENet."""
+    difference = laplacian(restored - truth)
+    return charbonnier(difference, torch.zeros_like(difference), epsilon)
+
+
+def gradient(restored: Tensor, truth: Tensor) -> Tensor:
+    """Returns the mean absolute difference of both pictures' slopes, horizontal and vertical ones added up.
+
+    Source: eq. 6 of Zhang et al., Deep Motion Blur Removal Using Noisy/Blurry Image Pairs: Sobel filters, as usual not
+    divided by their sum; only so is their weight of 50 on the scale of the other terms, by which the paper chose it.
+    """
+    difference = F.pad(restored - truth, (1, 1, 1, 1), mode="replicate")
+    channels = difference.shape[1]
+    across = difference.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    kernels = torch.stack((across, across.T))[:, None].repeat(channels, 1, 1, 1)
+    return 2 * F.conv2d(difference, kernels, groups=channels).abs().mean()
+
+
+def dark_channel(picture: Tensor) -> Tensor:
+    """Returns (B, 1, H, W): the darkest value of any channel in the square of DARK_CHANNEL_PX about each pixel."""
+    radius = DARK_CHANNEL_PX // 2
+    bright = -picture.amin(dim=1, keepdim=True)
+    rows = F.max_pool2d(bright, (DARK_CHANNEL_PX, 1), stride=1, padding=(radius, 0))
+    return -F.max_pool2d(rows, (1, DARK_CHANNEL_PX), stride=1, padding=(0, radius))
+
+
+def dark_channel_loss(restored: Tensor, truth: Tensor) -> Tensor:
+    """Returns the mean squared difference of both pictures' dark channels. Source: eq. 2 of Zhang et al."""
+    return ((dark_channel(restored) - dark_channel(truth)) ** 2).mean()
+
+
+def relativistic(winning: Tensor, losing: Tensor) -> Tensor:
+    """Returns how far the scores that should be higher are from being so, each against the mean of the others.
+
+    Scores are logits, any shape. Sources: Jolicoeur-Martineau, The Relativistic Discriminator (2019); eq. 10 of Liu et
+    al., DeepRefNet, with the truths winning; eq. 11 with the results.
+    """
+    return F.softplus(losing.mean() - winning).mean() + F.softplus(losing - winning.mean()).mean()
+
+
+def conditional(real: Tensor, fake: Tensor) -> Tensor:
+    """Returns the discriminator's loss, the negative of eq. 4 of Zhang et al.; real and fake are logits, any shape."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def conditional_deception(fake: Tensor) -> Tensor:
+    """Returns the loss of a network whose results had these logits.
+
+    Goodfellow's form, −log D, has the fixed point of the printed log(1 − D) and a gradient where D is sure.
+    """
+    return F.softplus(-fake).mean()
 
 
 def psnr(restored: Tensor, truth: Tensor) -> Tensor:
@@ -43,12 +130,40 @@ def psnr_loss(restored: Tensor, truth: Tensor) -> Tensor:
 
 
 def weighted(restored: Tensor, truth: Tensor, weights: LossConfig) -> Tensor:
-    """Returns α · Charbonnier + β · frequency (eq. 6 of Zou et al.), plus the PSNR loss where it has a weight."""
+    """Returns the sum of the terms that have a weight: eq. 6 of Zou et al. with the default weights."""
     total = restored.new_zeros(())
     if weights.charbonnier:
         total = total + weights.charbonnier * charbonnier(restored, truth, weights.epsilon)
+    if weights.l1:
+        total = total + weights.l1 * l1(restored, truth)
     if weights.frequency:
         total = total + weights.frequency * frequency(restored, truth)
+    if weights.edge:
+        total = total + weights.edge * edge(restored, truth, weights.epsilon)
+    if weights.gradient:
+        total = total + weights.gradient * gradient(restored, truth)
+    if weights.dark_channel:
+        total = total + weights.dark_channel * dark_channel_loss(restored, truth)
     if weights.psnr:
         total = total + weights.psnr * psnr_loss(restored, truth)
     return total
+
+
+def over_outputs(predictions: Sequence[Tensor], truth: Tensor, weights: LossConfig) -> Tensor:
+    """Returns the weighted loss summed over predictions of any size, the truth shrunken to each bilinearly.
+
+    Source: MIMO-UNet's multi-scale losses, eq. 4 of Zou et al., eq. 2 of SGENet. As in MIMO-UNet the truth is shrunken
+    without a filter against aliasing, so that a small prediction is asked for the contrast of single pixels.
+    """
+    total = truth.new_zeros(())
+    for prediction in predictions:
+        total = total + weighted(prediction.float(), shrunken_to(truth, prediction), weights)
+    return total
+
+
+def shrunken_to(truth: Tensor, prediction: Tensor) -> Tensor:
+    """Returns the truth at the height and width of a prediction."""
+    size = prediction.shape[2:]
+    if truth.shape[2:] == size:
+        return truth
+    return F.interpolate(truth, size=size, mode="bilinear", align_corners=False)

@@ -6,11 +6,34 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from deblur_cli.convert import stack_bytes
-from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.read import read_photo, read_size
+from deblur_cli.training.video import VIDEOS, Frame, measure_clip, read_frame
+
+Picture = Path | Frame
+"""A picture to train on: a file, or a frame of a clip."""
+
+
+def size_of(picture: Picture) -> tuple[int, int]:
+    """Returns height and width, upright, of a picture or clip, without decoding it.
+
+    Raises UnreadablePhotoError and its kin, and DatasetError for clips.
+    """
+    path = picture.video if isinstance(picture, Frame) else picture
+    if path.suffix.lower() in VIDEOS:
+        clip = measure_clip(path)
+        return clip.height, clip.width
+    return read_size(path)
+
+
+def _pixels(picture: Picture) -> npt.NDArray[np.uint8]:
+    if isinstance(picture, Frame):
+        return read_frame(picture)
+    return np.rint(read_photo(picture).pixels * 255).astype(np.uint8)
 
 
 class PhotoStore:
@@ -22,10 +45,10 @@ class PhotoStore:
     def __init__(self, device: torch.device, budget_bytes: int) -> None:
         self._device = device
         self._budget = budget_bytes
-        self._held: OrderedDict[Path, Tensor] = OrderedDict()
+        self._held: OrderedDict[Picture, Tensor] = OrderedDict()
         self._bytes = 0
 
-    def get(self, path: Path) -> Tensor:
+    def get(self, path: Picture) -> Tensor:
         """Returns a picture as (3, H, W) uint8, upright, on the store's device.
 
         16-bit files are rounded to 8: a shutter's noise is coarser. Raises UnreadablePhotoError and its kin.
@@ -34,8 +57,7 @@ class PhotoStore:
         if held is not None:
             self._held.move_to_end(path)
             return held
-        pixels = np.rint(read_photo(path).pixels * 255).astype(np.uint8)
-        picture = stack_bytes([pixels])[0].to(self._device)
+        picture = stack_bytes([_pixels(path)])[0].to(self._device)
         self._held[path] = picture
         self._bytes += picture.numel()
         while self._bytes > self._budget and len(self._held) > 1:

@@ -1,4 +1,4 @@
-"""Folders of training pictures as they are published, read as pairs or as sharp photographs.
+"""Folders of training pictures as they are published, read as pairs, sequences or sharp photographs.
 
 A layout is recognised by its folders or said by name; nothing is decoded here.
 """
@@ -6,13 +6,16 @@ A layout is recognised by its folders or said by name; nothing is decoded here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from collections.abc import Sequence as Series
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from deblur_cli.errors import DatasetError, UsageError
+from deblur_cli.training.photos import Picture
+from deblur_cli.training.video import VIDEOS, Frame, measure_clip
 
 Split = Literal["train", "test"]
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
@@ -29,6 +32,9 @@ class Layout(StrEnum):
     REALBLUR = "realblur"
     HIDE = "hide"
     PAIRS = "pairs"
+    GOPRO_ALL = "gopro-all"
+    VIEWS = "views"
+    VIDEO = "video"
     PHOTOS = "photos"
 
 
@@ -43,21 +49,43 @@ def layout_named(name: str | None) -> Layout | None:
 
 @dataclass(frozen=True)
 class Pair:
-    """A blurry picture, its sharp truth of the same size, and the scene that both show."""
+    """A blurry picture, its sharp truth of the same size, and the scene that both show.
+
+    `reference` is another picture of the scene, where the folder holds one.
+    """
 
     blurry: Path
     sharp: Path
     scene: str
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Sharp pictures of one scene in the order they were taken, so that each can be a reference of its neighbours.
+
+    `high_rate` ones follow each other so fast that the average of some is a motion blur. `spacing` is how many frames
+    of the original are between two of these.
+    """
+
+    scene: str
+    frames: tuple[Picture, ...]
+    high_rate: bool = False
+    spacing: int = 1
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One folder, read: pairs, or sharp photographs for the virtual shutter. Natural order; one of both is empty."""
+    """One folder, read: pairs, sequences, or sharp photographs for the virtual shutter. Natural order.
+
+    Only one of the three has members.
+    """
 
     root: Path
     layout: Layout
     pairs: tuple[Pair, ...] = ()
     photos: tuple[Path, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,10 +95,19 @@ class _Reader:
     read: Callable[[Path, Split], tuple[Pair, ...]]
 
 
-def read_dataset(root: Path, layout: Layout | None = None, split: Split = "train") -> Dataset:
+@dataclass(frozen=True)
+class _SequenceReader:
+    layout: Layout
+    looks_for: str
+    read: Callable[[Path, Split], tuple[Sequence, ...]]
+    only_related: bool = False
+
+
+def read_dataset(root: Path, layout: Layout | None = None, split: Split = "train", *, related: bool = False) -> Dataset:
     """Returns the pictures under `root`, by the layout named or the first that fits.
 
-    `split` chooses the training or the test part where a layout has both. Raises DatasetError that names what was
+    `split` chooses the training or the test part where a layout has both. With `related`, several pictures of a scene
+    are wanted: folders of photographs are taken for views of one scene each. Raises DatasetError that names what was
     looked for and what was found, and for a blurry picture without its sharp one.
     """
     if not root.is_dir():
@@ -82,8 +119,13 @@ def read_dataset(root: Path, layout: Layout | None = None, split: Split = "train
             pairs = reader.read(root, split)
             if pairs:
                 return Dataset(root, reader.layout, pairs=pairs)
+    for sequence_reader in SEQUENCE_READERS:
+        if layout is sequence_reader.layout or (layout is None and (related or not sequence_reader.only_related)):
+            sequences = sequence_reader.read(root, split)
+            if sequences:
+                return Dataset(root, sequence_reader.layout, sequences=sequences)
     if layout is not None:
-        wanted = next(reader.looks_for for reader in READERS if reader.layout is layout)
+        wanted = next(reader.looks_for for reader in (*READERS, *SEQUENCE_READERS) if reader.layout is layout)
         raise DatasetError(f"{root}: layout {layout} was named, but there is no {wanted}. {_found(root)}")
     return _photos(root, sure=False)
 
@@ -144,7 +186,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _match(
-    blurry: Sequence[Path], sharp: Sequence[Path], *, key: Callable[[Path], str], scene: Callable[[Path], str]
+    blurry: Series[Path], sharp: Series[Path], *, key: Callable[[Path], str], scene: Callable[[Path], str]
 ) -> list[Pair]:
     """Returns the pairs of equal keys. Raises DatasetError for a blurry picture whose sharp one is missing."""
     truth = {key(path): path for path in sharp}
@@ -258,8 +300,52 @@ def _plain(root: Path, split: Split) -> tuple[Pair, ...]:
                     return path.relative_to(home).with_suffix("").as_posix()
 
                 blurry, truth = (pictures_in(folder, recursive=True) for folder in (blur, sharp))
-                return tuple(_match(blurry, truth, key=key, scene=key))
+                return tuple(_with_references(_match(blurry, truth, key=key, scene=key), base / "ref"))
     return ()
+
+
+def _with_references(pairs: list[Pair], folder: Path) -> list[Pair]:
+    """Returns the pairs with the pictures of `folder` whose paths below it are those of their scenes."""
+    known = {path.relative_to(folder).with_suffix("").as_posix(): path for path in pictures_in(folder, recursive=True)}
+    return [replace(pair, reference=known.get(pair.scene)) for pair in pairs]
+
+
+def _gopro_all(root: Path, split: Split) -> tuple[Sequence, ...]:
+    """Returns the high-rate sequences of <train|test>/<scene>/<number>.png, as GOPRO_Large_all has them."""
+    if not (root / split).is_dir():
+        return ()
+    found = []
+    for scene in _folders(root / split):
+        frames = [path for path in pictures_in(scene) if path.stem.isdigit()]
+        if len(frames) >= LEAST_HIGH_RATE:
+            found.append(Sequence(scene.name, tuple(frames), high_rate=True))
+    return tuple(found)
+
+
+def _views(root: Path, split: Split) -> tuple[Sequence, ...]:
+    """Returns the pictures of every folder below `root` that holds at least two, as views of one scene."""
+    folders = {path.parent for path in pictures_in(root, recursive=True)} - {root}
+    views = [(folder, pictures_in(folder)) for folder in sorted(folders, key=natural_key)]
+    return tuple(
+        Sequence(folder.relative_to(root).as_posix(), tuple(pictures))
+        for folder, pictures in views
+        if len(pictures) > 1 and not BLURRY_FOLDERS.intersection(folder.relative_to(root).parts)
+    )
+
+
+def _video(root: Path, split: Split) -> tuple[Sequence, ...]:
+    """Returns the clips in a folder of clips alone, each one scene."""
+    if pictures_in(root):
+        return ()
+    clips = sorted((path for path in root.iterdir() if path.suffix.lower() in VIDEOS), key=natural_key)
+    # Containers often count one frame more than can be decoded.
+    counts = ((clip, measure_clip(clip).frames - 1) for clip in clips)
+    return tuple(
+        Sequence(
+            clip.stem, tuple(Frame(clip, index) for index in range(0, count, VIDEO_SPACING)), spacing=VIDEO_SPACING
+        )
+        for clip, count in counts
+    )
 
 
 READERS = (
@@ -271,3 +357,17 @@ READERS = (
     _Reader(Layout.PAIRS, "blur and sharp (or input and target)", _plain),
 )
 """Tried in this order. GoPro's `blur` comes before `blur_gamma`: published figures (MPRNet, NAFNet) are on `blur`."""
+
+VIDEO_SPACING = 3
+"""Frames of a clip that are taken: its neighbours hardly differ, to find one costs a third of a second, and a third of
+them fit into the memory that holds decoded pictures."""
+
+LEAST_HIGH_RATE = 20
+"""Fewer frames than this are no sequence: an average of 13, the frame left out and a neighbour need more."""
+
+SEQUENCE_READERS = (
+    _SequenceReader(Layout.GOPRO_ALL, "train|test/<scene>/<number>.png, high-rate frames", _gopro_all),
+    _SequenceReader(Layout.VIDEO, "video clips", _video),
+    _SequenceReader(Layout.VIEWS, "<scene>/ with at least two photos of it", _views, only_related=True),
+)
+"""Tried after the pairs, in this order."""

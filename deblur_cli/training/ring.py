@@ -1,7 +1,7 @@
-"""A ring of finished pairs that keeps the network fed, refilled by low-priority processes or in place.
+"""A ring of finished samples that keeps the network fed, refilled by low-priority processes or in place.
 
-The virtual shutter is dearer than a training step, so each pair serves several times, with other crops, flips, noise
-and JPEG. Pairs come in chunks, numbered 0, 1, 2 …; what chunk n holds follows from n alone, and which chunks are live
+The virtual shutter is dearer than a training step, so each sample serves several times, with other crops, flips, noise
+and JPEG. Samples come in chunks, numbered 0, 1, 2 …; what chunk n holds follows from n alone, and which chunks are live
 at a step follows from the step alone. So neither the number of workers nor their speed, nor an interruption, changes a
 training: a trainer that is ahead of the schedule waits, a worker that is ahead of it pauses.
 """
@@ -36,7 +36,7 @@ LONG_WAIT = 16
 class RingPlan:
     """Which chunks are live at which step.
 
-    `chunk` pairs each; at most `chunks` of them live; `first` at the first step; the training uses `batch` pairs a
+    `chunk` samples each; at most `chunks` of them live; `first` at the first step; the training uses `batch` samples a
     step, each `reuse` times on average, so `batch / reuse` new ones appear a step. `ahead`: room for work in advance.
     """
 
@@ -66,14 +66,26 @@ class RingPlan:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pairs of one make: `blurry` (n, 3, s, s) in [0, 1], `sharp` likewise.
+    """Samples of one make: each of `inputs` (n, 3, s, s) in [0, 1], in the order the network takes them; `truth` alike.
 
-    `finished` pairs come from a camera; others still want the shutter's noise and JPEG.
+    Of each input `finished` says whether a camera made it; the others still want the shutter's noise and JPEG.
+    `at_rest` (n,) marks samples in which nothing moved; None where nobody knows.
     """
 
-    blurry: Tensor
-    sharp: Tensor
-    finished: bool
+    inputs: tuple[Tensor, ...]
+    truth: Tensor
+    finished: tuple[bool, ...]
+    at_rest: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of the ring: `inputs` (N, 3, s, s) float16 in [0, 1], `truth` (3, s, s) uint8; see `Chunk`."""
+
+    inputs: Tensor
+    truth: Tensor
+    finished: tuple[bool, ...]
+    at_rest: bool
 
 
 class Maker(Protocol):
@@ -89,38 +101,42 @@ MakerFactory = Callable[[torch.device], Maker]
 
 @dataclass(frozen=True)
 class _Slots:
-    """The ring's memory: slots × chunk pairs, blurry in float16 (noise comes later), sharp in bytes."""
+    """The ring's memory: slots × chunk samples, N inputs in float16 (noise comes later), truth in bytes."""
 
-    blurry: Tensor
-    sharp: Tensor
+    inputs: Tensor
+    truth: Tensor
     finished: Tensor
+    at_rest: Tensor
 
     @classmethod
-    def allocate(cls, plan: RingPlan, side_px: int, device: torch.device) -> _Slots:
-        shape = (plan.slots, plan.chunk, 3, side_px, side_px)
+    def allocate(cls, plan: RingPlan, inputs: int, side_px: int, device: torch.device) -> _Slots:
+        samples, picture = (plan.slots, plan.chunk), (3, side_px, side_px)
         return cls(
-            torch.zeros(shape, dtype=torch.float16, device=device),
-            torch.zeros(shape, dtype=torch.uint8, device=device),
-            torch.zeros(plan.slots, dtype=torch.bool),
+            torch.zeros((*samples, inputs, *picture), dtype=torch.float16, device=device),
+            torch.zeros((*samples, *picture), dtype=torch.uint8, device=device),
+            torch.zeros((plan.slots, inputs), dtype=torch.bool),
+            torch.zeros(samples, dtype=torch.bool),
         )
 
-    @property
-    def bytes(self) -> int:
-        return 3 * self.sharp.numel()
-
     def share(self) -> None:
-        for tensor in (self.blurry, self.sharp, self.finished):
+        for tensor in (self.inputs, self.truth, self.finished, self.at_rest):
             tensor.share_memory_()  # type: ignore[no-untyped-call]
 
     def put(self, number: int, chunk: Chunk) -> None:
-        slot = number % self.blurry.shape[0]
-        self.blurry[slot] = chunk.blurry
-        self.sharp[slot] = torch.round(chunk.sharp * 255).to(torch.uint8)
-        self.finished[slot] = chunk.finished
+        slot = number % self.truth.shape[0]
+        for index, picture in enumerate(chunk.inputs):
+            self.inputs[slot, :, index] = picture
+        self.truth[slot] = torch.round(chunk.truth * 255).to(torch.uint8)
+        self.finished[slot] = torch.tensor(chunk.finished)
+        self.at_rest[slot] = False if chunk.at_rest is None else chunk.at_rest.cpu()
+
+    def get(self, slot: int, index: int) -> Sample:
+        finished = tuple(self.finished[slot].tolist())
+        return Sample(self.inputs[slot, index], self.truth[slot, index], finished, bool(self.at_rest[slot, index]))
 
 
 class Ring:
-    """The pairs that are live now. A context manager: leaving it ends the workers."""
+    """The samples that are live now. A context manager: leaving it ends the workers."""
 
     def __init__(
         self,
@@ -128,23 +144,27 @@ class Ring:
         side_px: int,
         factory: MakerFactory,
         *,
+        inputs: int = 1,
         device: torch.device,
         workers: int,
         start_step: int,
         progress: Progress,
     ) -> None:
-        """Lays the ring out and starts its workers; with `workers` it lives in shared host memory, else on `device`."""
+        """Lays the ring out for samples of so many inputs and starts its workers.
+
+        With `workers` it lives in shared host memory, else on `device`.
+        """
         self._plan = plan
         self._progress = progress
         self._made = plan.live(start_step).start
-        needed = 3 * plan.slots * plan.chunk * 3 * side_px**2
+        needed = (2 * inputs + 1) * plan.slots * plan.chunk * 3 * side_px**2
         if workers and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < needed:
             progress.note(
                 f"{SHARED_MEMORY} has too little room for {needed / 1e9:.1f} GB of training pairs: the training "
                 "process makes them itself. Fewer ring_pairs in the recipe, or more shared memory, would be faster."
             )
             workers = 0
-        self._slots = _Slots.allocate(plan, side_px, torch.device("cpu") if workers else device)
+        self._slots = _Slots.allocate(plan, inputs, side_px, torch.device("cpu") if workers else device)
         self._maker = None if workers else factory(device)
         self._workers = _Workers(plan, self._slots, factory, workers, self._made) if workers else None
 
@@ -175,13 +195,9 @@ class Ring:
             self._workers.release(live.start)
         return live
 
-    def pair(self, number: int, index: int) -> tuple[Tensor, Tensor, bool]:
-        """Returns one pair of a live chunk: blurry (3, s, s) float16 [0, 1], sharp uint8, and whether it is finished.
-
-        Views of the ring: copy them before the next `advance`.
-        """
-        slot = number % self._plan.slots
-        return self._slots.blurry[slot, index], self._slots.sharp[slot, index], bool(self._slots.finished[slot])
+    def sample(self, number: int, index: int) -> Sample:
+        """Returns one sample of a live chunk. Its tensors are views of the ring: copy them before `advance`."""
+        return self._slots.get(number % self._plan.slots, index)
 
     def _fill(self, live: range, made_one: Callable[[], None]) -> None:
         if self._workers is not None:
@@ -190,7 +206,7 @@ class Ring:
             if self._workers is not None:
                 self._workers.wait_for(self._made)
             elif self._maker is not None:
-                with one_thread(self._slots.blurry.device):
+                with one_thread(self._slots.truth.device):
                     self._slots.put(self._made, self._maker.make(self._made))
             self._made += 1
             made_one()

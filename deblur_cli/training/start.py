@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deblur_cli.catalogue.entry import MODEL_TYPES
 from deblur_cli.catalogue.export import save_model
-from deblur_cli.catalogue.find import find
+from deblur_cli.catalogue.find import find, find_any
 from deblur_cli.catalogue.load import load
 from deblur_cli.errors import ConfigurationError, TrainingError
-from deblur_cli.networks.contract import Architecture, InputKind, SingleModel
+from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import Progress
+from deblur_cli.training.adversary import discriminator_named
 from deblur_cli.training.config import NetworkConfig, TrainConfig, did_you_mean, parse
 from deblur_cli.training.draw import seed_for
 
@@ -31,33 +33,44 @@ class Start:
     """The architecture's own config record."""
 
 
-def architecture_of(config: NetworkConfig) -> tuple[Architecture, Any]:
+TAKES = {
+    InputKind.SINGLE: "one photo",
+    InputKind.REFERENCE: "a photo and a reference",
+    InputKind.PAIR: "a noisy and a blurry photo",
+}
+
+
+def architecture_of(config: NetworkConfig, kind: InputKind = InputKind.SINGLE) -> tuple[Architecture, Any]:
     """Returns the registry's line and the config record that a recipe names.
 
     Raises ConfigurationError for an unknown network, one of another kind, or an unknown option.
     """
-    known = [line.name for line in ARCHITECTURES if line.kind is InputKind.SINGLE]
+    known = [line.name for line in ARCHITECTURES if line.kind is kind]
     found = next((line for line in ARCHITECTURES if line.name == config.name), None)
-    if found is None or found.name not in known:
-        problem = "needs more than one photo" if found else f"is not known{did_you_mean(config.name, known)}"
+    if found is None or found.kind is not kind:
+        problem = f"is not known{did_you_mean(config.name, known)}"
+        if found is not None:
+            problem = f"takes {TAKES[found.kind]}, and this training is for {TAKES[kind]}"
         raise ConfigurationError(f"network {config.name!r} {problem}. Choose one of {', '.join(known)}.")
     return found, parse(found.config, config.options, f"network {config.name}")
 
 
 def check_network(config: TrainConfig) -> None:
-    """Returns if the recipe names a network that there is, and patches that fit it. Raises ConfigurationError."""
-    architecture, settings = architecture_of(config.network)
+    """Returns if the recipe names networks that there are, and patches that fit. Raises ConfigurationError."""
+    architecture, settings = architecture_of(config.network, config.kind)
     multiple, patch = architecture.default_traits(settings).size_multiple, config.data.patch_px
     if patch % multiple:
         raise ConfigurationError(
             f"{architecture.name} takes pictures whose sides are multiples of {multiple}, and {patch} is none. "
             f"Choose --patch {max(1, round(patch / multiple)) * multiple}."
         )
+    if config.adversary.network:
+        discriminator_named(config.adversary.network)
 
 
 def fresh(config: TrainConfig) -> Start:
     """Returns a network with random weights, the same for the same seed."""
-    architecture, settings = architecture_of(config.network)
+    architecture, settings = architecture_of(config.network, config.kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("network", config.run.seed))
         network = architecture.build(settings)
@@ -67,17 +80,55 @@ def fresh(config: TrainConfig) -> Start:
 def adopt(config: TrainConfig, name: str, progress: Progress) -> TrainConfig:
     """Returns the recipe with the network that a catalogue entry or weight file holds.
 
-    Raises UnknownModelError, WrongModelKindError.
+    A network for one photo may also be the start of one that takes two: the recipe's own network stays then. Raises
+    UnknownModelError, WrongModelKindError.
     """
-    entry = find(name, SingleModel)
+    entry = find_any(name)
+    if entry.kind is InputKind.SINGLE and config.kind is not InputKind.SINGLE:
+        progress.detail(f"starting from what {entry.name}, a {entry.architecture}, shares with {config.network.name}")
+        return config
+    entry = find(name, MODEL_TYPES[config.kind])
     progress.detail(f"starting from {entry.name}, a {entry.architecture}")
     return replace(config, network=NetworkConfig(entry.architecture, asdict(entry.config)))
 
 
 def load_weights(start: Start, name: str, progress: Progress) -> None:
-    """Loads the weights of a catalogue entry or file into a network of the same build. Raises WeightsError."""
-    model = load(find(name, SingleModel), progress)
-    start.network.load_state_dict(model.network.state_dict())
+    """Loads the weights of a catalogue entry or file into a network, whole, or what a network for one photo shares.
+
+    Raises WeightsError, and ConfigurationError where nothing is shared.
+    """
+    entry = find_any(name)
+    weights = load(entry, progress).network.state_dict()
+    if entry.kind is start.architecture.kind:
+        start.network.load_state_dict(weights)
+        return
+    taken = take_over(start.network, weights)
+    if not taken:
+        raise ConfigurationError(
+            f"{entry.name} and {start.architecture.name} share no weights. Start from one of the networks that "
+            f"{start.architecture.name} is built on, or leave --init out."
+        )
+    progress.note(f"{len(taken)} of {len(weights)} tensors of {entry.name} are taken over.")
+
+
+def take_over(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Copies weights into the part of a network that has their names and shapes, and returns the names copied to.
+
+    The part is found as the prefix under which most of the weights fit: a network finds itself again inside another.
+    """
+    state = network.state_dict()
+
+    def fitting(prefix: str) -> list[str]:
+        own = (name for name in weights if prefix + name in state)
+        return [prefix + name for name in own if state[prefix + name].shape == weights[name].shape]
+
+    prefixes = {own.removesuffix(name) for name in weights for own in state if own.endswith(name)}
+    prefixes = {prefix for prefix in prefixes if not prefix or prefix.endswith(".")}
+    best = max(sorted(prefixes, key=len), key=lambda prefix: len(fitting(prefix)), default="")
+    taken = fitting(best)
+    for name in taken:
+        state[name].copy_(weights[name.removeprefix(best)])
+    return taken
 
 
 def export_weights(start: Start, weights: Mapping[str, Tensor], path: Path) -> Path:

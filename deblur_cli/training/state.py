@@ -14,6 +14,15 @@ from deblur_cli.training.checkpoint import Checkpoint
 from deblur_cli.training.config import OptimiserConfig, TrainConfig
 
 
+@dataclass(frozen=True)
+class Adversary:
+    """The network that tells results from truths, with its own optimiser. `beside_input`: it sees the blurry input."""
+
+    network: nn.Module
+    optimiser: Optimizer
+    beside_input: bool = False
+
+
 @dataclass
 class TrainState:
     """A training after `step` steps; `averaged` is what is validated and exported."""
@@ -24,6 +33,7 @@ class TrainState:
     step: int = 0
     elapsed_s: float = 0.0
     best_psnr: float | None = None
+    adversary: Adversary | None = None
 
 
 def new_state(network: nn.Module, settings: OptimiserConfig) -> TrainState:
@@ -62,6 +72,8 @@ def to_checkpoint(state: TrainState, config: TrainConfig, data: str) -> Checkpoi
         network=state.network.state_dict(),
         averaged=state.averaged.state_dict(),
         optimiser=state.optimiser.state_dict(),
+        adversary=None if state.adversary is None else state.adversary.network.state_dict(),
+        adversary_optimiser=None if state.adversary is None else state.adversary.optimiser.state_dict(),
     )
 
 
@@ -74,7 +86,10 @@ def restore_state(state: TrainState, checkpoint: Checkpoint) -> None:
         state.network.load_state_dict(checkpoint.network)
         state.averaged.load_state_dict(checkpoint.averaged)
         state.optimiser.load_state_dict(dict(checkpoint.optimiser))
-    except (RuntimeError, ValueError) as error:
+        if state.adversary is not None:
+            state.adversary.network.load_state_dict(checkpoint.adversary or {})
+            state.adversary.optimiser.load_state_dict(dict(checkpoint.adversary_optimiser or {}))
+    except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"The checkpoint's weights do not fit the network of this version ({str(error).splitlines()[0]}). "
             "Resume with the version that made it."

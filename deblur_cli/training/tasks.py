@@ -8,18 +8,26 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.training.config import LossConfig
-from deblur_cli.training.losses import psnr, weighted
+from deblur_cli.networks.contract import InputKind
+from deblur_cli.training.config import LossConfig, TrainConfig
+from deblur_cli.training.losses import l1, over_outputs, psnr
 
 BatchT = TypeVar("BatchT", contravariant=True)
 
 
 @dataclass(frozen=True)
-class PairBatch:
-    """Blurry pictures and their truth: (B, 3, h, w) float32, display-encoded, [0, 1], on the training's device."""
+class Batch:
+    """What the network takes, and the truth: (B, 3, h, w) float32, display-encoded, [0, 1], on the training's device.
 
-    blurry: Tensor
-    sharp: Tensor
+    `inputs` in the order of the network's arguments: (blurry,), (query, reference) or (noisy, blurry).
+    """
+
+    inputs: tuple[Tensor, ...]
+    truth: Tensor
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.truth)
 
 
 @dataclass(frozen=True)
@@ -42,19 +50,64 @@ class Task(Protocol[BatchT]):
 
 
 @dataclass(frozen=True)
-class SingleTask:
-    """Restoring one photo: `network(blurry)` should equal the truth."""
+class RestoreTask:
+    """Every one of the network's outputs should equal the truth at its scale.
+
+    `outputs` are the scales that the network's line in the registry names. Where the loss has a weight for denoising
+    and there is more than one output, the first is the noisy input denoised, and held to that alone. The first
+    `compared` inputs show what the truth shows; a result is compared with the best of them.
+    """
 
     weights: LossConfig
+    outputs: tuple[float, ...] = (1.0,)
+    compared: int = 1
 
-    def __call__(self, network: nn.Module, batch: PairBatch) -> Outcome:
+    def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
         """Returns loss and figures of a batch; the loss is computed in float32 whatever the network's precision."""
-        restored = network(batch.blurry).float()
-        loss = weighted(restored, batch.sharp, self.weights)
-        with torch.no_grad():
-            before = psnr(batch.blurry, batch.sharp)
-            after = psnr(_as_saved(restored), batch.sharp)
-        return Outcome(loss, before, after)
+        return self.judge(predicted(network, batch.inputs, self.outputs), batch)
+
+    def judge(self, predictions: tuple[Tensor, ...], batch: Batch) -> Outcome:
+        """Returns loss and figures of what was predicted."""
+        loss = self.denoising(predictions, batch) + self.restoring(predictions, batch)
+        return outcome(loss, predictions, batch, self)
+
+    @property
+    def denoises(self) -> bool:
+        """Whether the first output is the noisy input denoised."""
+        return self.weights.denoising > 0 and len(self.outputs) > 1
+
+    def denoising(self, predictions: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """Returns eq. 7 of Zhang et al. with its weight, or zero where nothing is denoised."""
+        if not self.denoises:
+            return batch.truth.new_zeros(())
+        return self.weights.denoising * l1(predictions[0].float(), batch.truth)
+
+    def restoring(self, predictions: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """Returns the loss over the outputs that are results, coarse or fine."""
+        return over_outputs(predictions[1:] if self.denoises else predictions, batch.truth, self.weights)
+
+
+def task_for(config: TrainConfig, outputs: tuple[float, ...]) -> RestoreTask:
+    """Returns the task of a recipe's kind, for a network with these outputs: of a pair, both inputs show the truth."""
+    return RestoreTask(config.loss, outputs, compared=2 if config.kind is InputKind.PAIR else 1)
+
+
+@torch.no_grad()
+def outcome(loss: Tensor, predictions: tuple[Tensor, ...], batch: Batch, task: RestoreTask) -> Outcome:
+    """Returns a loss with the figures of what was predicted and of what was given."""
+    before = torch.stack([psnr(picture, batch.truth) for picture in batch.inputs[: task.compared]]).amax(dim=0)
+    return Outcome(loss, before, psnr(_as_saved(predictions[-1].float()), batch.truth))
+
+
+def predicted(network: nn.Module, inputs: tuple[Tensor, ...], outputs: tuple[float, ...]) -> tuple[Tensor, ...]:
+    """Returns all that the network predicts, the result last.
+
+    The keyword goes through the module that is called, so it reaches a network wrapped for several GPUs or compiled.
+    """
+    if len(outputs) == 1:
+        return (network(*inputs),)
+    predictions: tuple[Tensor, ...] = network(*inputs, every_output=True)
+    return predictions
 
 
 def _as_saved(picture: Tensor) -> Tensor:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from deblur_cli.catalogue import recognise
+from deblur_cli.networks import discriminators, registry
+from deblur_cli.networks.contract import Architecture, Discriminator, InputKind, Traits
 from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.training import start
 from deblur_cli.training.config import (
     CurriculumConfig,
     DataConfig,
@@ -63,3 +67,90 @@ def small_config() -> TrainConfig:
         optimiser=OptimiserConfig(rate=1e-3, ema_decay=0.9),
         run=RunConfig(steps=12, log_every=4, validate_every=6),
     )
+
+
+class TinyPairNetwork(nn.Module):
+    """Denoises first, then restores from that and the second picture; works on references as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.denoise = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+        self.join = nn.Sequential(
+            nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(8, 3, 3, padding=1)
+        )
+
+    def forward(self, noisy: Tensor, blurry: Tensor, every_output: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        denoised = noisy + self.denoise(noisy)
+        restored = denoised + self.join(torch.cat((denoised, blurry), dim=1))
+        return (denoised, restored) if every_output else restored
+
+
+class TinyCritic(nn.Module):
+    """A discriminator of patches, of a picture alone or beside another."""
+
+    def __init__(self, pictures: int) -> None:
+        super().__init__()
+        norm = nn.BatchNorm2d(8) if pictures > 1 else nn.Identity()
+        self.layers = nn.Sequential(nn.Conv2d(3 * pictures, 8, 3, 2, 1), norm, nn.LeakyReLU(), nn.Conv2d(8, 1, 3, 2, 1))
+
+    def forward(self, picture: Tensor, *beside: Tensor) -> Tensor:
+        result: Tensor = self.layers(torch.cat((picture, *beside), dim=1))
+        return result
+
+
+@pytest.fixture
+def tiny_pair_network() -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        torch.manual_seed(7)
+        return TinyPairNetwork()
+
+    return build
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """No choices."""
+
+
+@pytest.fixture
+def two_picture_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adds small networks to the registry, tiny-reference and tiny-pair."""
+
+    def line(kind: InputKind) -> Architecture:
+        shapes = {name: tuple(value.shape) for name, value in TinyPairNetwork().state_dict().items()}
+        return Architecture(
+            name=f"tiny-{kind}", kind=kind, config=TinyConfig, build=lambda config: TinyPairNetwork(),
+            infer=lambda found: TinyConfig() if found == shapes else None,
+            default_traits=lambda config: Traits(size_multiple=1, overlap_px=8, reach_px=30.0), outputs=(1.0, 1.0),
+        )  # fmt: skip
+
+    lines = (*registry.ARCHITECTURES, line(InputKind.REFERENCE), line(InputKind.PAIR))
+    for module in (registry, recognise, start):
+        monkeypatch.setattr(module, "ARCHITECTURES", lines)
+
+
+@pytest.fixture
+def critics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts two small discriminators in the list's place: one for a picture alone, one that sees the blurry one too."""
+    lines = (
+        Discriminator("alone", lambda: TinyCritic(1)),
+        Discriminator("beside", lambda: TinyCritic(2), beside_input=True),
+    )
+    monkeypatch.setattr(discriminators, "DISCRIMINATORS", lines)
+
+
+@pytest.fixture
+def sequences(photo_factory: Callable[..., Path], tmp_path: Path) -> Path:
+    """GOPRO_Large_all in small: two scenes of 30 frames of 64×72, each frame the last one moved by a pixel."""
+    import numpy as np
+    from PIL import Image
+
+    from tests.conftest import textured
+
+    for scene in range(2):
+        wide = textured((64, 110), seed=scene)
+        folder = tmp_path / "all" / "train" / f"GOPR{scene}"
+        folder.mkdir(parents=True)
+        for number in range(30):
+            Image.fromarray(np.ascontiguousarray(wide[:, number : number + 72])).save(folder / f"{number + 1:06}.png")
+    return tmp_path / "all"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from torch import nn
 from deblur_cli.errors import CannotWriteError, CheckpointError
 from deblur_cli.training import checkpoint as module
 from deblur_cli.training.checkpoint import Checkpoint, check_continues, load_checkpoint, save_checkpoint
-from deblur_cli.training.config import OptimiserConfig, TrainConfig
+from deblur_cli.training.config import OptimiserConfig, TrainConfig, recipe_hash
 from deblur_cli.training.state import new_state, restore_state, to_checkpoint
 
 
@@ -94,6 +95,19 @@ def test_what_is_loaded_is_what_was_saved(
         assert torch.equal(fresh.network.state_dict()[name], value)
     moments = fresh.optimiser.state_dict()["state"][0]
     assert torch.equal(moments["exp_avg"], saved.optimiser["state"][0]["exp_avg"])
+
+
+def test_a_checkpoint_of_an_older_version_knows_fewer_settings(
+    tmp_path: Path, saved: Checkpoint, small_config: TrainConfig
+) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(saved, path)
+    record = torch.load(path, weights_only=True)
+    table = json.loads(record["config"])
+    del table["loss"]["edge"]
+    older = json.dumps(table, sort_keys=True)
+    torch.save(record | {"config": older, "recipe": recipe_hash(older)}, path)
+    check_continues(load_checkpoint(path), small_config, "pictures")
 
 
 @pytest.mark.parametrize("moment", ["_write", "_sync_folder"])

@@ -12,9 +12,10 @@ from deblur_cli.errors import DatasetError
 from deblur_cli.progress import SILENT
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.config import DataConfig, TrainConfig
-from deblur_cli.training.data import ChunkMaker, PairStream, held_out_batches, hold_back, large_enough, ring_plan
+from deblur_cli.training.data import SampleStream, held_out_batches, hold_back, large_enough, ring_plan
+from deblur_cli.training.makers import ChunkMaker
 from deblur_cli.training.readers import Dataset, Layout, Pair, read_dataset
-from deblur_cli.training.tasks import PairBatch
+from deblur_cli.training.tasks import Batch
 
 CPU = torch.device("cpu")
 
@@ -35,16 +36,17 @@ def pairs(photo_factory: Callable[..., Path], tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def stream(config: TrainConfig, datasets: tuple[Dataset, ...], start_step: int = 0, rank: int = 0) -> PairStream:
-    return PairStream(config, datasets, CPU, rank=rank, start_step=start_step, progress=SILENT)
+def stream(config: TrainConfig, datasets: tuple[Dataset, ...], start_step: int = 0, rank: int = 0) -> SampleStream:
+    return SampleStream(config, datasets, CPU, rank=rank, start_step=start_step, progress=SILENT)
 
 
 def maker_of(config: TrainConfig, datasets: tuple[Dataset, ...]) -> ChunkMaker:
     return ChunkMaker(CPU, datasets=datasets, config=config, plan=ring_plan(config, CPU), stream="x")
 
 
-def same(first: PairBatch, second: PairBatch) -> bool:
-    return torch.equal(first.blurry, second.blurry) and torch.equal(first.sharp, second.sharp)
+def same(first: Batch, second: Batch) -> bool:
+    inputs = zip(first.inputs, second.inputs, strict=True)
+    return all(torch.equal(one, other) for one, other in inputs) and torch.equal(first.truth, second.truth)
 
 
 def test_pictures_too_small_for_a_patch_are_refused_with_the_remedy(photos: Path, small_config: TrainConfig) -> None:
@@ -99,9 +101,9 @@ def test_a_scene_is_held_back_whole() -> None:
 def test_batches_have_the_promised_shape_and_range(photos: Path, small_config: TrainConfig) -> None:
     with stream(small_config, (read_dataset(photos),)) as batches:
         batch = batches.batch(0)
-    assert batch.blurry.shape == batch.sharp.shape == (2, 3, 32, 32)
-    assert batch.blurry.dtype == batch.sharp.dtype == torch.float32
-    for picture in (batch.blurry, batch.sharp):
+    assert [picture.shape for picture in (*batch.inputs, batch.truth)] == [(2, 3, 32, 32)] * 2
+    assert batch.inputs[0].dtype == batch.truth.dtype == torch.float32
+    for picture in (*batch.inputs, batch.truth):
         assert 0 <= float(picture.min()) < float(picture.max()) <= 1
 
 
@@ -137,22 +139,22 @@ def test_without_blur_and_noise_the_input_is_the_truth(photos: Path, small_confi
     with stream(replace(small_config, shutter=still), (read_dataset(photos),)) as batches:
         for step in range(4):
             batch = batches.batch(step)
-            assert float((batch.blurry - batch.sharp).abs().max()) < 2.1 / 255
+            assert float((batch.inputs[0] - batch.truth).abs().max()) < 2.1 / 255
 
 
 def test_both_pictures_of_a_pair_are_cut_and_turned_alike(pairs: Path, small_config: TrainConfig) -> None:
     with stream(small_config, (read_dataset(pairs),)) as batches:
         for step in range(6):
             batch = batches.batch(step)
-            assert float((batch.blurry + batch.sharp - 1).abs().max()) < 1e-3
+            assert float((batch.inputs[0] + batch.truth - 1).abs().max()) < 1e-3
 
 
 def test_folders_of_both_kinds_take_turns(photos: Path, pairs: Path, small_config: TrainConfig) -> None:
     datasets = (read_dataset(photos), read_dataset(pairs))
     maker = maker_of(small_config, datasets)
-    assert [maker.make(number).finished for number in range(4)] == [False, True, False, True]
+    assert [maker.make(number).finished for number in range(4)] == [(False,), (True,), (False,), (True,)]
     with stream(small_config, datasets) as batches:
-        assert batches.batch(0).blurry.shape == (2, 3, 32, 32)
+        assert batches.batch(0).truth.shape == (2, 3, 32, 32)
 
 
 def test_a_photo_is_shrunken_no_further_than_a_crop_needs(photos: Path, small_config: TrainConfig) -> None:
@@ -160,7 +162,7 @@ def test_a_photo_is_shrunken_no_further_than_a_crop_needs(photos: Path, small_co
     maker = ChunkMaker(
         CPU, datasets=(read_dataset(photos),), config=shrinking, plan=ring_plan(shrinking, CPU), stream="x"
     )
-    assert maker.make(0).sharp.shape == (1, 3, 48, 48)
+    assert maker.make(0).truth.shape == (1, 3, 48, 48)
 
 
 def test_the_held_out_patches_are_the_same_in_every_training(photos: Path, small_config: TrainConfig) -> None:
@@ -168,7 +170,7 @@ def test_the_held_out_patches_are_the_same_in_every_training(photos: Path, small
     other = replace(small_config, run=replace(small_config.run, seed=5, steps=99))
     first, second = (held_out_batches(config, held, CPU) for config in (small_config, other))
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
-    assert sum(len(batch.blurry) for batch in first) == 4
+    assert sum(len(batch) for batch in first) == 4
     assert held_out_batches(small_config, (), CPU) == []
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import torch
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.errors import CheckpointError, ConfigurationError, UsageError
-from deblur_cli.networks.contract import SingleModel
+from deblur_cli.networks.contract import InputKind, SingleModel
 from deblur_cli.training.checkpoint import load_checkpoint
-from deblur_cli.training.config import NetworkConfig, TrainConfig
+from deblur_cli.training.config import AdversaryConfig, NetworkConfig, TrainConfig, load_recipe, recipe_names
 from deblur_cli.training.job import TrainJob, digest, train
 from deblur_cli.training.readers import read_dataset
-from deblur_cli.training.start import architecture_of, fresh
+from deblur_cli.training.start import check_network, fresh, take_over
+
+TWO_PHOTOS = ("ref-", "pair-")
+"""How the names of recipes for two photos begin."""
 
 
 @pytest.fixture
@@ -107,11 +111,69 @@ def test_the_same_seed_gives_the_same_fresh_network(small_config: TrainConfig) -
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", ["laptop", "gpu", "paper"])
-def test_every_recipe_names_a_network_that_there_is(name: str) -> None:
-    from deblur_cli.training.config import load_recipe
+@pytest.mark.parametrize("kind", [InputKind.REFERENCE, InputKind.PAIR])
+@pytest.mark.parametrize("against", ["", "alone", "beside"])
+def test_networks_for_two_pictures_train_resume_and_export_too(
+    job: TrainJob, two_picture_networks: None, critics: None, kind: InputKind, against: str
+) -> None:
+    config = job.config
+    loss = replace(config.loss, denoising=0.5, denoising_apart=bool(against)) if kind is InputKind.PAIR else config.loss
+    config = replace(
+        config,
+        kind=kind,
+        network=NetworkConfig(f"tiny-{kind}"),
+        loss=loss,
+        adversary=AdversaryConfig(against),
+        reference=replace(config.reference, margin_px=16, shift_px=(0.0, 6.0)),
+        dark=replace(config.dark, margin_px=12),
+    )
+    job = replace(job, config=config)
+    first = train(job)
+    assert first.validation is not None
+    resumed = train(replace(job, config=config.with_budget(6, None), resume=True))
+    assert resumed.step == 6
+    kept = load_checkpoint(job.out / "last.pt")
+    assert (kept.adversary is not None) == bool(against)
+    assert kept.config.kind is kind
 
-    architecture_of(load_recipe(name).network)
+
+def test_a_network_for_other_photos_is_refused(job: TrainJob, two_picture_networks: None) -> None:
+    wrong = replace(job.config, kind=InputKind.PAIR)
+    with pytest.raises(ConfigurationError, match=r"'nafnet' takes one photo, and this training is for a noisy and"):
+        train(replace(job, config=wrong))
+
+
+def test_an_unknown_discriminator_is_refused_before_anything_is_read(job: TrainJob, critics: None) -> None:
+    wrong = replace(job.config, adversary=AdversaryConfig("nobody"))
+    with pytest.raises(ConfigurationError, match="no discriminator called 'nobody'"):
+        train(replace(job, config=wrong, data=(Path("nowhere"),)))
+
+
+def test_a_network_finds_itself_again_inside_another() -> None:
+    inner = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))
+    outer = torch.nn.ModuleDict({"other": torch.nn.Conv2d(3, 4, 3), "backbone": copy.deepcopy(inner)})
+    with torch.no_grad():
+        for value in outer.parameters():
+            value.zero_()
+    outer["backbone"][1] = torch.nn.Conv2d(4, 5, 3)  # type: ignore[index, operator]
+    taken = take_over(outer, inner.state_dict())
+    assert taken == ["backbone.0.weight", "backbone.0.bias"]
+    assert torch.equal(outer["backbone"][0].weight, inner[0].weight)  # type: ignore[index]
+    assert not outer["other"].weight.any()  # type: ignore[operator]
+    assert take_over(torch.nn.Linear(2, 2), inner.state_dict()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith(TWO_PHOTOS)])
+def test_every_recipe_names_networks_that_there_are(name: str) -> None:
+    check_network(load_recipe(name))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="networks for two photos are not in the registry yet; then join this to the above"
+)
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith(TWO_PHOTOS)])
+def test_every_recipe_for_two_photos_names_networks_that_there_are(name: str) -> None:
+    check_network(load_recipe(name))
 
 
 def test_the_digest_knows_the_pictures_by_name(photos: Path) -> None:

@@ -15,14 +15,14 @@ from deblur_cli.errors import TrainingError
 from deblur_cli.progress import SILENT
 from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import LossConfig, OptimiserConfig, RunConfig, TrainConfig
-from deblur_cli.training.data import PairStream, held_out_batches, hold_back
+from deblur_cli.training.data import SampleStream, held_out_batches, hold_back
 from deblur_cli.training.distributed import World
 from deblur_cli.training.interrupt import StopWish
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, Setting, TrainResult, run
 from deblur_cli.training.readers import read_dataset
 from deblur_cli.training.state import TrainState, new_state, restore_state
-from deblur_cli.training.tasks import PairBatch, SingleTask
+from deblur_cli.training.tasks import Batch, RestoreTask
 from deblur_cli.training.validate import Validator
 
 CPU = torch.device("cpu")
@@ -44,25 +44,25 @@ class StopsAt(StopWish):
         raise AttributeError
 
 
-def one_batch() -> PairBatch:
+def one_batch() -> Batch:
     """A picture and itself darkened: something that a small network can learn."""
     draw = torch.Generator().manual_seed(0)
     sharp = torch.rand(2, 3, 16, 16, generator=draw) * 0.8 + 0.1
-    return PairBatch(sharp * 0.8, sharp)
+    return Batch((sharp * 0.8,), sharp)
 
 
 def trained(
     config: TrainConfig,
     state: TrainState,
     out: Path,
-    batch_at: Callable[[int], PairBatch],
+    batch_at: Callable[[int], Batch],
     *,
-    held_out: tuple[PairBatch, ...] = (),
+    held_out: tuple[Batch, ...] = (),
     wish: StopWish | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> TrainResult:
     setting = Setting(config, CPU, dtype, World(), out, "pictures")
-    task = SingleTask(config.loss)
+    task = RestoreTask(config.loss)
     with Journal(out / LOG) as journal:
         validator = Validator(held_out, task, CPU, dtype)
         return run(setting, state, task, batch_at, validator, journal, wish or StopWish(), SILENT)
@@ -77,7 +77,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_spares_the_checkpoint(
 ) -> None:
     state = new_state(tiny_network(), small_config.optimiser)
     good = trained(small_config.with_budget(4, None), state, tmp_path, lambda step: one_batch())
-    broken = replace(one_batch(), sharp=torch.full((2, 3, 16, 16), float("nan")))
+    broken = replace(one_batch(), truth=torch.full((2, 3, 16, 16), float("nan")))
     with pytest.raises(TrainingError, match="no number any more"):
         trained(small_config.with_budget(9, None), state, tmp_path, lambda step: broken)
     kept = load_checkpoint(tmp_path / LAST)
@@ -115,7 +115,7 @@ def test_a_resumed_training_gives_the_numbers_of_an_uninterrupted_one(
         if resume:
             restore_state(state, load_checkpoint(out / LAST))
         wish = None if stop is None else StopsAt(state, stop)
-        with PairStream(small_config, split.train, CPU, rank=0, start_step=state.step, progress=SILENT) as stream:
+        with SampleStream(small_config, split.train, CPU, rank=0, start_step=state.step, progress=SILENT) as stream:
             return trained(small_config, state, out, stream.batch, held_out=held_out, wish=wish)
 
     whole = part(tmp_path / "whole", None, resume=False)
@@ -137,7 +137,7 @@ def test_the_best_on_held_out_pictures_is_kept_apart_from_the_last(
     tmp_path: Path, tiny_network: Build, small_config: TrainConfig
 ) -> None:
     """Trained on darkening what is judged on brightening, it gets worse from validation to validation."""
-    wrong = PairBatch(one_batch().sharp, one_batch().blurry)
+    wrong = Batch((one_batch().truth,), one_batch().inputs[0])
     config = replace(small_config, run=RunConfig(steps=30, validate_every=10))
     state = new_state(tiny_network(), replace(config.optimiser, rate=5e-3))
     result = trained(config, state, tmp_path, lambda step: wrong, held_out=(one_batch(),))
@@ -205,10 +205,10 @@ class Identity(nn.Module):
 
 def test_the_task_judges_what_an_8_bit_file_would_hold() -> None:
     batch = one_batch()
-    outcome = SingleTask(LossConfig())(Identity(), batch)
+    outcome = RestoreTask(LossConfig())(Identity(), batch)
     torch.testing.assert_close(outcome.psnr_in, outcome.psnr_out, atol=0.05, rtol=0)
-    above = PairBatch(torch.full((1, 3, 8, 8), 1.7), torch.ones(1, 3, 8, 8))
-    assert float(SingleTask(LossConfig())(Identity(), above).psnr_out) > 70
+    above = Batch((torch.full((1, 3, 8, 8), 1.7),), torch.ones(1, 3, 8, 8))
+    assert float(RestoreTask(LossConfig())(Identity(), above).psnr_out) > 70
 
 
 def test_a_validation_counts_what_got_worse() -> None:
@@ -216,7 +216,7 @@ def test_a_validation_counts_what_got_worse() -> None:
         def forward(self, blurry: Tensor) -> Tensor:
             return blurry * 0.8
 
-    seen = Validator((one_batch(), one_batch()), SingleTask(LossConfig()), CPU, torch.float32)(Darker(), 3)
+    seen = Validator((one_batch(), one_batch()), RestoreTask(LossConfig()), CPU, torch.float32)(Darker(), 3)
     assert seen is not None
     assert (seen.step, seen.patches, seen.made_worse) == (3, 4, 4)
     assert seen.worst_gain < -3

@@ -133,3 +133,47 @@ def test_photos_are_found_in_any_folder_in_natural_order(tmp_path: Path) -> None
 
 def test_the_benchmark_is_read_as_pairs(shared: Path, photo_factory: Callable[..., Path]) -> None:
     assert all(pair.sharp.is_file() for pair in read_pairs(shared / "bench" / "shake"))
+
+
+def test_high_rate_sequences_are_told_from_pairs_and_photos(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"{part}/GOPR{s}/{n:06}.png" for part in ("train", "test") for s in (1, 2) for n in range(25)))
+    dataset = read_dataset(tmp_path)
+    assert dataset.layout is Layout.GOPRO_ALL
+    assert [(sequence.scene, sequence.high_rate) for sequence in dataset.sequences] == [
+        ("GOPR1", True),
+        ("GOPR2", True),
+    ]
+    assert [frame.name for frame in dataset.sequences[0].frames[:2]] == ["000000.png", "000001.png"]  # type: ignore[union-attr]
+    assert read_dataset(tmp_path, split="test").sequences[0].frames[0].is_relative_to(tmp_path / "test")  # type: ignore[union-attr]
+
+
+def test_short_sequences_are_no_high_rate_ones(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"train/GOPR1/{n:06}.png" for n in range(12)))
+    assert read_dataset(tmp_path).layout is Layout.PHOTOS
+    with pytest.raises(DatasetError, match=r"layout gopro-all was named, but there is no train\|test/<scene>"):
+        read_dataset(tmp_path, Layout.GOPRO_ALL)
+
+
+def test_folders_of_photos_are_views_only_where_several_of_a_scene_are_wanted(tmp_path: Path) -> None:
+    lay_out(tmp_path, "tower/00.jpg", "tower/01.jpg", "bridge/b9.jpg", "bridge/b10.jpg", "alone/00.jpg")
+    assert read_dataset(tmp_path).layout is Layout.PHOTOS
+    dataset = read_dataset(tmp_path, related=True)
+    assert dataset.layout is Layout.VIEWS
+    names = [(s.scene, [frame.name for frame in s.frames]) for s in dataset.sequences]  # type: ignore[union-attr]
+    assert names == [("bridge", ["b9.jpg", "b10.jpg"]), ("tower", ["00.jpg", "01.jpg"])]
+
+
+def test_photos_in_one_folder_are_no_views_of_one_scene(tmp_path: Path) -> None:
+    assert read_dataset(lay_out(tmp_path, "a.jpg", "b.jpg"), related=True).layout is Layout.PHOTOS
+
+
+def test_plain_pairs_may_have_references(tmp_path: Path) -> None:
+    lay_out(tmp_path, "blur/a.png", "blur/b.png", "sharp/a.png", "sharp/b.png", "ref/b.jpg")
+    first, second = read_pairs(tmp_path)
+    assert (first.reference, second.reference) == (None, tmp_path / "ref" / "b.jpg")
+
+
+def test_the_shared_views_and_clips_are_read(shared: Path) -> None:
+    views, clips = (read_dataset(shared / "data" / name, related=True) for name in ("multi", "video"))
+    assert (views.layout, len(views.sequences)) == (Layout.VIEWS, 9)
+    assert (clips.layout, len(clips.sequences)) == (Layout.VIDEO, 9)

@@ -35,7 +35,8 @@ class CountingMaker:
         if number == self.dies_at:
             os._exit(9)
         picture = torch.full((2, 3, 4, 4), number / 255)
-        return Chunk(picture, picture, finished=number % 2 == 0)
+        at_rest = torch.tensor([True, False]) if number % 3 == 0 else None
+        return Chunk((picture, 1 - picture), picture, finished=(number % 2 == 0, True), at_rest=at_rest)
 
 
 def counting(device: torch.device, maker: CountingMaker) -> CountingMaker:
@@ -44,7 +45,9 @@ def counting(device: torch.device, maker: CountingMaker) -> CountingMaker:
 
 def ring_of(maker: CountingMaker, workers: int, start_step: int = 0, progress: SilentProgress | None = None) -> Ring:
     factory = functools.partial(counting, maker=maker)
-    return Ring(PLAN, 4, factory, device=CPU, workers=workers, start_step=start_step, progress=progress or SILENT)
+    return Ring(
+        PLAN, 4, factory, inputs=2, device=CPU, workers=workers, start_step=start_step, progress=progress or SILENT
+    )
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -92,9 +95,11 @@ def test_every_live_chunk_is_what_its_number_says_whoever_makes_it(workers: int)
         for step in range(5, 60):
             for number in ring.advance(step):
                 for index in range(PLAN.chunk):
-                    blurry, sharp, finished = ring.pair(number, index)
-                    assert (int(sharp[0, 0, 0]), finished) == (number % 256, number % 2 == 0)
-                    assert float(blurry.float().max()) == pytest.approx(number / 255, abs=3e-4)
+                    sample = ring.sample(number, index)
+                    assert (int(sample.truth[0, 0, 0]), sample.finished) == (number % 256, (number % 2 == 0, True))
+                    assert sample.at_rest == (number % 3 == 0 and index == 0)
+                    values = [float(picture.float().max()) for picture in sample.inputs]
+                    assert values == pytest.approx([number / 255, 1 - number / 255], abs=3e-4)
 
 
 class WatchedProgress(SilentProgress):
