@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
+from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
 from deblur_cli.networks.undrawn import shapes_of
 
 DIRECTIONS = 8
@@ -58,26 +58,11 @@ class FilterBankUNetConfig:
     selector_width: int = 192
 
 
-class ResidualBlock(nn.Module):
-    """Two dense 3×3 convolutions with GELU between, added to their input; the second starts at zero."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        _start_at_zero(self.second)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Returns features of the same shape."""
-        result: Tensor = features + self.second(F.gelu(self.first(features)))
-        return result
-
-
-class FilterBankUNet(nn.Module):
+class FilterBankUNet(ResidualUNet):
     """The network: (B, 3, H, W) in [0, 1] to the same shape; sides multiples of `size_multiple(config)`."""
 
     def __init__(self, config: FilterBankUNetConfig) -> None:
-        super().__init__()
+        super().__init__(config.channels, config.encoder_blocks, config.middle_blocks, config.decoder_blocks)
         self.config = config
         channels = config.channels
         full, half, quarter = (
@@ -87,22 +72,17 @@ class FilterBankUNet(nn.Module):
         self.bank_full, self.bank_half, self.bank_quarter = full, half, quarter
         self.selector = Selector(config.selector_width, sum(config.filters))
         self.stem = nn.Conv2d(24, channels[0], 3, padding=1)
-        self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, config.encoder_blocks, strict=False))
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(channels))
-        self.middle = _blocks(channels[-1], config.middle_blocks)
-        self.ups = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(channels))
-        self.decoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, config.decoder_blocks, strict=False))
         self.residual = nn.Conv2d(channels[0], 12, 3, padding=1)
         self.trust = nn.Conv2d(channels[0], 12, 3, padding=1)
-        _start_at_zero(self.residual)
-        _start_at_zero(self.trust)
+        start_at_zero(self.residual)
+        start_at_zero(self.trust)
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Returns the restored picture, same shape; not clipped."""
         change = self.candidate(blurry)
         # The factor brings the change, which is small, near the picture's own range.
         seen = torch.cat((F.pixel_unshuffle(blurry, 2), 4 * F.pixel_unshuffle(change, 2)), dim=1)
-        features = self._features(self.stem(seen))
+        features = self.features(self.stem(seen))
         trust = 2 * torch.sigmoid(F.pixel_shuffle(self.trust(features), 2))
         return blurry + trust * change + F.pixel_shuffle(self.residual(features), 2)
 
@@ -116,18 +96,6 @@ class FilterBankUNet(nn.Module):
         change = _mix(blurry.mean(1, keepdim=True), self.bank_full, weights[:, :full_count], full)
         change = change + _raise(_mix(half, self.bank_half, weights[:, full_count:][:, :half_count], full), 2)
         return change + _raise(_mix(quarter, self.bank_quarter, weights[:, full_count + half_count :], full), 4)
-
-    def _features(self, features: Tensor) -> Tensor:
-        """Returns the decoder's features at half scale."""
-        skips = []
-        for encoder, down in zip(self.encoders, self.downs, strict=True):
-            features = encoder(features)
-            skips.append(features)
-            features = down(features)
-        features = self.middle(features)
-        for level in reversed(range(len(skips))):
-            features = self.decoders[level](F.pixel_shuffle(self.ups[level](features), 2) + skips[level])
-        return features
 
 
 class Selector(nn.Module):
@@ -186,16 +154,6 @@ class Selector(nn.Module):
         shape = (*power.shape[:3], ANGLES * RADII + 1)
         sums = torch.zeros(shape, device=grey.device).index_add_(3, self.bins, power)
         return torch.log((sums / self.counts)[..., :-1] + 1e-6)
-
-
-def _start_at_zero(layer: nn.Conv2d) -> None:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-
-
-def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
 
 
 def _raise(picture: Tensor, factor: int) -> Tensor:

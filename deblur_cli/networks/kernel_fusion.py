@@ -1,0 +1,226 @@
+"""Two pictures of one scene, one of them blurred: the blur between them, and the best linear estimate from both.
+
+The blurry picture is the guide (a noisy short exposure, or a sharp photograph of the same scene) seen through an
+unknown kernel, so the kernel need not be guessed: in every window it is the ratio of two spectra. With it, how much
+either picture knows of each frequency is known too, and a Wiener filter takes from each what it knows best.
+Displacement is part of the kernel, so the two pictures need only be registered to within `REACH_PX`.
+
+Source: the idea of Yuan et al., Image Deblurring with Blurred/Noisy Image Pairs (2007), with a kernel for each window
+and without iterations; nothing here is learned. All in float32: powers of spectra overflow half precision.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW_PX, STEP_PX = 192, 96
+"""Windows that overlap by half: wide enough for the longest kernel, narrow enough for blur that turns."""
+REACH_PX = 32
+"""Kernels reach this far from the middle: the longest displacement and half the longest blur together."""
+KERNEL_NOISE = 1e-3
+"""Variance below which a guide's frequency says nothing of the kernel."""
+NEIGHBOURS = 0.25
+"""Weight of the eight windows around, so that a window of sky borrows the kernel of what stands beside it."""
+KERNEL_FLOOR = 0.08
+"""Share of a kernel's maximum below which its values are noise."""
+BLURRY_SIGMA = 0.02
+"""Noise of the blurry picture, with what the estimated kernel does not explain."""
+GUIDE_SIGMA = 0.01
+"""Least noise of the guide: eight bits and JPEG leave about as much."""
+MISFIT = 1.0
+"""Weight of what the kernel does not explain."""
+SIGNAL_FLOOR = 1e-3
+"""Power of natural pictures falls with the square of the frequency, from this frequency squared on."""
+
+
+class Pose(StrEnum):
+    """Where the restored picture stands: at the guide's place, or in the middle of the blurry one's path."""
+
+    GUIDE = "guide"
+    BLURRY = "blurry"
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The linear estimate from both pictures, (B, 3, H, W), and the guide moved to the same pose.
+
+    `unexplained` (B, 1, H, W) in [0, 1] is the share of the blurry picture's detail that guide and kernel do not
+    explain: 0 where the guide shows the same, 1 where it shows something else.
+    """
+
+    estimate: Tensor
+    guide: Tensor
+    unexplained: Tensor
+
+
+def fuse(guide: Tensor, blurry: Tensor, pose: Pose) -> Fused:
+    """Returns what both pictures (B, 3, H, W), display-encoded in [0, 1], tell of the sharp one. Not clipped.
+
+    Window by window: kernel by `kernels`, then the Wiener filter for two observations,
+    X = (K* B / β² + G / γ²) / (|K|² / β² + 1 / γ² + 1 / signal), γ measured in the guide's highest frequencies.
+    """
+    device = "cpu" if guide.is_meta else guide.device.type
+    with torch.autocast(device, enabled=False):
+        return _fuse(guide.float(), blurry.float(), pose)
+
+
+def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
+    """Returns kernels (B, r, c, 2R + 1, 2R + 1), sum one, from spectra (B, r, c, W, W / 2 + 1) of grey windows.
+
+    The least-squares kernel, made positive. Noise in the guide does not bias its shape, since it is not in the blurry
+    picture.
+    """
+    cross = _with_neighbours(guide.conj() * blurry)
+    power = _with_neighbours(_power(guide))
+    level = KERNEL_NOISE * float(_taper(WINDOW_PX).square().sum()) ** 2
+    spread = torch.fft.irfft2(cross / (power + level), s=(WINDOW_PX, WINDOW_PX))
+    near = torch.roll(spread, (REACH_PX, REACH_PX), (-2, -1))[..., : 2 * REACH_PX + 1, : 2 * REACH_PX + 1]
+    positive = (near - KERNEL_FLOOR * near.amax((-1, -2), keepdim=True)).clamp_min(0)
+    return positive / positive.sum((-1, -2), keepdim=True).clamp_min(1e-12)
+
+
+def _fuse(guide: Tensor, blurry: Tensor, pose: Pose) -> Fused:
+    size = (guide.shape[2], guide.shape[3])
+    guides, mean = _spectra(_continued(guide))
+    blurries, blurry_mean = _spectra(_continued(blurry))
+    grey_guide, grey_blurry = guides.mean(1), blurries.mean(1)
+    found = kernels(grey_guide, grey_blurry)
+    transfer = _transfer(found)
+    seen = transfer * grey_guide
+    unexplained = _unexplained(seen, grey_blurry, size)
+    gamma = _noise(guides).clamp_min(GUIDE_SIGMA**2)
+    beta = BLURRY_SIGMA**2 + _misfit(grey_blurry - seen, transfer, gamma)
+    transfer = transfer[:, None]
+    if pose is Pose.BLURRY:
+        shift = _phase(_centroid(found))[:, None]
+        transfer, guides = transfer * shift.conj(), guides * shift
+        mean, guide = blurry_mean, _together(guides, mean, size)
+    certainty = _power(transfer) / beta + 1 / gamma + _frequency_squared(guide.device)
+    estimate = (transfer.conj() * blurries / beta + guides / gamma) / certainty
+    return Fused(_together(estimate, mean, size), guide, unexplained)
+
+
+def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
+    """Returns the variance of what the kernel does not explain, (B, 1, r, c, W, W / 2 + 1), beyond the guide's noise.
+
+    Clipped lights, what moved, and kernels that change within a window leave differences with the spectrum of a
+    picture, so their energy is spread over frequencies as a picture's is.
+    """
+    energy = float(_taper(WINDOW_PX).square().sum()) ** 2
+    noise = _power(transfer).mean((-1, -2)) * gamma.mean(1)[..., 0, 0]
+    power = (_power(left).mean((-1, -2)) / energy - noise).clamp_min(0)
+    shape = 1 / _frequency_squared(left.device)
+    return (power[..., None, None] * (MISFIT * shape / shape.mean()))[:, None]
+
+
+def _unexplained(seen: Tensor, blurries: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns the share of the blurry picture's local detail that is left when the blurred guide is taken off."""
+    both = torch.stack((blurries - seen, blurries), dim=1)
+    energy = _together(both, torch.zeros_like(both[..., :1, :1].real), size).square()
+    left, detail = F.avg_pool2d(energy, 15, 1, 7, count_include_pad=False).split(1, dim=1)
+    return ((left - BLURRY_SIGMA**2).clamp_min(0) / (detail + BLURRY_SIGMA**2)).clamp(0, 1)
+
+
+def _continued(picture: Tensor) -> Tensor:
+    """Returns the picture continued by reflection, by half a window at least, to whole steps of windows."""
+    height, width = picture.shape[2:]
+    before = WINDOW_PX // 2
+    return reflected(picture, (before, before + -width % STEP_PX, before, before + -height % STEP_PX))
+
+
+def reflected(picture: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
+    """Returns the picture continued by reflection (left, right, top, bottom), as often as a small one needs it."""
+    left, right, top, bottom = pads
+    while left or right or top or bottom:
+        across, down = picture.shape[3] - 1, picture.shape[2] - 1
+        if min(across, down) < 1:
+            return F.pad(picture, (left, right, top, bottom), mode="replicate")
+        now = (min(left, across), min(right, across), min(top, down), min(bottom, down))
+        picture = F.pad(picture, now, mode="reflect")
+        left, right, top, bottom = left - now[0], right - now[1], top - now[2], bottom - now[3]
+    return picture
+
+
+def _spectra(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns spectra of windows without their mean, (B, 3, r, c, W, W / 2 + 1), and the means (B, 3, r, c, 1, 1)."""
+    windows = picture.unfold(2, WINDOW_PX, STEP_PX).unfold(3, WINDOW_PX, STEP_PX)
+    mean = windows.mean((-1, -2), keepdim=True)
+    taper = _taper(WINDOW_PX, picture.device)
+    return torch.fft.rfft2((windows - mean) * (taper[:, None] * taper[None, :])), mean
+
+
+def _together(spectra: Tensor, mean: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns the picture (B, 3, *size) whose windows have these spectra and means."""
+    taper = _taper(WINDOW_PX, mean.device)
+    taper = taper[:, None] * taper[None, :]
+    windows = torch.fft.irfft2(spectra, s=(WINDOW_PX, WINDOW_PX)) * taper + mean * taper.square()
+    count, planes, rows, columns = windows.shape[:4]
+    flat = windows.permute(0, 1, 4, 5, 2, 3).reshape(count, planes * WINDOW_PX**2, rows * columns)
+    whole = (STEP_PX * (rows + 1), STEP_PX * (columns + 1))
+    picture = F.fold(flat, whole, WINDOW_PX, stride=STEP_PX)
+    before = WINDOW_PX // 2
+    return picture[..., before : before + size[0], before : before + size[1]]
+
+
+def _taper(length: int, device: torch.device | None = None) -> Tensor:
+    """Returns the root of the Hann window, whose squares add up to one when windows overlap by half."""
+    return torch.hann_window(length, device=device).sqrt()
+
+
+def _power(spectra: Tensor) -> Tensor:
+    return torch.view_as_real(spectra).square().sum(-1)
+
+
+def _with_neighbours(spectra: Tensor) -> Tensor:
+    """Returns (B, r, c, …) with `NEIGHBOURS` times the mean of the 3×3 windows around added, the border repeated."""
+    mean = spectra
+    for axis in (1, 2):
+        first, last = mean.narrow(axis, 0, 1), mean.narrow(axis, -1, 1)
+        before = torch.cat((first, mean.narrow(axis, 0, mean.shape[axis] - 1)), axis)
+        after = torch.cat((mean.narrow(axis, 1, mean.shape[axis] - 1), last), axis)
+        mean = (before + mean + after) / 3
+    return spectra + NEIGHBOURS * mean
+
+
+def _transfer(found: Tensor) -> Tensor:
+    """Returns the transfer functions (B, r, c, W, W / 2 + 1) of kernels (B, r, c, 2R + 1, 2R + 1)."""
+    rest = WINDOW_PX - found.shape[-1]
+    whole = F.pad(found, (0, rest, 0, rest))
+    return torch.fft.rfft2(torch.roll(whole, (-REACH_PX, -REACH_PX), (-2, -1)))
+
+
+def _centroid(found: Tensor) -> Tensor:
+    """Returns the kernels' middles (B, r, c, 2) in pixels, y then x."""
+    place = torch.arange(-REACH_PX, REACH_PX + 1, device=found.device, dtype=found.dtype)
+    return torch.stack(((found.sum(-1) * place).sum(-1), (found.sum(-2) * place).sum(-1)), dim=-1)
+
+
+def _phase(shift_px: Tensor) -> Tensor:
+    """Returns the factors (B, r, c, W, W / 2 + 1) that move windows by shifts (B, r, c, 2) of y and x."""
+    fy = torch.fft.fftfreq(WINDOW_PX, device=shift_px.device)[:, None]
+    fx = torch.fft.rfftfreq(WINDOW_PX, device=shift_px.device)[None, :]
+    turns = shift_px[..., 0, None, None] * fy + shift_px[..., 1, None, None] * fx
+    return torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
+
+
+def _noise(spectra: Tensor) -> Tensor:
+    """Returns the variance of the noise in windows, (B, 3, r, c, 1, 1): the median power of the highest octave."""
+    energy = float(_taper(WINDOW_PX).square().sum()) ** 2
+    # A sixteenth of the frequencies tells the median as well; all lie above half of the highest in both directions.
+    low, high = WINDOW_PX // 4, 3 * WINDOW_PX // 4
+    power = _power(spectra[..., low:high:4, low::4]).flatten(-2)
+    # The power of noise at one frequency is distributed exponentially, so its median is log 2 of its mean.
+    return (power.median(-1).values / (math.log(2) * energy))[..., None, None]
+
+
+def _frequency_squared(device: torch.device) -> Tensor:
+    """Returns the frequency squared of every coefficient, (W, W / 2 + 1), as differences of neighbours see it (0–8)."""
+    fy = torch.fft.fftfreq(WINDOW_PX, device=device)[:, None]
+    fx = torch.fft.rfftfreq(WINDOW_PX, device=device)[None, :]
+    return 4 - 2 * torch.cos(2 * math.pi * fy) - 2 * torch.cos(2 * math.pi * fx) + SIGNAL_FLOOR

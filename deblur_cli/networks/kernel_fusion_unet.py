@@ -1,0 +1,84 @@
+"""Our own network for a noisy and a blurry exposure: the linear estimate from both by `kernel_fusion`, then a U-Net.
+
+What the two exposures tell together follows from the blur between them, which needs no learning. Left to the U-Net is
+what linear filters cannot do: tell texture from noise, keep edges free of rings, and distrust what moved. Untrained,
+the network returns the linear estimate. docs/explanation/kernel-fusion.md tells more.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
+from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, Pose, fuse
+from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
+from deblur_cli.networks.undrawn import shapes_of
+
+
+@dataclass(frozen=True)
+class KernelFusionUNetConfig:
+    """Hyper-parameters: `channels` at 1/2, 1/4, 1/8 … of the picture's scale; the last is the middle's."""
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    encoder_blocks: tuple[int, ...] = (1, 2)
+    middle_blocks: int = 4
+    decoder_blocks: tuple[int, ...] = (1, 2)
+
+
+class KernelFusionUNet(ResidualUNet):
+    """The network: noisy and blurry (B, 3, H, W) in [0, 1], equally bright, to the noisy one's view, restored."""
+
+    def __init__(self, config: KernelFusionUNetConfig) -> None:
+        super().__init__(config.channels, config.encoder_blocks, config.middle_blocks, config.decoder_blocks)
+        self.config = config
+        self.stem = nn.Conv2d(40, config.channels[0], 3, padding=1)
+        self.residual = nn.Conv2d(config.channels[0], 12, 3, padding=1)
+        start_at_zero(self.residual)
+
+    def forward(self, noisy: Tensor, blurry: Tensor) -> Tensor:
+        """Returns the restored picture, same shape, at the noisy one's pose; not clipped."""
+        fused = fuse(noisy, blurry, Pose.GUIDE)
+        estimate = fused.estimate.clamp(0, 1).to(noisy.dtype)
+        pictures = torch.cat((noisy, blurry, estimate, fused.unexplained.to(noisy.dtype)), dim=1)
+        features = self.features(self.stem(F.pixel_unshuffle(pictures, 2)))
+        return estimate + F.pixel_shuffle(self.residual(features), 2)
+
+
+def _infer(shapes: Shapes) -> KernelFusionUNetConfig | None:
+    """Returns the configuration whose network has exactly these keys and shapes, or None."""
+
+    def count(pattern: str) -> int:
+        return len({m.group(1) for key in shapes if (m := re.fullmatch(pattern, key))})
+
+    levels = count(r"downs\.(\d+)\.weight")
+    try:
+        config = KernelFusionUNetConfig(
+            channels=(shapes["stem.weight"][0], *(shapes[f"downs.{i}.weight"][0] for i in range(levels))),
+            encoder_blocks=tuple(count(rf"encoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
+            middle_blocks=count(r"middle\.(\d+)\.first\.weight"),
+            decoder_blocks=tuple(count(rf"decoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
+        )
+        expected = shapes_of(KernelFusionUNet, config)
+    except (KeyError, IndexError, ValueError, RuntimeError):
+        return None
+    return config if expected == dict(shapes) else None
+
+
+def _default_traits(config: KernelFusionUNetConfig) -> Traits:
+    # Tiles that start at multiples of the windows' step have the windows that the whole picture has.
+    return Traits(size_multiple=STEP_PX, overlap_px=WINDOW_PX, reach_px=45.0)
+
+
+ARCHITECTURE = Architecture(
+    name="kernel-fusion-unet",
+    kind=InputKind.PAIR,
+    config=KernelFusionUNetConfig,
+    build=KernelFusionUNet,
+    infer=_infer,
+    default_traits=_default_traits,
+)
