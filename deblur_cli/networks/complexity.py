@@ -18,16 +18,18 @@ class Complexity:
     macs: int
 
 
-def count(network: nn.Module, size: int = 256) -> Complexity:
+def count(network: nn.Module, size: int = 256, *, pictures: int = 1) -> Complexity:
     """Returns the parameters and the MACs for one picture of `size` × `size` pixels.
 
+    `pictures` is how many of that size the network takes: two where it takes a reference or another exposure.
     Nothing is computed: the network, wherever its weights are, is traced on shapes alone (the meta device), and left as
-    it was. Norms, pooling, Fourier transforms and what acts on each value alone are not counted, as papers do not.
+    it was. Norms, pooling, Fourier transforms, matching and what acts on each value alone are not counted, as papers do
+    not.
     """
     shapes = {name: value.to("meta") for name, value in (*network.named_parameters(), *network.named_buffers())}
     picture = torch.empty(1, 3, size, size, device="meta")
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        functional_call(network, shapes, (picture,))
+        functional_call(network, shapes, (picture,) * pictures)
     # The counter takes a multiplication and an addition as two.
     return Complexity(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)

@@ -105,6 +105,14 @@ Model = SingleModel | ReferenceModel | PairModel
 
 
 @dataclass(frozen=True)
+class Published:
+    """A configuration under the name that its authors gave it."""
+
+    name: str
+    config: Any
+
+
+@dataclass(frozen=True)
 class Architecture:
     """One line of the registry: how a network is built, and recognised in a state dict.
 
@@ -113,7 +121,8 @@ class Architecture:
     are another network's; `default_traits(config)` serves files that have no catalogue entry. `checkpoint_keys` are
     the top-level keys under which published files keep the state dict, tried in order. `outputs` are the scales that
     the network is supervised at, in the order in which it predicts; the last one is 1 and the result. A network with
-    more than one takes the keyword `every_output`, which makes its forward return the tuple of all of them.
+    more than one takes the keyword `every_output`, which makes its forward return the tuple of all of them. `published`
+    are configurations of which weights may turn up that no catalogue entry describes.
     """
 
     name: str
@@ -124,6 +133,7 @@ class Architecture:
     default_traits: Callable[[Any], Traits]
     checkpoint_keys: tuple[str, ...] = ()
     outputs: tuple[float, ...] = (1.0,)
+    published: tuple[Published, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 import torch.nn.functional as F
@@ -39,35 +38,70 @@ SIGNAL_FLOOR = 1e-3
 """Power of natural pictures falls with the square of the frequency, from this frequency squared on."""
 
 
-class Pose(StrEnum):
-    """Where the restored picture stands: at the guide's place, or in the middle of the blurry one's path."""
-
-    GUIDE = "guide"
-    BLURRY = "blurry"
-
-
 @dataclass(frozen=True)
 class Fused:
-    """The linear estimate from both pictures, (B, 3, H, W), and the guide moved to the same pose.
+    """The linear estimate from both pictures, (B, 3, H, W), at the guide's pose.
 
     `unexplained` (B, 1, H, W) in [0, 1] is the share of the blurry picture's detail that guide and kernel do not
     explain: 0 where the guide shows the same, 1 where it shows something else.
     """
 
     estimate: Tensor
-    guide: Tensor
     unexplained: Tensor
 
 
-def fuse(guide: Tensor, blurry: Tensor, pose: Pose) -> Fused:
+def fuse(guide: Tensor, blurry: Tensor, *, tone_of_blurry: bool = False) -> Fused:
     """Returns what both pictures (B, 3, H, W), display-encoded in [0, 1], tell of the sharp one. Not clipped.
 
+    `tone_of_blurry`: windows have the blurry picture's mean colours instead of the guide's, for pictures that stand at
+    one place.
+
     Window by window: kernel by `kernels`, then the Wiener filter for two observations,
-    X = (K* B / β² + G / γ²) / (|K|² / β² + 1 / γ² + 1 / signal), γ measured in the guide's highest frequencies.
+    X = (K* B / β² + G / γ²) / (|K|² / β² + 1 / γ² + 1 / signal), γ measured in the guide's highest frequencies, β in
+    what the kernel leaves unexplained.
     """
-    device = "cpu" if guide.is_meta else guide.device.type
-    with torch.autocast(device, enabled=False):
-        return _fuse(guide.float(), blurry.float(), pose)
+    with _float32(guide):
+        return _fuse(guide.float(), blurry.float(), tone_of_blurry=tone_of_blurry)
+
+
+def shifts(guide: Tensor, blurry: Tensor) -> Tensor:
+    """Returns how far the guide must move to stand in the middle of the blurry picture's path, (B, 2, H, W).
+
+    In pixels, x then y, rightwards and downwards. Each window's shift is the centroid of its kernel, and between the
+    windows' centres it is interpolated.
+    """
+    with _float32(guide):
+        grey = [_spectra(_continued(picture.float().mean(1, keepdim=True)))[0][:, 0] for picture in (guide, blurry)]
+        size = (guide.shape[2], guide.shape[3])
+        return _everywhere(_centroid(_inner(kernels(grey[0], grey[1]), size)), size)
+
+
+def moved(picture: Tensor, shift_px: Tensor) -> Tensor:
+    """Returns the picture (B, 3, H, W) moved by shifts (B, 2, H, W) in pixels, x then y; its border is repeated."""
+    height, width = picture.shape[2:]
+    y = torch.arange(height, device=picture.device, dtype=torch.float32)[:, None]
+    x = torch.arange(width, device=picture.device, dtype=torch.float32)[None, :]
+    place = ((x - shift_px[:, 0]) / max(width - 1, 1), (y - shift_px[:, 1]) / max(height - 1, 1))
+    where = 2 * torch.stack(place, -1) - 1
+    with _float32(picture):
+        return F.grid_sample(picture.float(), where, mode="bicubic", padding_mode="border", align_corners=True)
+
+
+def _float32(picture: Tensor) -> torch.autocast:
+    # The meta device, on which operations are counted, has no autocast to switch off.
+    return torch.autocast("cpu" if picture.is_meta else picture.device.type, enabled=False)
+
+
+def _everywhere(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns values (B, r, c, 2) at the windows' centres for every pixel, (B, 2, *size)."""
+    # The first window's centre is the picture's corner, the next ones lie a step apart.
+    axes = [
+        2 * torch.arange(side, device=values.device, dtype=torch.float32) / (STEP_PX * max(count - 1, 1)) - 1
+        for side, count in zip(size, values.shape[1:3], strict=True)
+    ]
+    down, across = torch.meshgrid(*axes, indexing="ij")
+    between = torch.stack((across, down), -1)[None].expand(len(values), -1, -1, -1)
+    return F.grid_sample(values.permute(0, 3, 1, 2), between, align_corners=True, padding_mode="border")
 
 
 def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
@@ -85,25 +119,20 @@ def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
     return positive / positive.sum((-1, -2), keepdim=True).clamp_min(1e-12)
 
 
-def _fuse(guide: Tensor, blurry: Tensor, pose: Pose) -> Fused:
+def _fuse(guide: Tensor, blurry: Tensor, *, tone_of_blurry: bool) -> Fused:
     size = (guide.shape[2], guide.shape[3])
     guides, mean = _spectra(_continued(guide))
     blurries, blurry_mean = _spectra(_continued(blurry))
     grey_guide, grey_blurry = guides.mean(1), blurries.mean(1)
-    found = kernels(grey_guide, grey_blurry)
-    transfer = _transfer(found)
+    transfer = _transfer(_inner(kernels(grey_guide, grey_blurry), size))
     seen = transfer * grey_guide
-    unexplained = _unexplained(seen, grey_blurry, size)
     gamma = _noise(guides).clamp_min(GUIDE_SIGMA**2)
     beta = BLURRY_SIGMA**2 + _misfit(grey_blurry - seen, transfer, gamma)
     transfer = transfer[:, None]
-    if pose is Pose.BLURRY:
-        shift = _phase(_centroid(found))[:, None]
-        transfer, guides = transfer * shift.conj(), guides * shift
-        mean, guide = blurry_mean, _together(guides, mean, size)
     certainty = _power(transfer) / beta + 1 / gamma + _frequency_squared(guide.device)
     estimate = (transfer.conj() * blurries / beta + guides / gamma) / certainty
-    return Fused(_together(estimate, mean, size), guide, unexplained)
+    mean = blurry_mean if tone_of_blurry else mean
+    return Fused(_together(estimate, mean, size), _unexplained(seen, grey_blurry, size))
 
 
 def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
@@ -188,6 +217,20 @@ def _with_neighbours(spectra: Tensor) -> Tensor:
     return spectra + NEIGHBOURS * mean
 
 
+def _inner(found: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns kernels in which windows that reach beyond the picture have that of the nearest one inside.
+
+    In what a picture is continued by, motion is mirrored, so kernels found there are half of something else.
+    """
+    for axis, side in zip((1, 2), size, strict=True):
+        count = found.shape[axis]
+        last = (side - WINDOW_PX // 2) // STEP_PX
+        first, last = (1, last) if last >= 1 else (count // 2, count // 2)
+        nearest = torch.arange(count, device=found.device).clamp(first, last)
+        found = found.index_select(axis, nearest)
+    return found
+
+
 def _transfer(found: Tensor) -> Tensor:
     """Returns the transfer functions (B, r, c, W, W / 2 + 1) of kernels (B, r, c, 2R + 1, 2R + 1)."""
     rest = WINDOW_PX - found.shape[-1]
@@ -196,17 +239,9 @@ def _transfer(found: Tensor) -> Tensor:
 
 
 def _centroid(found: Tensor) -> Tensor:
-    """Returns the kernels' middles (B, r, c, 2) in pixels, y then x."""
+    """Returns the kernels' middles (B, r, c, 2) in pixels, x then y."""
     place = torch.arange(-REACH_PX, REACH_PX + 1, device=found.device, dtype=found.dtype)
-    return torch.stack(((found.sum(-1) * place).sum(-1), (found.sum(-2) * place).sum(-1)), dim=-1)
-
-
-def _phase(shift_px: Tensor) -> Tensor:
-    """Returns the factors (B, r, c, W, W / 2 + 1) that move windows by shifts (B, r, c, 2) of y and x."""
-    fy = torch.fft.fftfreq(WINDOW_PX, device=shift_px.device)[:, None]
-    fx = torch.fft.rfftfreq(WINDOW_PX, device=shift_px.device)[None, :]
-    turns = shift_px[..., 0, None, None] * fy + shift_px[..., 1, None, None] * fx
-    return torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
+    return torch.stack(((found.sum(-2) * place).sum(-1), (found.sum(-1) * place).sum(-1)), dim=-1)
 
 
 def _noise(spectra: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
-from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, Pose, fuse
+from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, fuse
 from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
 from deblur_cli.networks.undrawn import shapes_of
 
@@ -42,7 +42,7 @@ class KernelFusionUNet(ResidualUNet):
 
     def forward(self, noisy: Tensor, blurry: Tensor) -> Tensor:
         """Returns the restored picture, same shape, at the noisy one's pose; not clipped."""
-        fused = fuse(noisy, blurry, Pose.GUIDE)
+        fused = fuse(noisy, blurry)
         estimate = fused.estimate.clamp(0, 1).to(noisy.dtype)
         pictures = torch.cat((noisy, blurry, estimate, fused.unexplained.to(noisy.dtype)), dim=1)
         features = self.features(self.stem(F.pixel_unshuffle(pictures, 2)))

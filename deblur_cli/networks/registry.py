@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from deblur_cli.networks import filter_bank_unet, nafnet
+from deblur_cli.networks import (
+    deblur_merger,
+    deblur_rnn,
+    deblurnet,
+    deep_ref_net,
+    filter_bank_unet,
+    kernel_fusion_unet,
+    kernel_reference_unet,
+    mimo_unet,
+    nafnet,
+    ref_deblurnet,
+    ref_mimo_unet,
+    ref_nafnet,
+    sgenet,
+)
 from deblur_cli.networks.contract import Architecture
 
 ARCHITECTURES: tuple[Architecture, ...] = (
+    deblur_merger.ARCHITECTURE,
+    deblur_rnn.ARCHITECTURE,
+    deblurnet.ARCHITECTURE,
+    deep_ref_net.ARCHITECTURE,
     filter_bank_unet.ARCHITECTURE,
+    kernel_fusion_unet.ARCHITECTURE,
+    kernel_reference_unet.ARCHITECTURE,
+    mimo_unet.ARCHITECTURE,
     nafnet.ARCHITECTURE,
+    ref_deblurnet.ARCHITECTURE,
+    ref_mimo_unet.ARCHITECTURE,
+    ref_nafnet.ARCHITECTURE,
+    sgenet.ARCHITECTURE,
 )
 
 

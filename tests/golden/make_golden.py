@@ -17,15 +17,37 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import InputKind
+from deblur_cli.networks.deblur_merger import DeblurMergerConfig
+from deblur_cli.networks.deblur_rnn import DeblurRNNConfig
+from deblur_cli.networks.deblurnet import DeblurNetConfig
+from deblur_cli.networks.deep_ref_net import DeepRefNetConfig
 from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
+from deblur_cli.networks.kernel_fusion_unet import KernelFusionUNetConfig
+from deblur_cli.networks.kernel_reference_unet import KernelReferenceUNetConfig
+from deblur_cli.networks.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.nafnet import NAFNetConfig
+from deblur_cli.networks.ref_deblurnet import RefDeblurNetConfig
+from deblur_cli.networks.ref_mimo_unet import RefMimoUNetConfig
+from deblur_cli.networks.ref_nafnet import RefNAFNetConfig
 from deblur_cli.networks.registry import ARCHITECTURES, architecture
+from deblur_cli.networks.sgenet import SGENetConfig
 
 FOLDER = Path(__file__).parent
 SIZE = (32, 48)
 TINY: dict[str, Any] = {
+    "deblur-merger": DeblurMergerConfig((8, 16, 24)),
+    "deblur-rnn": DeblurRNNConfig((8, 16, 24)),
+    "deblurnet": DeblurNetConfig(8),
+    "deeprefnet": DeepRefNetConfig((8, 12, 16), 2, (8, 8, 16)),
     "filter-bank-unet": FilterBankUNetConfig((8, 8, 16), (0, 1), 1, (1, 0), (8, 16, 8), (7, 11, 9)),
+    "kernel-reference-unet": KernelReferenceUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),
+    "mimo-unet": MimoUNetConfig(2, 8),
+    "kernel-fusion-unet": KernelFusionUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),
     "nafnet": NAFNetConfig(8, (1, 2), 1, (1, 1)),
+    "ref-deblurnet": RefDeblurNetConfig(8, 1, 8, 2),
+    "ref-mimo-unet": RefMimoUNetConfig(1, 8, 1, 8, 2),
+    "ref-nafnet": RefNAFNetConfig(8, (1, 1, 1), 1, (1, 1, 1), 1, 8, 2),
+    "sgenet": SGENetConfig((8, 8, 12), 1),
 }
 """One small configuration for each architecture, every kind of layer in it. A new network adds its own line."""
 

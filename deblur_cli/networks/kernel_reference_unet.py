@@ -1,0 +1,103 @@
+"""Our own network for a blurred photo and another of the same scene: what each tells alone and together, then a U-Net.
+
+Three estimates are made before anything two-photo is learned. What the query tells alone: `filter_bank_unet`, with the
+bundled weights. The reference moved, window by window, to the middle of the query's path: the centroid of the kernel
+between the two. The linear estimate from both (`kernel_fusion`). A U-Net sees all of them and says for every pixel how
+far the reference is to be believed; where it is not, the query's own estimate stands. docs/explanation/kernel-fusion.md
+tells more.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deblur_cli.networks.contract import Architecture, InputKind, ReferenceOutput, Shapes, Traits
+from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetConfig
+from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, fuse, moved, shifts
+from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
+from deblur_cli.networks.undrawn import shapes_of
+
+DOUBT = 6.0
+"""How steeply an untrained network's trust falls with the share that the reference leaves unexplained."""
+
+
+@dataclass(frozen=True)
+class KernelReferenceUNetConfig:
+    """Hyper-parameters: `channels` at 1/2, 1/4, 1/8 … of the picture's scale; the last is the middle's.
+
+    The network for the query alone has the defaults of `FilterBankUNetConfig`, so that its trained weights fit.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    encoder_blocks: tuple[int, ...] = (1, 2)
+    middle_blocks: int = 4
+    decoder_blocks: tuple[int, ...] = (1, 2)
+
+
+class KernelReferenceUNet(ResidualUNet):
+    """The network: query and reference (B, 3, H, W) in [0, 1], registered to within 32 px, to the query restored."""
+
+    def __init__(self, config: KernelReferenceUNetConfig) -> None:
+        super().__init__(config.channels, config.encoder_blocks, config.middle_blocks, config.decoder_blocks)
+        self.config = config
+        self.single = FilterBankUNet(FilterBankUNetConfig())
+        self.stem = nn.Conv2d(52, config.channels[0], 3, padding=1)
+        self.residual = nn.Conv2d(config.channels[0], 12, 3, padding=1)
+        self.trust = nn.Conv2d(config.channels[0], 4, 3, padding=1)
+        start_at_zero(self.residual)
+        start_at_zero(self.trust)
+
+    def forward(self, query: Tensor, reference: Tensor, *, with_confidence: bool = False) -> Tensor | ReferenceOutput:
+        """Returns the restored query, same shape; not clipped. With confidence: how far the reference is believed."""
+        shift = shifts(reference, query)
+        there = moved(reference, shift)
+        fused = fuse(there, query, tone_of_blurry=True)
+        alone = self.single(query)
+        estimate, unexplained = fused.estimate.clamp(0, 1).to(alone.dtype), fused.unexplained.to(alone.dtype)
+        seen = torch.cat((query, there.to(alone.dtype), estimate, alone, unexplained), dim=1)
+        features = self.features(self.stem(F.pixel_unshuffle(seen, 2)))
+        trust = torch.sigmoid(F.pixel_shuffle(self.trust(features), 2) + DOUBT * (0.5 - unexplained))
+        restored = alone + trust * (estimate - alone) + trust * F.pixel_shuffle(self.residual(features), 2)
+        if not with_confidence:
+            return restored
+        return ReferenceOutput(restored, trust, -shift)
+
+
+def _infer(shapes: Shapes) -> KernelReferenceUNetConfig | None:
+    """Returns the configuration whose network has exactly these keys and shapes, or None."""
+
+    def count(pattern: str) -> int:
+        return len({m.group(1) for key in shapes if (m := re.fullmatch(pattern, key))})
+
+    levels = count(r"downs\.(\d+)\.weight")
+    try:
+        config = KernelReferenceUNetConfig(
+            channels=(shapes["stem.weight"][0], *(shapes[f"downs.{i}.weight"][0] for i in range(levels))),
+            encoder_blocks=tuple(count(rf"encoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
+            middle_blocks=count(r"middle\.(\d+)\.first\.weight"),
+            decoder_blocks=tuple(count(rf"decoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
+        )
+        expected = shapes_of(KernelReferenceUNet, config)
+    except (KeyError, IndexError, ValueError, RuntimeError):
+        return None
+    return config if expected == dict(shapes) else None
+
+
+def _default_traits(config: KernelReferenceUNetConfig) -> Traits:
+    # Tiles that start at multiples of the windows' step have the windows that the whole picture has.
+    return Traits(size_multiple=STEP_PX, overlap_px=WINDOW_PX, reach_px=45.0)
+
+
+ARCHITECTURE = Architecture(
+    name="kernel-reference-unet",
+    kind=InputKind.REFERENCE,
+    config=KernelReferenceUNetConfig,
+    build=KernelReferenceUNet,
+    infer=_infer,
+    default_traits=_default_traits,
+)

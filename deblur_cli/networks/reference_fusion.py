@@ -1,0 +1,218 @@
+"""What turns a network for one photo into one that borrows from a second: matching, warping and fusion at two scales.
+
+Source: Zou et al., Reference-based Motion Blur Removal, sections 3.2 and 4.1.2. A network for one photo that predicts
+the picture at 1/4, 1/2 and full size calls `Guide.fuse` at 1/4 and 1/2, each time with its features there and the
+picture that it has just predicted from them: estimates are compared with the reference, not the blurry photo (Table 3:
++0.1 dB). At 1/4 too, where the text allows either and Table 3 does not.
+
+What the paper leaves open:
+
+- The reference encoder. The text says three convolutions followed by four residual blocks (in Ref-NAFNet by two NAF
+  blocks), and elsewhere that it consists of three stacks. Here each of three stacks, at full, 1/2 and 1/4 size, is one
+  convolution followed by blocks. Table 6 decides their number: with eight residual or six NAF blocks a stack all five
+  networks come within 5 % of its multiplications; with four and two, 18 % of Ref-DeblurNet's parameters and 25 % of its
+  multiplications would be missing, and 11 % and 17 % of Ref-NAFNet32's.
+- The bottom of confidence. Eq. 3 takes the cosine as it is, but patches that have nothing to do with each other have
+  cosines well above zero, so nothing would ever be believed not at all. Confidence is the cosine's part above a floor,
+  learned for each scale from zero on. The second convolution of eq. 3 has no bias: where confidence is zero, exactly
+  nothing is borrowed, and without confidence anywhere the network is the one for a single photo.
+- The beginning. The first convolution of eq. 3 starts at zero and the second as the identity, so that training goes on
+  from where the single network stands.
+- Large pictures. Training crops have 64×64 positions at 1/4 and are matched globally there. Above that, pictures are
+  halved further until they are as small, matched globally, and section 3.3 leads back: time grows with the area only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deblur_cli.networks.contract import ReferenceOutput, Shapes
+from deblur_cli.networks.matching import SIDE, Matches, displacement, gather, match_pyramid, match_within
+
+GLOBAL_PAIRS = 64**4
+"""Pictures with more pairs of positions are halved before they are matched globally."""
+
+SCALES = (0.25, 0.5, 1.0)
+"""What a guided network predicts, coarse to fine."""
+
+
+class Seen(NamedTuple):
+    """What fusion needs of a reference, at 1/4 and at 1/2 size: its pictures, and features to borrow."""
+
+    pictures: tuple[Tensor, Tensor]
+    features: tuple[Tensor, Tensor]
+
+
+class Found(NamedTuple):
+    """`index` (B, h, w) of the matches at a scale, and `confidence` (B, 1, h, w) in [0, 1], zero up to the floor."""
+
+    index: Tensor  # type: ignore[assignment]  # the field's word, though tuples have a method of that name
+    confidence: Tensor
+
+
+class ReferenceEncoder(nn.Module):
+    """Features of a reference: three stacks of a convolution and blocks, at full, 1/2 and 1/4 size.
+
+    `channels` at the three sizes are those of the network that borrows; `stack(channels, level)` makes the blocks for
+    maps halved `level` times.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], stack: Callable[[int, int], nn.Module]) -> None:
+        super().__init__()
+        before = (3, *channels[:2])
+        self.convs = nn.ModuleList(
+            nn.Conv2d(source, target, 3, stride=1 if level == 0 else 2, padding=1)
+            for level, (source, target) in enumerate(zip(before, channels, strict=True))
+        )
+        self.stacks = nn.ModuleList(stack(count, level) for level, count in enumerate(channels))
+
+    def forward(self, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the features at 1/4 and 1/2 size of (B, 3, H, W), sides multiples of 4."""
+        features, levels = reference, []
+        for conv, stack in zip(self.convs, self.stacks, strict=True):
+            features = stack(conv(features))
+            levels.append(features)
+        return levels[2], levels[1]
+
+
+class Fusion(nn.Module):
+    """Adds to features what moved features of the reference tell, as far as they are believed; eq. 3."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(1, channels, 3, padding=1, bias=False)
+        for parameter in (*self.conv1.parameters(), *self.conv2.parameters()):
+            nn.init.zeros_(parameter)
+        with torch.no_grad():
+            self.conv2.weight[:, :, 1, 1] = 1
+
+    def forward(self, features: Tensor, moved: Tensor, confidence: Tensor) -> Tensor:
+        """Returns features of the same shape (B, C, H, W); `confidence` is (B, 1, H, W)."""
+        told: Tensor = self.conv1(torch.cat((features, moved), 1)) * self.conv2(confidence)
+        return features + told
+
+
+class Guide(nn.Module):
+    """Everything that a network needs to borrow from a reference; its own `channels` at full, 1/2 and 1/4 size.
+
+    `match_features` maps pictures (B, 3, h, w) in [0, 1] to features (B, C, h, w) to match by, as `match_encoder` has.
+    `stack` as in `ReferenceEncoder`.
+    """
+
+    def __init__(
+        self, channels: tuple[int, int, int], stack: Callable[[int, int], nn.Module], match_features: nn.Module
+    ) -> None:
+        super().__init__()
+        self.match_features = match_features
+        self.encoder = ReferenceEncoder(channels, stack)
+        self.fusions = nn.ModuleList((Fusion(channels[2]), Fusion(channels[1])))
+        self.floors = nn.Parameter(torch.zeros(2))
+
+    def look_at(self, reference: Tensor) -> Seen:
+        """Returns what fusion needs of a reference (B, 3, H, W) in [0, 1], sides multiples of 4."""
+        half = halved(reference)
+        return Seen((quartered(reference), half), self.encoder(reference))
+
+    def fuse(
+        self, features: Tensor, estimate: Tensor, seen: Seen, coarser: Found | None = None
+    ) -> tuple[Tensor, Found]:
+        """Returns features with what the reference adds, and what was found: at 1/4, or with `coarser` at 1/2.
+
+        `features` (B, C, h, w) of the network and its `estimate` (B, 3, h, w) of the picture at that size.
+        """
+        level = 0 if coarser is None else 1
+        found = self.find(estimate, seen, coarser)
+        moved = gather(seen.features[level], found.index, patch=1)
+        fused: Tensor = self.fusions[level](features, moved, found.confidence.to(features.dtype))
+        return fused, found
+
+    def find(self, estimate: Tensor, seen: Seen, coarser: Found | None) -> Found:
+        """Returns the matches of an estimate at 1/4, or near those of `coarser` at 1/2."""
+        level = 0 if coarser is None else 1
+        picture = seen.pictures[level]
+        if coarser is None:
+            matches = self._from_the_whole(estimate, picture)
+        else:
+            query, reference = self.match_features(estimate), self.match_features(picture)
+            matches = match_within(query, reference, coarser.index, seen.pictures[0].shape[3], side=SIDE)
+        floor = self.floors[level].clamp(-0.9, 0.9)
+        return Found(matches.index, ((matches.confidence - floor) / (1 - floor)).clamp(0, 1))
+
+    def _from_the_whole(self, estimate: Tensor, picture: Tensor) -> Matches:
+        """Returns the matches in the whole reference, by way of smaller pictures where there are many positions."""
+        estimates, pictures = [estimate], [picture]
+        while _pairs(estimates[0], pictures[0]) > GLOBAL_PAIRS:
+            estimates.insert(0, halved(estimates[0]))
+            pictures.insert(0, halved(pictures[0]))
+        return match_pyramid(
+            [self.match_features(one) for one in estimates], [self.match_features(one) for one in pictures]
+        )
+
+
+class Guided(nn.Module):
+    """A network for one photo, `backbone`, that borrows from a reference by its `guide`.
+
+    Both pictures are (B, 3, H, W) in [0, 1], sides as the backbone wants them; the reference may have another size.
+    Where nothing is believed the result is the backbone's, which can be called by itself.
+    """
+
+    def __init__(self, backbone: nn.Module, guide: Guide) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.guide = guide
+
+    def forward(
+        self, query: Tensor, reference: Tensor, *, every_output: bool = False, with_confidence: bool = False
+    ) -> Tensor | tuple[Tensor, ...] | ReferenceOutput:
+        """Returns the query restored, same shape, not clipped; with a keyword more.
+
+        `every_output`: the predictions at 1/4, 1/2 and full size. `with_confidence`: what was borrowed and from where.
+        Raises ValueError for both together.
+        """
+        if every_output and with_confidence:
+            raise ValueError("every_output and with_confidence are two answers; ask for one at a time")
+        seen = self.guide.look_at(reference)
+        predictions, found = self.predict(query, seen)
+        if with_confidence:
+            return _output(predictions[-1], found, seen)
+        return predictions if every_output else predictions[-1]
+
+    def predict(self, query: Tensor, seen: Seen) -> tuple[tuple[Tensor, ...], Found]:
+        """Returns the predictions at 1/4, 1/2 and full size, and what was found at 1/2."""
+        raise NotImplementedError
+
+
+def halved(picture: Tensor) -> Tensor:
+    """Returns the picture at half size, an odd last row or column left out."""
+    return F.avg_pool2d(picture, 2)
+
+
+def quartered(picture: Tensor) -> Tensor:
+    """Returns the picture at quarter size, the middle four of sixteen pixels averaged.
+
+    Training shrinks the truth of small predictions like that (bilinear, no filter), so all have the same contrast.
+    """
+    return F.interpolate(picture, scale_factor=0.25, mode="bilinear", align_corners=False)
+
+
+def _output(restored: Tensor, found: Found, seen: Seen) -> ReferenceOutput:
+    """Returns the result with confidence and flow at its size, from what was found at 1/2."""
+    size = restored.shape[2:]
+    flow = 2 * displacement(found.index, seen.pictures[1].shape[3])
+    confidence = F.interpolate(found.confidence, size=size, mode="bilinear", align_corners=False)
+    return ReferenceOutput(restored, confidence, F.interpolate(flow, size=size, mode="nearest"))
+
+
+def part_of(shapes: Shapes, module: str) -> Shapes:
+    """Returns the names and shapes below a module, without the module's name."""
+    return {name[len(module) + 1 :]: shape for name, shape in shapes.items() if name.startswith(f"{module}.")}
+
+
+def _pairs(one: Tensor, other: Tensor) -> int:
+    return one.shape[2] * one.shape[3] * other.shape[2] * other.shape[3]

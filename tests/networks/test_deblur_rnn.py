@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from deblur_cli.catalogue.export import save_model
+from deblur_cli.networks.deblur_rnn import (
+    ARCHITECTURE,
+    SMALL,
+    DeblurRNN,
+    DeblurRNNConfig,
+    FirstCell,
+    NextCell,
+    size_multiple,
+)
+from deblur_cli.networks.undrawn import shapes_of
+
+TINY = DeblurRNNConfig((4, 8, 8))
+HALF_BYTES, LIMIT_BYTES = 2, 16 * 2**20
+
+
+def network(config: DeblurRNNConfig = TINY, seed: int = 0, *, awake: bool = True) -> DeblurRNN:
+    torch.manual_seed(seed)
+    result = DeblurRNN(config).eval()
+    if awake:
+        for name, parameter in result.named_parameters():
+            if not parameter.abs().sum() or name.endswith("shares.weight"):
+                nn.init.normal_(parameter, std=0.2)
+    return result
+
+
+def pair(*size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    noisy, blurry = torch.rand(2, *size, generator=torch.Generator().manual_seed(seed))
+    return noisy, blurry
+
+
+def test_no_scales_are_refused() -> None:
+    with pytest.raises(ValueError, match="one scale at least"):
+        DeblurRNN(DeblurRNNConfig(()))
+
+
+def test_a_bottleneck_of_one_place_cannot_be_trained() -> None:
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        network().train()(*pair(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("config", [TINY, SMALL, DeblurRNNConfig(), DeblurRNNConfig((6,))])
+def test_any_configuration_is_recognised(config: DeblurRNNConfig) -> None:
+    assert ARCHITECTURE.infer(shapes_of(DeblurRNN, config)) == config
+
+
+def test_one_name_missing_added_or_of_another_shape_is_not_recognised() -> None:
+    shapes = shapes_of(DeblurRNN, DeblurRNNConfig((2, 2)))
+    for name, shape in shapes.items():
+        assert ARCHITECTURE.infer({key: value for key, value in shapes.items() if key != name}) is None
+        assert ARCHITECTURE.infer({**shapes, name: (*shape[:-1], shape[-1] + 1)}) is None
+    assert ARCHITECTURE.infer({**shapes, "extra": (1,)}) is None
+    assert ARCHITECTURE.infer({**shapes, "denoising_encoder.first.conv.weight": ()}) is None
+
+
+def test_the_small_one_fits_sixteen_megabytes_in_half_precision() -> None:
+    values = sum(torch.Size(shape).numel() for shape in shapes_of(DeblurRNN, SMALL).values())
+    assert 0.85 * LIMIT_BYTES < HALF_BYTES * values < 0.95 * LIMIT_BYTES
+
+
+def test_untrained_both_outputs_are_the_noisy_picture() -> None:
+    noisy, blurry = pair(1, 3, 16, 24)
+    for output in network(awake=False)(noisy, blurry, every_output=True):
+        assert torch.allclose(output, noisy, atol=1e-6)
+
+
+def test_every_output_is_the_denoised_and_the_restored_picture() -> None:
+    net, (noisy, blurry) = network(), pair(1, 3, 16, 24)
+    with torch.inference_mode():
+        denoised, restored = net(noisy, blurry, every_output=True)
+        assert torch.equal(net(noisy, blurry), restored)
+        other, changed = net(noisy, 1 - blurry, every_output=True)
+    assert ARCHITECTURE.outputs == (1.0, 1.0)
+    assert denoised.shape == restored.shape == noisy.shape
+    assert torch.equal(other, denoised)
+    assert not torch.allclose(changed, restored, atol=1e-3)
+
+
+def test_the_state_goes_from_the_first_net_to_the_second() -> None:
+    net, (noisy, blurry) = network(), pair(1, 3, 32, 32)
+    with torch.inference_mode():
+        denoised, restored = net(noisy, blurry, every_output=True)
+        nn.init.zeros_(net.denoising_decoder.last.weight)
+        still_denoised, alike = net(noisy, blurry, every_output=True)
+        nn.init.zeros_(net.denoising_cell.gates.weight)
+        same, other = net(noisy, blurry, every_output=True)
+    assert not torch.equal(denoised, still_denoised)
+    # The first decoder now ignores what the cell gives it; the second net does not.
+    assert torch.equal(same, still_denoised)
+    assert not torch.equal(other, alike)
+    assert not torch.equal(alike, restored)
+
+
+def test_the_first_cell_is_the_next_one_given_an_empty_state() -> None:
+    torch.manual_seed(0)
+    first, following = FirstCell(4), NextCell(4)
+    weight, bias = following.gates.weight.data, following.gates.bias
+    take, keep, show, new = weight[:, :4].chunk(4)
+    first.gates.weight.data = torch.cat((take, show, new))
+    assert bias is not None
+    first.gates.bias = nn.Parameter(torch.cat([bias.data.chunk(4)[gate] for gate in (0, 2, 3)]))
+    features, empty = torch.randn(2, 4, 5, 6), torch.zeros(2, 4, 5, 6)
+    hidden, cell = first(features)
+    assert torch.allclose(following(features, empty, empty), hidden, atol=1e-6)
+    assert not torch.allclose(following(features, hidden, cell), hidden, atol=1e-3)
+    assert keep.shape == take.shape
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_size_rule_is_the_true_one(levels: int) -> None:
+    config = DeblurRNNConfig((2,) * levels)
+    net, multiple = network(config), size_multiple(config)
+    assert ARCHITECTURE.default_traits(config).size_multiple == multiple == 2**levels
+    fits = []
+    for side in range(1, 2 * multiple + 1):
+        noisy, blurry = pair(1, 3, side, multiple)
+        try:
+            with torch.inference_mode():
+                fits.append(net(noisy, blurry).shape == noisy.shape)
+        except RuntimeError:
+            fits.append(False)
+    assert [side for side, fit in enumerate(fits, 1) if fit] == [multiple, 2 * multiple]
+
+
+def test_no_state_between_calls_and_no_mixing_within_a_batch() -> None:
+    net, one, other = network(), pair(1, 3, 16, 16), pair(1, 3, 16, 16, seed=1)
+    with torch.inference_mode():
+        first = net(*one)
+        net(*pair(1, 3, 32, 24))
+        assert torch.equal(net(*one), first)
+        both = [torch.cat(pictures) for pictures in zip(one, other, strict=True)]
+        assert torch.allclose(net(*both)[:1], first, atol=1e-5)
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    net = network().train()
+    sum(output.square().mean() for output in net(*pair(2, 3, 32, 32), every_output=True)).backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert silent == []
+
+
+def test_the_denoised_picture_depends_on_the_denoising_net_alone() -> None:
+    net = network()
+    named = dict(net.named_parameters())
+    denoised, _ = net(*pair(1, 3, 16, 16), every_output=True)
+    gradients = torch.autograd.grad(denoised.sum(), list(named.values()), allow_unused=True)
+    needed = {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+    assert needed == {name for name in named if name.startswith("denoising_")}
+
+
+def test_a_few_steps_learn_to_denoise_and_deblur() -> None:
+    torch.manual_seed(0)
+    net = network(DeblurRNNConfig((4, 8)), awake=False).train()
+    sharp = torch.nn.functional.interpolate(torch.rand(2, 3, 8, 8), size=32, mode="bilinear")
+    noisy, blurry = sharp + 0.2 * torch.randn_like(sharp), sharp.roll(3, -1)
+    losses = []
+    for _ in range(30):
+        denoised, restored = net(noisy, blurry, every_output=True)
+        loss = ((restored - sharp) ** 2).mean() + ((denoised - sharp) ** 2).mean()
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+                parameter -= 5e-3 * gradient.sign()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_bfloat16_stays_within_the_measured_bound() -> None:
+    net, pictures = network(), pair(1, 3, 64, 64)
+    with torch.inference_mode():
+        exact = net(*pictures)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = net(*pictures).float()
+    assert 0 < (rounded - exact).abs().max() < 0.05
+    assert (rounded - exact).abs().mean() < 0.01
+
+
+def test_an_exported_file_loads_strictly_and_computes_the_same(tmp_path: Path) -> None:
+    net, pictures = network().train(), pair(2, 3, 16, 16)
+    for _ in range(3):
+        net(*pictures)
+    save_model(tmp_path / "pair.safetensors", "deblur-rnn", TINY, net.eval().state_dict())
+    weights = load_file(tmp_path / "pair.safetensors")
+    config = ARCHITECTURE.infer({name: tuple(value.shape) for name, value in weights.items()})
+    assert config == TINY
+    again = network(config, seed=1)
+    again.load_state_dict({name: value.float() for name, value in weights.items()}, strict=True)
+    with torch.inference_mode():
+        assert (again(*pictures) - net(*pictures)).abs().max() < 5e-3
+
+
+def test_the_configuration_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TINY.channels = (1,)  # type: ignore[misc]

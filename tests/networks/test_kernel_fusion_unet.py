@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from deblur_cli.networks.kernel_fusion import fuse
+from deblur_cli.networks.kernel_fusion_unet import ARCHITECTURE, KernelFusionUNet, KernelFusionUNetConfig
+
+TINY = KernelFusionUNetConfig(channels=(8, 8, 16), encoder_blocks=(1, 0), middle_blocks=1, decoder_blocks=(0, 1))
+
+
+def network(seed: int = 0) -> KernelFusionUNet:
+    torch.manual_seed(seed)
+    return KernelFusionUNet(TINY).eval()
+
+
+def shapes(config: KernelFusionUNetConfig) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in KernelFusionUNet(config).state_dict().items()}
+
+
+def test_an_untrained_network_returns_the_linear_estimate() -> None:
+    noisy, blurry = torch.rand(1, 3, 96, 96), torch.rand(1, 3, 96, 96)
+    assert torch.allclose(network()(noisy, blurry), fuse(noisy, blurry).estimate.clamp(0, 1), atol=1e-6)
+
+
+def test_every_weight_gets_a_gradient_once_the_last_layer_is_awake() -> None:
+    net = network()
+    for parameter in net.parameters():
+        if not parameter.abs().sum():
+            torch.nn.init.normal_(parameter, std=0.05)
+    net(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)).square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("config", [TINY, KernelFusionUNetConfig()])
+def test_its_shapes_tell_its_configuration(config: KernelFusionUNetConfig) -> None:
+    assert ARCHITECTURE.infer(shapes(config)) == config
+
+
+@pytest.mark.parametrize("change", ["missing", "other", "more"])
+def test_other_shapes_are_not_its_own(change: str) -> None:
+    found = shapes(TINY)
+    if change == "missing":
+        del found["residual.bias"]
+    elif change == "other":
+        found["stem.weight"] = (8, 39, 3, 3)
+    else:
+        found["selector.mean"] = (168,)
+    assert ARCHITECTURE.infer(found) is None
+
+
+def test_tiles_begin_where_windows_do() -> None:
+    traits = ARCHITECTURE.default_traits(KernelFusionUNetConfig())
+    assert traits.size_multiple % 96 == 0
+    assert traits.size_multiple % 2 ** len(KernelFusionUNetConfig().channels) == 0
+    assert dataclasses.astuple(traits)[1] >= 96

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deblur_cli.networks.contract import Shapes
+from deblur_cli.networks.mimo_unet import ARCHITECTURE, Convolution, MimoUNet, MimoUNetConfig
+from deblur_cli.networks.undrawn import shapes_of
+from tests.support.images import assert_images_close
+
+TINY = MimoUNetConfig(blocks=2, width=4)
+PUBLISHED = {"MIMO-UNet": (244, MimoUNetConfig(8)), "MIMO-UNetPlus": (532, MimoUNetConfig(20))}
+
+
+def network(config: MimoUNetConfig = TINY, seed: int = 0) -> MimoUNet:
+    torch.manual_seed(seed)
+    return MimoUNet(config).eval()
+
+
+def read_shapes(path: Path) -> Shapes:
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: tuple(int(n) for n in re.findall(r"\d+", shape)) for name, shape in lines}
+
+
+@pytest.mark.parametrize("config", [MimoUNetConfig(8, 1), MimoUNetConfig(8, 0), MimoUNetConfig(-1)])
+def test_what_cannot_be_built_is_refused(config: MimoUNetConfig) -> None:
+    with pytest.raises(ValueError, match="cannot be built"):
+        MimoUNet(config)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("file", PUBLISHED)
+def test_published_names_and_shapes_are_recognised_and_in_order(shared: Path, file: str) -> None:
+    shapes = read_shapes(shared / "checkpoint-keys" / f"{file}.txt")
+    count, config = PUBLISHED[file]
+    assert len(shapes) == count
+    assert ARCHITECTURE.infer(shapes) == config
+    assert shapes_of(MimoUNet, config) == shapes
+
+
+@pytest.mark.parametrize("config", [TINY, MimoUNetConfig(), MimoUNetConfig(0, 2), MimoUNetConfig(3, 5)])
+def test_any_configuration_is_recognised(config: MimoUNetConfig) -> None:
+    assert ARCHITECTURE.infer(shapes_of(MimoUNet, config)) == config
+
+
+def test_one_name_missing_added_or_of_another_shape_is_not_recognised() -> None:
+    shapes = shapes_of(MimoUNet, MimoUNetConfig(1, 2))
+    for name, shape in list(shapes.items())[::9]:
+        assert ARCHITECTURE.infer({key: value for key, value in shapes.items() if key != name}) is None
+        assert ARCHITECTURE.infer({**shapes, name: (*shape[:-1], shape[-1] + 1)}) is None
+    assert ARCHITECTURE.infer({**shapes, "extra": (1,)}) is None
+
+
+@pytest.mark.parametrize("first", [(), (0, 3, 3, 3), (1, 3, 3, 3), (4,), (2**40, 3, 3, 3), (2**62, 3, 3, 3)])
+def test_forged_shapes_are_refused_without_an_error(first: tuple[int, ...]) -> None:
+    shapes = shapes_of(MimoUNet, TINY)
+    assert ARCHITECTURE.infer({**shapes, "feat_extract.0.main.0.weight": first}) is None
+    assert ARCHITECTURE.infer({"feat_extract.0.main.0.weight": first, "AFFs.0.conv.0.main.0.weight": ()}) is None
+
+
+def test_every_output_is_coarse_to_fine_and_ends_with_the_result() -> None:
+    net, picture = network(), torch.rand(2, 3, 24, 40)
+    with torch.inference_mode():
+        outputs = net(picture, every_output=True)
+        assert torch.equal(outputs[-1], net(picture))
+    assert ARCHITECTURE.outputs == (0.25, 0.5, 1.0)
+    assert [tuple(output.shape) for output in outputs] == [(2, 3, 6, 10), (2, 3, 12, 20), (2, 3, 24, 40)]
+
+
+def test_every_output_is_a_prediction_added_to_the_photo_shrunken_to_its_upper_left_pixels() -> None:
+    net, picture = network(), torch.rand(1, 3, 16, 24)
+    for head in (*net.ConvsOut, net.feat_extract[5]):
+        nn.init.zeros_(head.main[0].weight)
+        nn.init.zeros_(head.main[0].bias)
+    small, middle, full = net(picture, every_output=True)
+    assert torch.equal(small, picture[..., ::4, ::4])
+    assert torch.equal(middle, picture[..., ::2, ::2])
+    assert torch.equal(full, picture)
+
+
+class Reading:
+    """The network of the paper written down a second time, from its weights by name."""
+
+    def __init__(self, weights: dict[str, Tensor], blocks: int) -> None:
+        self.weights, self.blocks = weights, blocks
+
+    def conv(self, name: str, x: Tensor, *, stride: int = 1, active: bool = True) -> Tensor:
+        weight, bias = self.weights[f"{name}.main.0.weight"], self.weights[f"{name}.main.0.bias"]
+        x = F.conv2d(x, weight, bias, stride, padding=weight.shape[-1] // 2)
+        return x.clamp(min=0) if active else x
+
+    def up(self, name: str, x: Tensor) -> Tensor:
+        weight, bias = self.weights[f"{name}.main.0.weight"], self.weights[f"{name}.main.0.bias"]
+        return F.conv_transpose2d(x, weight, bias, 2, padding=1).clamp(min=0)
+
+    def residual(self, name: str, x: Tensor) -> Tensor:
+        for block in range(self.blocks):
+            at = f"{name}.layers.{block}.main"
+            x = x + self.conv(f"{at}.1", self.conv(f"{at}.0", x), active=False)
+        return x
+
+    def shallow(self, name: str, picture: Tensor) -> Tensor:
+        x = picture
+        for layer in range(4):
+            x = self.conv(f"{name}.main.{layer}", x)
+        return self.conv(f"{name}.conv", torch.cat((picture, x), 1), active=False)
+
+    def attend(self, name: str, x: Tensor, shallow: Tensor) -> Tensor:
+        return x + self.conv(f"{name}.merge", x * shallow, active=False)
+
+    def fuse(self, name: str, *maps: Tensor) -> Tensor:
+        return self.conv(f"{name}.conv.1", self.conv(f"{name}.conv.0", torch.cat(maps, 1)), active=False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        half, quarter = x[..., ::2, ::2], x[..., ::4, ::4]
+        e1 = self.residual("Encoder.0", self.conv("feat_extract.0", x))
+        e2 = self.conv("feat_extract.1", e1, stride=2)
+        e2 = self.residual("Encoder.1", self.attend("FAM2", e2, self.shallow("SCM2", half)))
+        e3 = self.conv("feat_extract.2", e2, stride=2)
+        e3 = self.residual("Encoder.2", self.attend("FAM1", e3, self.shallow("SCM1", quarter)))
+        skip1 = self.fuse("AFFs.0", e1, grown(e2, 2), grown(e3, 4))
+        skip2 = self.fuse("AFFs.1", e1[..., ::2, ::2], e2, grown(e3, 2))
+        d = self.up("feat_extract.3", self.residual("Decoder.0", e3))
+        d = self.residual("Decoder.1", self.conv("Convs.0", torch.cat((d, skip2), 1)))
+        d = self.conv("Convs.1", torch.cat((self.up("feat_extract.4", d), skip1), 1))
+        return x + self.conv("feat_extract.5", self.residual("Decoder.2", d), active=False)
+
+
+def grown(x: Tensor, times: int) -> Tensor:
+    return x.repeat_interleave(times, -1).repeat_interleave(times, -2)
+
+
+def test_the_network_is_what_the_paper_says() -> None:
+    net, picture = network(), torch.rand(1, 3, 16, 24)
+    with torch.inference_mode():
+        assert_images_close(net(picture), Reading(net.state_dict(), TINY.blocks)(picture), tolerance=1e-5)
+
+
+def test_the_steps_can_be_taken_one_by_one() -> None:
+    net, picture = network(), torch.rand(1, 3, 16, 24)
+    with torch.inference_mode():
+        encoded = net.encode(picture)
+        features, predictions = encoded.features, []
+        for stage, channels in enumerate((16, 8, 4)):
+            features = net.decode(stage, features, encoded)
+            assert features.shape[1] == channels
+            predictions.append(net.predict(stage, features, encoded))
+        for one, other in zip(predictions, net(picture, every_output=True), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_size_rule_is_the_true_one() -> None:
+    net = network()
+    assert ARCHITECTURE.default_traits(TINY).size_multiple == 4
+    fits = []
+    for side in range(1, 17):
+        try:
+            with torch.inference_mode():
+                fits.append(net(torch.rand(1, 3, side, 8)).shape == (1, 3, side, 8))
+        except RuntimeError:
+            fits.append(False)
+    assert [side for side, fit in enumerate(fits, 1) if fit] == [4, 8, 12, 16]
+
+
+def test_no_state_between_calls_and_no_mixing_within_a_batch() -> None:
+    net = network()
+    one, other = torch.rand(2, 1, 3, 32, 32)
+    with torch.inference_mode():
+        first = net(one)
+        net(torch.rand(1, 3, 64, 40))
+        assert torch.equal(net(one), first)
+        assert torch.allclose(net(torch.cat((one, other)))[:1], first, atol=1e-5)
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    net = network().train()
+    outputs = net(torch.rand(2, 3, 16, 16), every_output=True)
+    sum(output.square().mean() for output in outputs).backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert silent == []
+
+
+def test_only_the_larger_network_drops_skips_and_only_in_training() -> None:
+    picture = torch.rand(1, 3, 16, 16)
+    large = network(MimoUNetConfig(20, 8))
+    assert (MimoUNetConfig(8).dropout, MimoUNetConfig(20).dropout) == (0.0, 0.1)
+    assert torch.equal(large(picture), large(picture))
+    large.train()
+    torch.manual_seed(1)
+    assert not all(torch.equal(large(picture), large(picture)) for _ in range(3))
+    small = network().train()
+    assert torch.equal(small(picture), small(picture))
+
+
+def test_bfloat16_stays_within_the_measured_bound() -> None:
+    net, picture = network(MimoUNetConfig(8, 8)), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        exact = net(picture)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = net(picture).float()
+    assert 0 < (rounded - exact).abs().max() < 0.05
+    assert (rounded - exact).abs().mean() < 0.01
+
+
+def test_channels_last_gives_the_same_picture() -> None:
+    net, picture = network(), torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        plain = net(picture)
+        net.to(memory_format=torch.channels_last)
+        assert torch.allclose(net(picture.contiguous(memory_format=torch.channels_last)), plain, atol=1e-5)
+
+
+def test_a_transposed_convolution_doubles_the_size() -> None:
+    assert Convolution(3, 5, 4, 2, transposed=True)(torch.rand(1, 3, 7, 9)).shape == (1, 5, 14, 18)
+
+
+def test_published_files_keep_their_weights_under_model() -> None:
+    traits = ARCHITECTURE.default_traits(MimoUNetConfig())
+    assert ARCHITECTURE.checkpoint_keys == ("model",)
+    assert (traits.bgr, traits.pooling, traits.bfloat16, traits.float16) == (False, None, True, False)

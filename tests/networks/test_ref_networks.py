@@ -1,0 +1,229 @@
+"""The three networks that borrow from a reference: Ref-NAFNet, Ref-MIMO-UNet, Ref-DeblurNet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deblur_cli.networks import deblurnet, mimo_unet, nafnet, ref_deblurnet, ref_mimo_unet, ref_nafnet
+from deblur_cli.networks.complexity import count
+from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, ReferenceOutput
+from deblur_cli.networks.local_pooling import PooledMean, apply_local_pooling
+from deblur_cli.networks.ref_deblurnet import RefDeblurNet, RefDeblurNetConfig
+from deblur_cli.networks.ref_mimo_unet import RefMimoUNetConfig
+from deblur_cli.networks.ref_nafnet import RefNAFNet, RefNAFNetConfig
+from deblur_cli.networks.reference_fusion import Guided
+from deblur_cli.networks.undrawn import shapes_of
+
+TINY: dict[str, Any] = {
+    "ref-nafnet": RefNAFNetConfig(4, (1, 1, 1), 1, (1, 1, 1), 1, 6, 1),
+    "ref-mimo-unet": RefMimoUNetConfig(1, 4, 1, 6, 1),
+    "ref-deblurnet": RefDeblurNetConfig(4, 1, 6, 1),
+}
+LINES = (ref_nafnet.ARCHITECTURE, ref_mimo_unet.ARCHITECTURE, ref_deblurnet.ARCHITECTURE)
+SINGLE = {"ref-nafnet": nafnet, "ref-mimo-unet": mimo_unet, "ref-deblurnet": deblurnet}
+EACH = pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+
+TABLE_6 = [
+    (ref_deblurnet.ARCHITECTURE, RefDeblurNetConfig(), 8.1, 71.3),
+    (ref_mimo_unet.ARCHITECTURE, RefMimoUNetConfig(), 10.3, 101.3),
+    (ref_mimo_unet.ARCHITECTURE, RefMimoUNetConfig(blocks=20), 19.6, 188.5),
+    (ref_nafnet.ARCHITECTURE, RefNAFNetConfig(), 20.2, 29.0),
+    (ref_nafnet.ARCHITECTURE, RefNAFNetConfig(width=64), 78.8, 107.3),
+]
+"""Parameters in millions, GMACs at 256×256."""
+
+
+def network(line: Architecture, *, awake: bool = True) -> Guided:
+    torch.manual_seed(0)
+    result = line.build(TINY[line.name]).eval()
+    assert isinstance(result, Guided)
+    if awake:
+        for name, parameter in result.named_parameters():
+            if name.endswith(("beta", "gamma")) or "fusions" in name or "estimates" in name:
+                nn.init.normal_(parameter, std=0.2)
+    return result
+
+
+def picture(*sides: int, seed: int = 0) -> Tensor:
+    return torch.rand(1, 3, *sides, generator=torch.Generator().manual_seed(seed))
+
+
+@EACH
+def test_one_answer_at_a_time(line: Architecture) -> None:
+    with pytest.raises(ValueError, match="ask for one at a time"):
+        network(line)(picture(16, 16), picture(16, 16), every_output=True, with_confidence=True)
+
+
+def test_a_nafnet_that_does_not_reach_an_eighth_is_refused() -> None:
+    with pytest.raises(ValueError, match="three scales are needed; got 2"):
+        RefNAFNet(RefNAFNetConfig(4, (1, 1), 1, (1, 1)))
+
+
+@EACH
+def test_the_line_says_what_it_is(line: Architecture) -> None:
+    assert line.kind is InputKind.REFERENCE
+    assert line.outputs == (0.25, 0.5, 1.0)
+    assert not line.default_traits(line.config()).bgr
+
+
+@EACH
+def test_every_output_is_at_its_scale_and_the_last_is_the_result(line: Architecture) -> None:
+    net, query, reference = network(line), picture(32, 48), picture(32, 48, seed=1)
+    with torch.inference_mode():
+        outputs = net(query, reference, every_output=True)
+        result = net(query, reference)
+    assert [one.shape for one in outputs] == [(1, 3, int(32 * s), int(48 * s)) for s in line.outputs]
+    assert torch.equal(outputs[-1], result)
+
+
+@EACH
+def test_with_confidence_tells_what_was_borrowed_and_from_where(line: Architecture) -> None:
+    net, query, reference = network(line), picture(32, 48), picture(48, 32, seed=1)
+    with torch.inference_mode():
+        answer = net(query, reference, with_confidence=True)
+        assert isinstance(answer, ReferenceOutput)
+        assert torch.equal(answer.restored, net(query, reference))
+    assert answer.confidence.shape == (1, 1, 32, 48)
+    assert 0 <= answer.confidence.min() < answer.confidence.max() <= 1
+    x = answer.flow[0, 0] + torch.arange(48)
+    y = answer.flow[0, 1] + torch.arange(32)[:, None]
+    assert (x.min(), x.max()) >= (0, 0)
+    assert x.max() <= 31
+    assert y.min() >= 0
+    assert y.max() <= 47
+
+
+@EACH
+def test_where_nothing_is_believed_it_is_the_network_for_one_photo(line: Architecture) -> None:
+    net, query, reference = network(line), picture(32, 32), picture(32, 32, seed=1)
+    with torch.no_grad():
+        net.guide.floors.fill_(-0.9)
+        alone = net.backbone(query.flip(1)).flip(1) if isinstance(net, RefDeblurNet) else net.backbone(query)
+        assert (net(query, reference) - alone).abs().max() > 1e-3
+        for module in net.guide.match_features.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        # A reference of mid grey has no features: cosines are zero, and so is confidence above a floor of zero.
+        net.guide.floors.fill_(0.0)
+        answer = net(query, torch.full_like(reference, 0.5), with_confidence=True)
+    assert not answer.confidence.any()
+    torch.testing.assert_close(answer.restored, alone, atol=1e-6, rtol=0)
+
+
+@EACH
+def test_before_training_it_is_the_network_for_one_photo(line: Architecture) -> None:
+    net, query = network(line, awake=False), picture(32, 32)
+    alone = net.backbone(query.flip(1)).flip(1) if isinstance(net, RefDeblurNet) else net.backbone(query)
+    torch.testing.assert_close(net(query, picture(32, 32, seed=1)), alone, atol=1e-6, rtol=0)
+
+
+@EACH
+def test_weights_of_the_network_for_one_photo_fit(line: Architecture) -> None:
+    single = SINGLE[line.name].ARCHITECTURE
+    net = network(line)
+    config = single.infer({name: tuple(value.shape) for name, value in net.backbone.state_dict().items()})
+    net.backbone.load_state_dict(single.build(config).state_dict(), strict=True)
+
+
+@EACH
+def test_the_reference_matters(line: Architecture) -> None:
+    net, query = network(line), picture(32, 32)
+    with torch.inference_mode():
+        change = net(query, picture(32, 32, seed=1)) - net(query, picture(32, 32, seed=2))
+    assert change.abs().mean() > 1e-4
+
+
+@EACH
+def test_size_rule_is_the_true_one(line: Architecture) -> None:
+    net, multiple = network(line), line.default_traits(TINY[line.name]).size_multiple
+    fits = []
+    for side in range(multiple, 2 * multiple + 1):
+        try:
+            with torch.inference_mode():
+                fits.append(net(picture(side, multiple), picture(multiple, side)).shape == (1, 3, side, multiple))
+        except (RuntimeError, ValueError):
+            fits.append(False)
+    assert [side for side, fit in enumerate(fits, multiple) if fit] == [multiple, 2 * multiple]
+
+
+@EACH
+def test_no_state_between_calls_and_no_mixing_within_a_batch(line: Architecture) -> None:
+    net = network(line)
+    queries, references = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        first = net(queries, references)
+        net(torch.rand(1, 3, 48, 16), torch.rand(1, 3, 48, 16))
+        assert torch.equal(net(queries, references), first)
+        # In batches equally large: others round otherwise, and where two matches are alike the other one is taken.
+        queries[1], references[1] = torch.rand(3, 32, 32), torch.rand(3, 32, 32)
+        assert torch.equal(net(queries, references)[0], first[0])
+
+
+@EACH
+def test_gradient_reaches_every_parameter(line: Architecture) -> None:
+    net = network(line).train()
+    with torch.no_grad():
+        net.guide.floors.fill_(0.1)
+    outputs = net(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), every_output=True)
+    sum(one.square().mean() for one in outputs).backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert silent == []
+
+
+@EACH
+def test_any_configuration_is_recognised(line: Architecture) -> None:
+    assert line.infer(shapes_of(line.build, TINY[line.name])) == TINY[line.name]
+
+
+@EACH
+def test_matching_by_vgg_is_recognised(line: Architecture) -> None:
+    config = replace(TINY[line.name], match_by="vgg19", match_channels=32, match_blocks=3)
+    assert line.infer(shapes_of(line.build, config)) == config
+
+
+def test_the_plus_is_recognised() -> None:
+    line, config = ref_mimo_unet.ARCHITECTURE, RefMimoUNetConfig(20, 4, 0, 5, 0)
+    assert line.infer(shapes_of(line.build, config)) == config
+
+
+@EACH
+def test_one_name_missing_added_or_of_another_shape_is_not_recognised(line: Architecture) -> None:
+    shapes = shapes_of(line.build, TINY[line.name])
+    for name in list(shapes)[:: max(1, len(shapes) // 5)]:
+        assert line.infer({key: value for key, value in shapes.items() if key != name}) is None
+        assert line.infer({**shapes, name: (*shapes[name][:-1], shapes[name][-1] + 1)}) is None
+    assert line.infer({**shapes, "extra": (1,)}) is None
+    assert line.infer({}) is None
+
+
+@EACH
+def test_bfloat16_stays_near(line: Architecture) -> None:
+    net, query = network(line), picture(32, 32)
+    reference = query + 0.05 * picture(32, 32, seed=1)
+    with torch.inference_mode():
+        exact = net(query, reference)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = net(query, reference).float()
+    assert rounded.isfinite().all()
+    assert 0 < (rounded - exact).abs().mean() < 0.05
+
+
+def test_ref_nafnet_pools_locally_everywhere() -> None:
+    net = network(ref_nafnet.ARCHITECTURE)
+    apply_local_pooling(net, LocalPooling(16))
+    windows = [module.window_px for name, module in net.named_modules() if isinstance(module, PooledMean)]
+    assert None not in windows
+    assert any(name.startswith("guide") for name, module in net.named_modules() if isinstance(module, PooledMean))
+
+
+@pytest.mark.parametrize(("line", "config", "parameters", "gmacs"), TABLE_6, ids=lambda value: str(value)[:60])
+def test_sizes_are_within_a_tenth_of_table_6(line: Architecture, config: Any, parameters: float, gmacs: float) -> None:
+    with torch.device("meta"):
+        complexity = count(line.build(config), pictures=2)
+    assert complexity.parameters / 1e6 == pytest.approx(parameters, rel=0.1)
+    assert complexity.macs / 1e9 == pytest.approx(gmacs, rel=0.1)
