@@ -152,7 +152,8 @@ def _unexplained(seen: Tensor, blurries: Tensor, size: tuple[int, int]) -> Tenso
     """Returns the share of the blurry picture's local detail that is left when the blurred guide is taken off."""
     both = torch.stack((blurries - seen, blurries), dim=1)
     energy = _together(both, torch.zeros_like(both[..., :1, :1].real), size).square()
-    left, detail = F.avg_pool2d(energy, 15, 1, 7, count_include_pad=False).split(1, dim=1)
+    pooled = F.avg_pool2d(energy, 15, 1, 7, count_include_pad=False)
+    left, detail = pooled[:, :1], pooled[:, 1:]
     return ((left - BLURRY_SIGMA**2).clamp_min(0) / (detail + BLURRY_SIGMA**2)).clamp(0, 1)
 
 
@@ -235,7 +236,8 @@ def _transfer(found: Tensor) -> Tensor:
     """Returns the transfer functions (B, r, c, W, W / 2 + 1) of kernels (B, r, c, 2R + 1, 2R + 1)."""
     rest = WINDOW_PX - found.shape[-1]
     whole = F.pad(found, (0, rest, 0, rest))
-    return torch.fft.rfft2(torch.roll(whole, (-REACH_PX, -REACH_PX), (-2, -1)))
+    transfer: Tensor = torch.fft.rfft2(torch.roll(whole, (-REACH_PX, -REACH_PX), (-2, -1)))
+    return transfer
 
 
 def _centroid(found: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ network's multiplications.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +39,27 @@ def positions(features: Tensor, top: int, bottom: int, left: int, right: int) ->
     return F.pad(part, missing) if any(missing) else part
 
 
-@torch.library.custom_op("deblur::best_everywhere", mutates_args=())
 def best_everywhere(query: Tensor, reference: Tensor, memory_mb: float, products: torch.dtype) -> Tensor:
     """Returns the index (B, H, W) of the most alike patch in the whole reference."""
+    index: Tensor = torch.ops.deblur.best_everywhere(query, reference, memory_mb, products)
+    return index
+
+
+def best_within(
+    query: Tensor,
+    reference: Tensor,
+    coarse: Tensor,
+    coarse_width: int,
+    side: int,
+    memory_mb: float,
+    products: torch.dtype,
+) -> Tensor:
+    """Returns the index (B, H, W) of the most alike patch within a block around each coarse match."""
+    index: Tensor = torch.ops.deblur.best_within(query, reference, coarse, coarse_width, side, memory_mb, products)
+    return index
+
+
+def _best_everywhere(query: Tensor, reference: Tensor, memory_mb: float, products: torch.dtype) -> Tensor:
     search = _GlobalSearch(query, reference, memory_mb, products)
     height, width = query.shape[2:]
     index = torch.empty((len(query), height, width), dtype=torch.int64, device=query.device)
@@ -53,13 +71,7 @@ def best_everywhere(query: Tensor, reference: Tensor, memory_mb: float, products
     return index
 
 
-@best_everywhere.register_fake
-def _(query: Tensor, reference: Tensor, memory_mb: float, products: torch.dtype) -> Tensor:
-    return query.new_empty((query.shape[0], *query.shape[2:]), dtype=torch.int64)
-
-
-@torch.library.custom_op("deblur::best_within", mutates_args=())
-def best_within(
+def _best_within(
     query: Tensor,
     reference: Tensor,
     coarse: Tensor,
@@ -68,7 +80,6 @@ def best_within(
     memory_mb: float,
     products: torch.dtype,
 ) -> Tensor:
-    """Returns the index (B, H, W) of the most alike patch within a block around each coarse match."""
     batch, _, height, width = query.shape
     search = _BlockSearch(reference, coarse, coarse_width, side, memory_mb, products)
     index = torch.empty((batch, height, width), dtype=torch.int64, device=query.device)
@@ -84,17 +95,30 @@ def best_within(
     return index
 
 
-@best_within.register_fake
-def _(
-    query: Tensor,
-    reference: Tensor,
-    coarse: Tensor,
-    coarse_width: int,
-    side: int,
-    memory_mb: float,
-    products: torch.dtype,
-) -> Tensor:
+def _index_shape(query: Tensor, *others: object) -> Tensor:
     return query.new_empty((query.shape[0], *query.shape[2:]), dtype=torch.int64)
+
+
+def _registered() -> torch.library.Library:
+    """Returns what keeps the two searches registered as operators, for as long as it lives.
+
+    Not `custom_op`: its first call imports the compiler, which takes longer than most matching.
+    """
+    library = torch.library.Library("deblur", "DEF")  # type: ignore[no-untyped-call]
+    for schema, search in SEARCHES.items():
+        library.define(f"{schema} -> Tensor")  # type: ignore[no-untyped-call]
+        name = schema.partition("(")[0]
+        library.impl(name, search, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        torch.library.register_fake(f"deblur::{name}", _index_shape, lib=library)
+    return library
+
+
+SEARCHES: dict[str, Callable[..., Tensor]] = {
+    "best_everywhere(Tensor query, Tensor reference, float memory_mb, ScalarType products)": _best_everywhere,
+    "best_within(Tensor query, Tensor reference, Tensor coarse, int coarse_width, int side, float memory_mb, "
+    "ScalarType products)": _best_within,
+}
+_LIBRARY = _registered()
 
 
 def patch_products(products: Tensor, spare: Tensor, query_stride: int, reference_stride: int) -> Tensor:

@@ -1,6 +1,6 @@
 """What places are matched by: a small encoder that tells what a place shows and not how blurred it is, or VGG19.
 
-VGG19 is what Zou et al., Reference-based Motion Blur Removal, section 4.1.2, take. The encoder is taught by InfoNCE (van
+VGG19 is what Zou et al., Reference-based Motion Blur Removal, section 4.1.2, take. The encoder learns by InfoNCE (van
 den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018) over pairs whose correspondence is
 known: a blurred and a sharp picture of one scene.
 """

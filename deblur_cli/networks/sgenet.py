@@ -1,24 +1,36 @@
-"""SGENet: two U-Nets one after another, each predicting the picture at every scale and guided by what it predicts.
+"""SGENet: two U-Nets in a row that predict the picture at every scale and let what they predict guide their features.
 
-Source: SGENet, Spatial Guided Enhancement Network for Image Deblurring (BMVC), sections 3.1–3.3. The text that we have
-leaves open what its figures show, so these were decided, each by the source that the paper names for the part:
+Source: SGENet, a Spatial(ly) Guided Enhancement Network for motion deblurring (BMVC), sections 3.1 to 3.3 and 4.1. What
+the text leaves to its figures was decided here by the works that it names for each part:
 
-- *Dilated recursive residual module* (RDM; "2 RDMs with 96, 120, 144 channels at each scale"): five 3×3
-  convolutions with the dilations of `DILATIONS`, the module's input added again after every pair, as recursive residual
-  networks do; weights are not shared, since otherwise the network would be a third of the published 19.5 M.
-- *Scales*: halved by bilinear interpolation and a 1×1 convolution, skips added, as in MPRNet, whose stages these are.
-- *Contextual-aware enhancement* (CEM) sits on the skips and on the deepest features. "Features from different scales"
-  are the encoder's at this scale and the next finer one's, shrunk; the finest has its own alone. Its predicted
-  residual is supervised (eq. 1), so predictions exist at 1, ½ and ¼ in either stage.
-- *Supervised attention* (SAM) as in MPRNet ends the first stage, and gives its picture; a 3×3 convolution the second's.
-- *Cross-stage selective aggregation* (CSAM) takes, at each scale, the first stage's encoder and decoder features and
-  the second's encoder features, and weighs them as selective kernel networks do: squeezed to an eighth, a layer each.
-- *Loss* (eq. 2): the sum over all predictions, of which either stage has four: three of its CEMs, and its own result.
+- **Dilated recursive residual module** (`RDM`; 4.1: "2 RDMs with 96, 120, 144 channels at each scale of the
+  encoder-decoder"): residuals inside a residual, as MIRNet calls that design. Two inner blocks of two dilated 3×3
+  convolutions and a closing one, dilations 1, 2, 3, 2, 1: rising, so that what is seen has no holes, and falling again,
+  so that none shows as a grid. Weights are not shared: with two such modules a scale the network has 19.3 M
+  parameters; the paper says 19.5 M, and sharing would leave a third of them.
+- **Scales**: halved by 2×2 means, doubled bilinearly, each with a 1×1 convolution, as in MPRNet, whose stages these
+  are.
+- **Contextual-aware enhancement** (`CEM`, section 3.2) sits on the skips. Of the features "from different scales", one
+  are the encoder's of this scale. The other ones' printed size is a garbled fraction, so half of this: what the decoder
+  hands up from the coarser scale ("to enhance multi-scale features progressively"). The coarsest scale has nothing
+  below it and enhances its own features alone; eq. 1 asks for a prediction there too. Residual features and attention
+  both come from the predicted residual, as section 3.2 says. The attention filters what is added to the features, as in
+  MPRNet's supervised attention.
+- **Supervised attention** between the stages (`SAM`) is MPRNet's, and gives the first stage's result; the
+  second ends in a convolution. So each stage predicts four times: at 1/4, 1/2 and full size in its enhancements (the
+  sum over s in eq. 2), and its result, which supervised attention must be taught as well. All eight are supervised.
+- **Cross-stage selective aggregation** (`CSAM`, section 3.3): the three inputs of a scale are the first stage's
+  encoder and decoder features, which MPRNet fuses across its stages, and the second stage's encoder features. The
+  "MLP" squeezes to an eighth, then one layer for each input makes its attention, as in the selective kernel fusion of
+  MIRNet; the softmax is over the inputs. The aggregate is the sum of the three weighed features.
+- Activations are ReLUs, the only ones named. Layers that predict start at zero, so a network starts by giving its input
+  back; the paper names no initialisation.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -27,192 +39,240 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, Shapes, Traits
+from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, Published, Shapes, Traits
 from deblur_cli.networks.local_pooling import PooledMean
 from deblur_cli.networks.undrawn import shapes_of
 
-OUTPUTS = (0.25, 0.5, 1.0, 1.0) * 2
-"""Scales of the predictions: CEMs from coarse to fine, then the stage's result; the first stage, then the second."""
-DILATIONS = (1, 2, 3, 2, 1)
+LEVELS = 3
+OUTPUTS = 2 * (0.25, 0.5, 1.0, 1.0)
+"""What is predicted: the enhancements of the first stage coarse to fine, its result; the same of the second stage."""
+DILATIONS = (1, 2, 3, 2)
+"""Of a module's inner convolutions, two for each residual block; the closing one has none."""
 SQUEEZE = 8
+INPUTS = 3
+"""Of a cross-stage aggregation."""
 TRAINING_SIZE_PX = 256
 
 
 @dataclass(frozen=True)
 class SGENetConfig:
-    """Hyper-parameters: `channels` at full, half and quarter scale; `modules` RDMs at each, in encoder and decoder."""
+    """Hyper-parameters: `channels` at full, half and quarter size; `modules` dilated residual modules at each of them.
+
+    As many in the encoder as in the decoder, of both stages.
+    """
 
     channels: tuple[int, int, int] = (96, 120, 144)
     modules: int = 2
 
 
 class Stage(NamedTuple):
-    """What one stage gives: predictions (coarse to fine), encoder's and decoder's features (fine to coarse)."""
+    """What a U-Net gives: features of encoder and decoder, fine to coarse; predictions (B, 3, h, w), coarse to fine."""
 
-    predictions: tuple[Tensor, ...]
     encoded: tuple[Tensor, ...]
     decoded: tuple[Tensor, ...]
+    predictions: tuple[Tensor, ...]
 
 
-def _convolution(inputs: int, outputs: int, dilation: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
+class InnerBlock(nn.Module):
+    """Two dilated convolutions with a ReLU between, and what came in is added."""
 
-
-class RDM(nn.Module):
-    """Dilated convolutions in sequence, with ReLU; the input is added after every second and at the end."""
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, dilations: tuple[int, int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_convolution(channels, channels, dilation) for dilation in DILATIONS)
+        self.first = _convolution(channels, channels, dilations[0])
+        self.second = _convolution(channels, channels, dilations[1])
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns features of the same shape."""
-        result = features
-        for index, layer in enumerate(self.layers):
-            last = index == len(self.layers) - 1
-            result = layer(result) if last else F.relu(layer(result))
-            if index % 2 or last:
-                result = result + features
+        result: Tensor = features + self.second(F.relu(self.first(features)))
+        return result
+
+
+class RDM(nn.Module):
+    """Residual blocks that look 1, 2 and 3 px far, a convolution over what they found, and what came in is added."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        pairs = zip(DILATIONS[::2], DILATIONS[1::2], strict=True)
+        self.blocks = nn.Sequential(*(InnerBlock(channels, pair) for pair in pairs))
+        self.close = _convolution(channels, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns features of the same shape."""
+        result: Tensor = features + self.close(self.blocks(features))
         return result
 
 
 class CEM(nn.Module):
-    """Contextual-aware enhancement: features (B, C, H, W) refined by the residual picture that they predict."""
+    """Features guided by the residual picture that they predict (the paper's CEM, section 3.2).
 
-    def __init__(self, channels: int, finer: int) -> None:
+    `coarser` is how many channels come up from the coarser scale, none at the coarsest.
+    """
+
+    def __init__(self, channels: int, coarser: int) -> None:
         super().__init__()
-        self.merge = _convolution(channels + finer, channels)
-        self.predict = _convolution(channels, 3)
-        self.residual_features = _convolution(3, channels)
+        self.merge = _convolution(channels + coarser, channels)
+        self.predict = _predicting(channels)
+        self.residual = _convolution(3, channels)
         self.attention = _convolution(3, channels)
         self.fuse = _convolution(2 * channels, channels)
 
-    def forward(self, features: Tensor, finer: Tensor | None, blurry: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns refined features and the prediction (B, 3, H, W) at this scale."""
-        seen = features if finer is None else torch.cat((features, _halved(finer)), dim=1)
-        merged = F.relu(self.merge(seen))
-        residual = self.predict(merged)
-        fused = self.fuse(torch.cat((merged, self.residual_features(residual)), dim=1))
-        return features + fused * torch.sigmoid(self.attention(residual)), blurry + residual
+    def forward(self, features: Tensor, coarser: Tensor | None, blurry: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns refined features and the prediction of eq. 1, both of this scale.
+
+        `features` (B, C, h, w) are the encoder's, `coarser` (B, c, h, w) those from below, raised to this size;
+        `blurry` (B, 3, h, w) is the photo.
+        """
+        multi_scale = F.relu(self.merge(features if coarser is None else torch.cat((features, coarser), 1)))
+        residual = self.predict(multi_scale)
+        fused = self.fuse(torch.cat((multi_scale, self.residual(residual)), 1))
+        return multi_scale + fused * torch.sigmoid(self.attention(residual)), blurry + residual
 
 
 class CSAM(nn.Module):
-    """Cross-stage selective aggregation: three features of one scale, weighed channel by channel (eqs. 5–7)."""
+    """Features of one scale from different stages, each channel of each weighed against the others (CSAM, eqs. 5–7)."""
 
     def __init__(self, channels: int, level: int) -> None:
         super().__init__()
-        width = max(channels // SQUEEZE, 4)
-        self.pool = PooledMean(level)
-        self.squeeze = nn.Conv2d(channels, width, 1)
-        self.excite = nn.ModuleList(nn.Conv2d(width, channels, 1) for _ in range(3))
+        squeezed = max(4, channels // SQUEEZE)
+        self.squeeze = nn.Sequential(PooledMean(level), nn.Conv2d(channels, squeezed, 1), nn.ReLU())
+        self.weigh = nn.ModuleList(nn.Conv2d(squeezed, channels, 1) for _ in range(INPUTS))
 
-    def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Returns the weighted sum, the shape of one."""
-        semantic = features[0] + features[1] + features[2]
-        squeezed = F.relu(self.squeeze(self.pool(semantic).to(semantic.dtype)))
-        weights = torch.stack([layer(squeezed) for layer in self.excite]).softmax(0)
-        return features[0] * weights[0] + features[1] * weights[1] + features[2] * weights[2]
+    def forward(self, *features: Tensor) -> Tensor:
+        """Returns (B, C, h, w) from three of that shape."""
+        latent = self.squeeze(torch.stack(features).sum(0))
+        weights = torch.stack([layer(latent) for layer in self.weigh]).softmax(0)
+        return (torch.stack(features) * weights).sum(0)
 
 
 class SAM(nn.Module):
-    """MPRNet's supervised attention: the stage's picture, and its features recalibrated by it."""
+    """A stage's result, and its features weighed by that result for the next stage (MPRNet's SAM)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.features = _convolution(channels, channels)
-        self.picture = _convolution(channels, 3)
+        self.transform = _convolution(channels, channels)
+        self.predict = _predicting(channels)
         self.attention = _convolution(3, channels)
 
     def forward(self, features: Tensor, blurry: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns features of the same shape and the picture (B, 3, H, W)."""
-        picture = self.picture(features) + blurry
-        return features + self.features(features) * torch.sigmoid(self.attention(picture)), picture
+        """Returns features (B, C, H, W) as they came and the picture (B, 3, H, W)."""
+        restored = blurry + self.predict(features)
+        return features + self.transform(features) * torch.sigmoid(self.attention(restored)), restored
 
 
-class SubNetwork(nn.Module):
-    """One encoder and decoder of three scales; the second stage's aggregates what the first one's found."""
+class UNet(nn.Module):
+    """The encoder and decoder of one stage; one that `aggregates` takes up what the stage before found."""
 
     def __init__(self, config: SGENetConfig, *, aggregates: bool) -> None:
         super().__init__()
         channels = config.channels
-        pairs = list(pairwise(channels))
-        self.encoders = nn.ModuleList(_modules(c, config.modules) for c in channels)
-        self.decoders = nn.ModuleList(_modules(c, config.modules) for c in channels)
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairs)
-        self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.enhance = nn.ModuleList(CEM(c, finer) for c, finer in zip(channels, (0, *channels), strict=False))
-        self.aggregate = nn.ModuleList(CSAM(c, level) for level, c in enumerate(channels)) if aggregates else None
+        self.encoders = nn.ModuleList(_modules(count, config.modules) for count in channels)
+        self.decoders = nn.ModuleList(_modules(count, config.modules) for count in channels)
+        self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairwise(channels))
+        self.ups = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(channels))
+        self.enhancements = nn.ModuleList(
+            CEM(count, count if level < LEVELS - 1 else 0) for level, count in enumerate(channels)
+        )
+        self.aggregations = nn.ModuleList(CSAM(n, i) for i, n in enumerate(channels)) if aggregates else None
 
-    def forward(self, features: Tensor, blurry: tuple[Tensor, ...], before: Stage | None) -> Stage:
-        """Returns the stage's features and the predictions of its CEMs; `blurry` is the photo, fine to coarse."""
+    def forward(self, features: Tensor, pictures: Sequence[Tensor], before: Stage | None) -> Stage:
+        """Returns what the stage gives for features (B, C, H, W) and the photo at full, half and quarter size."""
+        encoded = self.encode(features, before)
+        decoded: list[Tensor] = []
+        predictions = []
+        for level in reversed(range(LEVELS)):
+            raised = _doubled(self.ups[level](decoded[-1])) if decoded else None
+            refined, prediction = self.enhancements[level](encoded[level], raised, pictures[level])
+            decoded.append(self.decoders[level](refined))
+            predictions.append(prediction)
+        return Stage(tuple(encoded), tuple(reversed(decoded)), tuple(predictions))
+
+    def encode(self, features: Tensor, before: Stage | None) -> list[Tensor]:
+        """Returns the encoder's features, fine to coarse."""
         encoded: list[Tensor] = []
         for level, encoder in enumerate(self.encoders):
-            features = encoder(features if level == 0 else self.downs[level - 1](_halved(features)))
-            if self.aggregate is not None and before is not None:
-                features = self.aggregate[level]((before.encoded[level], before.decoded[level], features))
+            features = encoder(self.downs[level - 1](_halved(features)) if level else features)
+            if self.aggregations is not None and before is not None:
+                features = self.aggregations[level](before.encoded[level], before.decoded[level], features)
             encoded.append(features)
-        refined, predictions = [], []
-        for level, enhance in enumerate(self.enhance):
-            result, prediction = enhance(encoded[level], encoded[level - 1] if level else None, blurry[level])
-            refined.append(result)
-            predictions.append(prediction)
-        decoded = [self.decoders[-1](refined[-1])]
-        for level in reversed(range(len(refined) - 1)):
-            raised = F.interpolate(self.ups[level](decoded[0]), scale_factor=2.0, mode="bilinear")
-            decoded.insert(0, self.decoders[level](refined[level] + raised))
-        return Stage(tuple(reversed(predictions)), tuple(encoded), tuple(decoded))
+        return encoded
 
 
 class SGENet(nn.Module):
-    """The network: (B, 3, H, W) in [0, 1] to the same shape, not clipped; sides multiples of 4."""
+    """The network: (B, 3, H, W) in [0, 1] to the same shape; sides multiples of 4.
+
+    Raises ValueError for channels or modules under 1.
+    """
 
     def __init__(self, config: SGENetConfig) -> None:
         super().__init__()
+        if min(*config.channels, config.modules) < 1 or len(config.channels) != LEVELS:
+            raise ValueError(f"an SGENet of channels {config.channels} and {config.modules} modules cannot be built")
         self.config = config
         finest = config.channels[0]
         self.shallow = nn.ModuleList(_convolution(3, finest) for _ in range(2))
-        self.stages = nn.ModuleList(SubNetwork(config, aggregates=later) for later in (False, True))
         self.supervise = SAM(finest)
         self.join = _convolution(2 * finest, finest)
-        self.last = _convolution(finest, 3)
+        self.stages = nn.ModuleList(UNet(config, aggregates=later) for later in (False, True))
+        self.last = _predicting(finest)
 
     def forward(self, blurry: Tensor, *, every_output: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """Returns the restored picture, or all predictions at the scales `OUTPUTS`."""
-        half = _halved(blurry)
-        pictures = (blurry, half, _halved(half))
-        first: Stage = self.stages[0](self.shallow[0](blurry), pictures, None)
-        guided, early = self.supervise(first.decoded[0], blurry)
-        joined = self.join(torch.cat((self.shallow[1](blurry), guided), dim=1))
-        second: Stage = self.stages[1](joined, pictures, first)
-        restored: Tensor = blurry + self.last(second.decoded[0])
-        if not every_output:
-            return restored
-        return (*first.predictions, early, *second.predictions, restored)
+        """Returns the restored picture, same shape, not clipped; with `every_output` all predictions.
+
+        Their scales are `OUTPUTS`.
+        """
+        pictures = [blurry, *(F.interpolate(blurry, scale_factor=scale, mode="bilinear") for scale in (0.5, 0.25))]
+        one: Stage = self.stages[0](self.shallow[0](blurry), pictures, None)
+        guided, between = self.supervise(one.decoded[0], blurry)
+        two: Stage = self.stages[1](self.join(torch.cat((self.shallow[1](blurry), guided), 1)), pictures, one)
+        restored: Tensor = blurry + self.last(two.decoded[0])
+        return (*one.predictions, between, *two.predictions, restored) if every_output else restored
+
+
+def _convolution(before: int, after: int, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(before, after, 3, padding=dilation, dilation=dilation)
+
+
+def _predicting(channels: int) -> nn.Conv2d:
+    layer = _convolution(channels, 3)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def _modules(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(RDM(channels) for _ in range(count)))
 
 
-def _halved(picture: Tensor) -> Tensor:
-    return F.interpolate(picture, scale_factor=0.5, mode="bilinear")
+def _halved(features: Tensor) -> Tensor:
+    return F.avg_pool2d(features, 2)
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2.0, mode="bilinear")
 
 
 def _infer(shapes: Shapes) -> SGENetConfig | None:
     """Returns the configuration whose network has exactly these keys and shapes, or None."""
-    try:
-        channels = [shapes[f"stages.0.encoders.{level}.0.layers.0.weight"][0] for level in range(3)]
-        modules = {m.group(1) for key in shapes if (m := re.match(r"stages\.0\.encoders\.0\.(\d+)\.", key))}
-        config = SGENetConfig((channels[0], channels[1], channels[2]), len(modules))
-        expected = shapes_of(SGENet, config)
-    except (KeyError, IndexError, ValueError, RuntimeError):
+    first = [shapes.get(f"stages.0.encoders.{level}.0.close.bias", ()) for level in range(LEVELS)]
+    if any(len(shape) != 1 for shape in first):
         return None
-    return config if expected == dict(shapes) else None
+    pattern = re.compile(r"stages\.0\.encoders\.0\.\d+\.close\.bias")
+    fine, middle, coarse = (shape[0] for shape in first)
+    config = SGENetConfig((fine, middle, coarse), sum(pattern.fullmatch(name) is not None for name in shapes))
+    try:
+        return config if shapes_of(SGENet, config) == dict(shapes) else None
+    except (ValueError, RuntimeError):
+        return None
 
 
 def _default_traits(config: SGENetConfig) -> Traits:
-    # Dilated convolutions reach hundreds of pixels at quarter scale; how far they matter, trained weights will tell.
-    return Traits(size_multiple=4, overlap_px=64, reach_px=40.0, pooling=LocalPooling(TRAINING_SIZE_PX))
+    return Traits(
+        size_multiple=2 ** (LEVELS - 1),
+        overlap_px=64,
+        reach_px=40.0,
+        float16=False,
+        pooling=LocalPooling(TRAINING_SIZE_PX),
+    )
 
 
 ARCHITECTURE = Architecture(
@@ -223,4 +283,5 @@ ARCHITECTURE = Architecture(
     infer=_infer,
     default_traits=_default_traits,
     outputs=OUTPUTS,
+    published=(Published("SGENet", SGENetConfig()),),
 )

@@ -24,7 +24,7 @@ from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResul
 from deblur_cli.training.readers import Dataset, Layout, read_dataset
 from deblur_cli.training.start import Start, adopt, check_network, export_weights, fresh, load_weights
 from deblur_cli.training.state import TrainState, new_state, restore_state
-from deblur_cli.training.tasks import task_for
+from deblur_cli.training.tasks import Batch, task_for
 from deblur_cli.training.validate import Validator
 from deblur_cli.training.video import Frame
 
@@ -73,14 +73,25 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
         begun, state = _begin(job, setting, progress)
         journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
         task = task_for(config, begun.architecture.outputs)
-        validator = Validator(held_out_batches(config, pictures.held_out, device), task, device, dtype)
+        bgr = begun.architecture.default_traits(begun.settings).bgr
+        held_out = held_out_batches(config, pictures.held_out, device)
+        validator = Validator([_ordered(batch, bgr) for batch in held_out], task, device, dtype)
         stream = SampleStream(config, pictures.train, device, rank=world.rank, start_step=state.step, progress=progress)
         with stream:
             duel = Duel(setting, state, task) if needs_duel(config) else None
-            result = run(setting, state, task, stream.batch, validator, journal, wish, progress, step=duel)
+
+            def batch_at(step: int) -> Batch:
+                return _ordered(stream.batch(step), bgr)
+
+            result = run(setting, state, task, batch_at, validator, journal, wish, progress, step=duel)
     if not world.leads or result.interrupted:
         return result
     return replace(result, model=_export(begun, state, job))
+
+
+def _ordered(batch: Batch, bgr: bool) -> Batch:
+    """Returns the batch in the order of channels that the engine will run the network with."""
+    return batch.as_bgr() if bgr else batch
 
 
 def check_job(job: TrainJob) -> None:

@@ -29,6 +29,10 @@ class Batch:
         """The number of samples."""
         return len(self.truth)
 
+    def as_bgr(self) -> Batch:
+        """Returns the batch with blue first, for networks whose published weights are made for that."""
+        return Batch(tuple(picture.flip(1) for picture in self.inputs), self.truth.flip(1))
+
 
 @dataclass(frozen=True)
 class Outcome:

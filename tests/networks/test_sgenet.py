@@ -2,104 +2,213 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from deblur_cli.networks.contract import LocalPooling
 from deblur_cli.networks.local_pooling import apply_local_pooling
 from deblur_cli.networks.sgenet import ARCHITECTURE, CEM, CSAM, OUTPUTS, RDM, SAM, SGENet, SGENetConfig
+from deblur_cli.networks.undrawn import shapes_of
+from tests.support.images import assert_images_close
 
-TINY = SGENetConfig((8, 8, 12), 1)
+TINY = SGENetConfig((6, 8, 10), 1)
 
 
-def network(seed: int = 0) -> SGENet:
+def network(config: SGENetConfig = TINY, seed: int = 0, *, awake: bool = True) -> SGENet:
     torch.manual_seed(seed)
-    return SGENet(TINY).eval()
+    net = SGENet(config).eval()
+    if awake:
+        for layer in predicting(net):
+            nn.init.normal_(layer.weight, std=0.1)
+            nn.init.normal_(layer.bias, std=0.1)
+    return net
 
 
-def shapes(config: SGENetConfig) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        return {key: tuple(value.shape) for key, value in SGENet(config).state_dict().items()}
+def predicting(net: SGENet) -> list[nn.Conv2d]:
+    return [module.predict for module in net.modules() if isinstance(module, CEM | SAM)] + [net.last]
 
 
-@pytest.mark.parametrize("config", [TINY, SGENetConfig()])
-def test_its_shapes_tell_its_configuration(config: SGENetConfig) -> None:
-    assert ARCHITECTURE.infer(shapes(config)) == config
+@pytest.mark.parametrize(
+    "config", [SGENetConfig((0, 8, 8)), SGENetConfig((8, 8, -1)), SGENetConfig((8, 8, 8), 0), SGENetConfig((8, 8))]
+)
+def test_what_cannot_be_built_is_refused(config: SGENetConfig) -> None:
+    with pytest.raises(ValueError, match="cannot be built"):
+        SGENet(config)
 
 
-@pytest.mark.parametrize("change", ["missing", "other", "more"])
-def test_other_shapes_are_not_its_own(change: str) -> None:
-    found = shapes(TINY)
-    if change == "missing":
-        del found["supervise.picture.weight"]
-    elif change == "other":
-        found["last.weight"] = (3, 9, 3, 3)
-    else:
-        found["stages.2.downs.0.weight"] = (8, 8, 1, 1)
-    assert ARCHITECTURE.infer(found) is None
+@pytest.mark.parametrize("config", [TINY, SGENetConfig(), SGENetConfig((3, 2, 1), 3)])
+def test_any_configuration_is_recognised(config: SGENetConfig) -> None:
+    assert ARCHITECTURE.infer(shapes_of(SGENet, config)) == config
+
+
+def test_one_name_missing_added_or_of_another_shape_is_not_recognised() -> None:
+    shapes = shapes_of(SGENet, SGENetConfig((2, 3, 2), 1))
+    for name, shape in list(shapes.items())[::23]:
+        assert ARCHITECTURE.infer({key: value for key, value in shapes.items() if key != name}) is None
+        assert ARCHITECTURE.infer({**shapes, name: (*shape[:-1], shape[-1] + 1)}) is None
+    assert ARCHITECTURE.infer({**shapes, "extra": (1,)}) is None
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (5, 1), (7,), (2**40,), (2**62,)])
+def test_forged_shapes_are_refused_without_an_error(shape: tuple[int, ...]) -> None:
+    shapes = shapes_of(SGENet, TINY)
+    assert ARCHITECTURE.infer({**shapes, "stages.0.encoders.1.0.close.bias": shape}) is None
 
 
 def test_every_output_has_its_scale_and_the_last_is_the_result() -> None:
-    picture = torch.rand(2, 3, 24, 32)
+    net, picture = network(), torch.rand(2, 3, 24, 32)
     with torch.inference_mode():
-        outputs = network()(picture, every_output=True)
-        assert torch.equal(outputs[-1], network()(picture))
+        outputs = net(picture, every_output=True)
+        assert torch.equal(outputs[-1], net(picture))
     assert [tuple(output.shape[2:]) for output in outputs] == [(round(24 * s), round(32 * s)) for s in OUTPUTS]
-    assert ARCHITECTURE.outputs == OUTPUTS
+    assert ARCHITECTURE.outputs == OUTPUTS == (0.25, 0.5, 1.0, 1.0, 0.25, 0.5, 1.0, 1.0)
 
 
-def test_predictions_are_the_shrunken_photo_plus_a_residual() -> None:
-    """Eq. 1: with its last layers silent, every prediction is the photo at its scale."""
-    net = network()
-    for module in net.modules():
-        if isinstance(module, CEM | SAM):
-            layer = module.predict if isinstance(module, CEM) else module.picture
-            torch.nn.init.zeros_(layer.weight)
-            torch.nn.init.zeros_(layer.bias)
-    torch.nn.init.zeros_(net.last.weight)
-    torch.nn.init.zeros_(net.last.bias)
-    picture = torch.rand(1, 3, 16, 16)
-    half = torch.nn.functional.interpolate(picture, scale_factor=0.5, mode="bilinear")
-    quarter = torch.nn.functional.interpolate(half, scale_factor=0.5, mode="bilinear")
-    for output, expected in zip(net(picture, every_output=True), (quarter, half, picture, picture) * 2, strict=True):
+def test_a_fresh_network_predicts_the_photo_shrunken_as_the_truth_is() -> None:
+    """Eq. 1 with no residuals; what the loss compares with is shrunken the same way, so a sharp photo costs nothing."""
+    picture = torch.rand(1, 3, 16, 24)
+    half, quarter = (F.interpolate(picture, scale_factor=scale, mode="bilinear") for scale in (0.5, 0.25))
+    outputs = network(awake=False)(picture, every_output=True)
+    for output, expected in zip(outputs, (quarter, half, picture, picture) * 2, strict=True):
         assert torch.equal(output, expected)
 
 
-def test_every_weight_learns_from_the_last_output_or_from_another() -> None:
-    net = network()
-    outputs: tuple[Tensor, ...] = net(torch.rand(1, 3, 16, 16), every_output=True)
-    sum(output.square().mean() for output in outputs).backward()
-    silent = [name for name, value in net.named_parameters() if value.grad is None or not value.grad.abs().sum()]
-    assert silent == []
+def test_an_enhancement_is_what_section_3_2_says() -> None:
+    torch.manual_seed(0)
+    module = CEM(4, 3)
+    nn.init.normal_(module.predict.weight)
+    features, coarser, blurry = torch.randn(2, 4, 6, 5), torch.randn(2, 3, 6, 5), torch.rand(2, 3, 6, 5)
+
+    def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
+        return F.conv2d(x, layer.weight, layer.bias, padding=1)
+
+    multi_scale = conv(module.merge, torch.cat((features, coarser), 1)).clamp(min=0)
+    residual = conv(module.predict, multi_scale)
+    attention = 1 / (1 + (-conv(module.attention, residual)).exp())
+    fused = conv(module.fuse, torch.cat((multi_scale, conv(module.residual, residual)), 1))
+    refined, prediction = module(features, coarser, blurry)
+    assert_images_close(refined, multi_scale + attention * fused, tolerance=1e-5)
+    assert_images_close(prediction, blurry + residual, tolerance=1e-6)
 
 
-def test_the_result_alone_needs_the_first_stage() -> None:
-    net = network()
-    net(torch.rand(1, 3, 16, 16)).square().mean().backward()
-    assert net.stages[0].encoders[2][0].layers[0].weight.grad.abs().sum() > 0
+def test_an_aggregation_is_what_equations_5_to_7_say() -> None:
+    torch.manual_seed(0)
+    module, (one, two, three) = CSAM(16, 0), torch.randn(3, 2, 16, 5, 7)
+    first = module.squeeze[1]
+    w = (one + two + three).mean((2, 3))
+    latent = F.linear(w, first.weight[..., 0, 0], first.bias).clamp(min=0)
+    logits = torch.stack([F.linear(latent, layer.weight[..., 0, 0], layer.bias) for layer in module.weigh])
+    weights = logits.exp() / logits.exp().sum(0)
+    expected = sum(x * weight[..., None, None] for x, weight in zip((one, two, three), weights, strict=True))
+    assert_images_close(module(one, two, three), expected, tolerance=1e-5)
 
 
-def test_aggregation_weighs_three_features_to_one() -> None:
-    """Eq. 7: the weights of a channel add up to one, so three times the same is that."""
+def test_an_aggregation_of_three_times_the_same_is_that() -> None:
     same = torch.rand(1, 8, 5, 5)
-    assert torch.allclose(CSAM(8, 0)((same, same, same)), same, atol=1e-6)
-    other = CSAM(8, 0)((same, same + 1, same))
-    assert bool(((other > same) & (other < same + 1)).all())
+    assert torch.allclose(CSAM(8, 0)(same, same, same), same, atol=1e-6)
 
 
-def test_a_module_sees_as_far_as_its_dilations() -> None:
-    module = RDM(2)
-    picture = torch.zeros(1, 2, 41, 41, requires_grad=True)
-    module(picture)[0, :, 20, 20].sum().backward()
-    seen = torch.nonzero(picture.grad[0].abs().sum(0))  # type: ignore[index]
-    assert int((seen - 20).abs().max()) <= 9
+def test_supervised_attention_filters_by_the_picture_that_it_predicts() -> None:
+    module, features, blurry = SAM(4), torch.randn(1, 4, 6, 6), torch.rand(1, 3, 6, 6)
+    nn.init.constant_(module.attention.bias, -1e4)
+    kept, restored = module(features, blurry)
+    assert torch.equal(kept, features)
+    assert torch.equal(restored, blurry)
+    nn.init.constant_(module.attention.bias, 1e4)
+    assert torch.equal(module(features, blurry)[0], features + module.transform(features))
 
 
-def test_it_pools_locally_on_large_pictures() -> None:
-    net, picture = network(), torch.rand(1, 3, 64, 64)
+def test_a_module_sees_as_far_as_its_dilations_and_without_holes() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(1, 16, 41, 41, requires_grad=True)
+    RDM(16)(features)[0, :, 20, 20].sum().backward()
+    seen = features.grad.abs().sum((0, 1)) > 0  # type: ignore[union-attr]
+    reach = 1 + 2 + 3 + 2 + 1
+    assert bool(seen[20 - reach : 21 + reach, 20 - reach : 21 + reach].all())
+    assert int(seen.sum()) == (2 * reach + 1) ** 2
+
+
+def test_a_module_whose_convolutions_say_nothing_returns_its_input() -> None:
+    module, features = RDM(3), torch.randn(1, 3, 8, 8)
+    nn.init.zeros_(module.close.weight)
+    nn.init.zeros_(module.close.bias)
+    assert torch.equal(module(features), features)
+
+
+def test_the_second_stage_takes_up_the_first_ones_features_at_every_scale() -> None:
+    net, picture = network(), torch.rand(1, 3, 16, 16)
     with torch.inference_mode():
-        whole = net(picture)
+        before = net(picture)
+        for aggregation in net.stages[1].aggregations:
+            for layer, bias in zip(aggregation.weigh, (-1e4, -1e4, 1e4), strict=True):
+                nn.init.constant_(layer.bias, bias)
+        alone = net(picture)
+        net.stages[1].aggregations = None
+        assert_images_close(net(picture), alone, tolerance=1e-6)
+    assert (alone - before).abs().max() > 1e-4
+
+
+def test_gradient_of_all_outputs_reaches_every_parameter() -> None:
+    net = network().train()
+    sum(output.square().mean() for output in net(torch.rand(2, 3, 16, 16), every_output=True)).backward()
+    assert silent(net) == []
+
+
+def test_the_result_alone_teaches_both_stages() -> None:
+    net = network().train()
+    net(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    assert silent(net) == []
+
+
+def silent(net: SGENet) -> list[str]:
+    return [name for name, value in net.named_parameters() if value.grad is None or not value.grad.abs().sum()]
+
+
+def test_size_rule_is_the_true_one() -> None:
+    net, fits = network(), []
+    for side in range(1, 17):
+        try:
+            with torch.inference_mode():
+                fits.append(net(torch.rand(1, 3, side, 8)).shape == (1, 3, side, 8))
+        except RuntimeError:
+            fits.append(False)
+    assert [side for side, fit in enumerate(fits, 1) if fit] == [4, 8, 12, 16]
+    assert ARCHITECTURE.default_traits(TINY).size_multiple == 4
+
+
+def test_no_state_between_calls_and_no_mixing_within_a_batch() -> None:
+    net = network()
+    one, other = torch.rand(2, 1, 3, 32, 32)
+    with torch.inference_mode():
+        first = net(one)
+        net(torch.rand(1, 3, 64, 40))
+        assert torch.equal(net(one), first)
+        assert torch.allclose(net(torch.cat((one, other)))[:1], first, atol=1e-5)
+
+
+def test_it_pools_locally_on_large_pictures_alone() -> None:
+    net, small, large = network(), torch.rand(1, 3, 16, 16), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        whole = net(small), net(large)
         apply_local_pooling(net, LocalPooling(16))
-        local = net(picture)
-    assert not torch.equal(whole, local)
-    assert local.shape == whole.shape
+        assert torch.equal(net(small), whole[0])
+        assert not torch.equal(net(large), whole[1])
     assert ARCHITECTURE.default_traits(TINY).pooling == LocalPooling(256)
+
+
+def test_bfloat16_stays_within_the_measured_bound() -> None:
+    net, picture = network(SGENetConfig((12, 16, 20), 2)), torch.rand(1, 3, 48, 48)
+    with torch.inference_mode():
+        exact = net(picture)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = net(picture).float()
+    assert 0 < (rounded - exact).abs().max() < 0.05
+    assert (rounded - exact).abs().mean() < 0.01
+
+
+def test_channels_last_gives_the_same_picture() -> None:
+    net, picture = network(), torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        plain = net(picture)
+        net.to(memory_format=torch.channels_last)
+        assert torch.allclose(net(picture.contiguous(memory_format=torch.channels_last)), plain, atol=1e-5)

@@ -17,9 +17,6 @@ from deblur_cli.training.job import TrainJob, digest, train
 from deblur_cli.training.readers import read_dataset
 from deblur_cli.training.start import check_network, fresh, take_over
 
-TWO_PHOTOS = ("ref-", "pair-")
-"""How the names of recipes for two photos begin."""
-
 
 @pytest.fixture
 def job(photos: Path, small_config: TrainConfig, tmp_path: Path) -> TrainJob:
@@ -163,16 +160,8 @@ def test_a_network_finds_itself_again_inside_another() -> None:
     assert take_over(torch.nn.Linear(2, 2), inner.state_dict()) == []
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith(TWO_PHOTOS)])
+@pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_names_networks_that_there_are(name: str) -> None:
-    check_network(load_recipe(name))
-
-
-@pytest.mark.xfail(
-    strict=True, reason="networks for two photos are not in the registry yet; then join this to the above"
-)
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith(TWO_PHOTOS)])
-def test_every_recipe_for_two_photos_names_networks_that_there_are(name: str) -> None:
     check_network(load_recipe(name))
 
 
