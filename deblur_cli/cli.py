@@ -37,6 +37,8 @@ class CommandRow:
 
 COMMANDS = (
     CommandRow("single", "single", "single", "Restore blurred photos, each by itself."),
+    CommandRow("ref", "ref", "ref", "Restore blurred photos with the sharpness of another frame."),
+    CommandRow("pair", "pair", "pair", "Fuse a short, noisy and a long, blurry exposure."),
     CommandRow("score-sharpness", "score_sharpness", "score_sharpness", "Rank photos from the sharpest down."),
     CommandRow("models", "models", "app", "List, fetch and describe networks."),
     CommandRow("evaluate", "evaluate", "evaluate", "Measure a network on pictures whose truth is known."),

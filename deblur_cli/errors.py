@@ -33,6 +33,10 @@ class OutputCollisionError(UsageError):
     """Two inputs would write one output, or an output would be an input."""
 
 
+class MismatchedPairError(UsageError):
+    """Photos that cannot be a short noisy and a long blurry exposure of one scene; nothing was written."""
+
+
 class PhotoError(DeblurError):
     """One photograph cannot be used; a batch goes on with the others."""
 

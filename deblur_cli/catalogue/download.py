@@ -8,9 +8,8 @@ import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deblur_cli.catalogue.entry import Bundled, Entry, Hub, LocalFile
 from deblur_cli.catalogue.hub import (
     HubError,
     HubSettings,
@@ -21,8 +20,12 @@ from deblur_cli.catalogue.hub import (
     partial_bytes,
 )
 from deblur_cli.catalogue.places import bundled_folder
+from deblur_cli.catalogue.source import Bundled, Hub, LocalFile, Source
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from deblur_cli.catalogue.entry import Entry
 
 SPARE_BYTES = 200_000_000
 """Left free on the disk after a download: the converted copy of a pickle, and room to breathe."""
@@ -40,15 +43,14 @@ class Whereabouts(StrEnum):
 
 @dataclass(frozen=True)
 class Located:
-    """Where an entry's file is, and its path when it is on this disk. Nothing was verified."""
+    """Where weights are, and the path of their file when it is on this disk. Nothing was verified."""
 
     where: Whereabouts
     path: Path | None
 
 
-def locate(entry: Entry[Any]) -> Located:
+def locate(source: Source) -> Located:
     """Returns where the weights are without opening, verifying or fetching them."""
-    source = entry.source
     if isinstance(source, Bundled):
         path = bundled_folder() / source.file
         return Located(Whereabouts.BUNDLED, path) if path.is_file() else Located(Whereabouts.MISSING, None)
@@ -66,7 +68,7 @@ def resolve(entry: Entry[Any], progress: Progress = SILENT) -> Path:
     and HF_HUB_OFFLINE. Raises MissingWeightsError (with the way out) and DamagedWeightsError; a damaged download is
     deleted, so that the next try fetches it again.
     """
-    located = locate(entry)
+    located = locate(entry.source)
     if located.path is not None:
         path = located.path
         if entry.sha256 is not None:
@@ -115,7 +117,7 @@ def _download(entry: Entry[Any], source: Hub, progress: Progress) -> Path:
             "path to --model. Without --model, the bundled network is used."
         )
     done = partial_bytes(source.copies, wanted, settings)
-    _check_disk(entry, settings.cache, wanted.size_bytes - done)
+    require_space(entry.name, settings.cache, wanted.size_bytes - done, "HF_HOME")
     progress.note(
         f"Fetching {entry.name} ({wanted.size_bytes / 1e6:.0f} MB, {entry.licence}) from "
         f"{settings.endpoint}/{source.copies[0].repository}"
@@ -144,16 +146,16 @@ def _download(entry: Entry[Any], source: Hub, progress: Progress) -> Path:
     )
 
 
-def _check_disk(entry: Entry[Any], folder: Path, size: int) -> None:
+def require_space(what: str, folder: Path, size_bytes: int, variable: str) -> None:
+    """Returns where a folder's disk has room for so many bytes and some to spare.
+
+    Raises MissingWeightsError, which names the environment variable that moves the folder.
+    """
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
-    if free < size + SPARE_BYTES:
+    if free < size_bytes + SPARE_BYTES:
+        now = os.environ.get(variable)
         raise MissingWeightsError(
-            f"{entry.name} needs {(size + SPARE_BYTES) / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free at {existing}. "
-            f"Free some space, or set HF_HOME to a folder on another disk{_now_at()}."
+            f"{what} needs {(size_bytes + SPARE_BYTES) / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free at {existing}. "
+            f"Free some space, or set {variable} to a folder on another disk{f' (now {now})' if now else ''}."
         )
-
-
-def _now_at() -> str:
-    home = os.environ.get("HF_HOME")
-    return f" (now {home})" if home else ""

@@ -9,7 +9,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-from deblur_cli.catalogue.entry import MODEL_TYPES, Bundled, Copy, Entry, Hub, Score, Source
+from deblur_cli.catalogue.entry import MODEL_TYPES, Entry
+from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, Source
 from deblur_cli.networks.contract import Architecture, LocalPooling, Traits
 from deblur_cli.networks.registry import ARCHITECTURES
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from deblur_cli.catalogue.source import Score, Source
 from deblur_cli.networks.contract import InputKind, Model, PairModel, ReferenceModel, SingleModel, Traits
 
 M = TypeVar("M", bound=Model)
@@ -14,50 +14,6 @@ MODEL_TYPES: dict[InputKind, type[Any]] = {
     InputKind.REFERENCE: ReferenceModel,
     InputKind.PAIR: PairModel,
 }
-
-
-@dataclass(frozen=True)
-class Bundled:
-    """A file that comes with the package, in `weights/`."""
-
-    file: str
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A repository of the Hugging Face Hub, at a commit or branch. The entry's hash decides what is taken from it."""
-
-    repository: str
-    revision: str = "main"
-
-
-@dataclass(frozen=True)
-class Hub:
-    """A file on the Hugging Face Hub; `copies` hold the same file and are tried in order."""
-
-    file: str
-    copies: tuple[Copy, ...]
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file that the user named."""
-
-    path: Path
-
-
-Source = Bundled | Hub | LocalFile
-
-
-@dataclass(frozen=True)
-class Score:
-    """One figure: mean PSNR in dB (and SSIM) of input and output on a set of photos, and who measured it."""
-
-    dataset: str
-    psnr: float
-    psnr_input: float | None = None
-    ssim: float | None = None
-    source: str = "deblur evaluate"
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from deblur_cli.catalogue.entries import entries
-from deblur_cli.catalogue.entry import MODEL_TYPES, Entry, LocalFile, M
-from deblur_cli.catalogue.recognise import recognise
+from deblur_cli.catalogue.entry import MODEL_TYPES, Entry, M
+from deblur_cli.catalogue.file_facts import traits_from
+from deblur_cli.catalogue.foreign import HINT, is_installed, recognise_foreign
+from deblur_cli.catalogue.recognise import is_strange, recognise
+from deblur_cli.catalogue.source import LocalFile
+from deblur_cli.catalogue.untrained import untrained, untrained_named
 from deblur_cli.catalogue.weight_file import as_safetensors, read_header
-from deblur_cli.errors import UnknownModelError, WrongModelKindError
+from deblur_cli.errors import MissingWeightsError, UnknownModelError, UnrecognisedNetworkError, WrongModelKindError
 from deblur_cli.networks.contract import InputKind
 
 WANTS = {
@@ -24,7 +28,8 @@ SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".ckpt", ".bin"})
 def find(name: str | None, model_type: type[M]) -> Entry[M]:
     """Returns the entry of that name or weight file; the bundled default of the kind where `name` is None.
 
-    Raises UnknownModelError (did you mean …), WrongModelKindError, and WeightsError for a file that cannot be read.
+    Raises UnknownModelError (did you mean …), WrongModelKindError, MissingWeightsError for a network that nobody offers
+    weights of, and WeightsError for a file that cannot be read.
     """
     kind = next(kind for kind, model in MODEL_TYPES.items() if model is model_type)
     if name is None:
@@ -44,7 +49,8 @@ def find(name: str | None, model_type: type[M]) -> Entry[M]:
 def find_any(name: str) -> Entry[Any]:
     """Returns the entry of that name or weight file, whatever photos it needs.
 
-    Raises UnknownModelError, and WeightsError for a file that cannot be read or recognised.
+    Raises UnknownModelError, MissingWeightsError for a network that nobody offers weights of, and WeightsError for a
+    file that cannot be read or recognised.
     """
     by_name = {entry.name: entry for entry in entries()}
     if name in by_name:
@@ -54,20 +60,37 @@ def find_any(name: str) -> Entry[Any]:
         return _from_file(path)
     if path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
         raise UnknownModelError(f"{name}: there is no such weight file. Check the path given to --model.")
-    near = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0.5)
+    without = untrained_named(name)
+    if without is not None:
+        raise MissingWeightsError(
+            f"Nobody offers weights of {without.name} that may be passed on. {without.remedy} A weight file of "
+            "your own works too: give its path."
+        )
+    names = {known.lower(): known for known in (*by_name, *(item.name for item in untrained()))}
+    near = [names[known] for known in difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)]
     hint = f"Did you mean {near[0]}? " if near else ""
     raise UnknownModelError(f"There is no network called {name!r}. {hint}`deblur models list` shows all.")
 
 
 def _from_file(path: Path) -> Entry[Any]:
-    header = read_header(as_safetensors(path))
-    found = recognise(header.shapes, header.metadata, where=path.name)
+    file = as_safetensors(path)
+    header = read_header(file)
+    try:
+        found = recognise(header.shapes, header.metadata, where=path.name)
+    except UnrecognisedNetworkError as refusal:
+        entry = recognise_foreign(path, file)
+        if entry is not None:
+            return entry
+        if is_installed() or not is_strange(header.shapes):
+            raise
+        raise UnrecognisedNetworkError(f"{refusal} {HINT}") from refusal
+    default = found.architecture.default_traits(found.config)
     return Entry(
         name=path.name,
         model_type=MODEL_TYPES[found.architecture.kind],
         architecture=found.architecture.name,
         config=found.config,
-        traits=found.architecture.default_traits(found.config),
+        traits=traits_from(header.metadata, default, where=path.name),
         source=LocalFile(path),
         task="as trained",
         size_bytes=path.stat().st_size,

@@ -13,11 +13,13 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from deblur_cli.catalogue.entry import Copy
+from deblur_cli.catalogue.source import Copy
 from deblur_cli.progress import Progress, Stage
 
 if TYPE_CHECKING:
@@ -83,21 +85,18 @@ def fetch(copy: Copy, wanted: Wanted, settings: HubSettings, progress: Progress)
     Raises HubError and NotThePublishedFileError; OSError where the disk is at fault.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported, though not by name
 
-    _silence_client()
     url = hf_hub_url(copy.repository, wanted.file, revision=copy.revision, endpoint=settings.endpoint)
-    try:
+    with as_hub_errors():
         there = get_hf_file_metadata(url, endpoint=settings.endpoint)
-        if there.etag is None or there.commit_hash is None or not SAFE_TAG.fullmatch(there.etag):
-            raise HubError(f"{settings.endpoint} does not answer as a Hub does")
+        tag, _ = checked(there.etag, there.commit_hash, settings)
         if there.size is not None and there.size != wanted.size_bytes:
             raise NotThePublishedFileError(f"it has {there.size} bytes there instead of {wanted.size_bytes}")
         folder = repo_folder_name(repo_id=copy.repository, repo_type="model")
-        blob = settings.cache / folder / "blobs" / there.etag
-        lock = settings.cache / ".locks" / folder / f"{there.etag}.lock"
+        blob = settings.cache / folder / "blobs" / tag
+        lock = settings.cache / ".locks" / folder / f"{tag}.lock"
         blob.parent.mkdir(parents=True, exist_ok=True)
         lock.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
@@ -112,6 +111,16 @@ def fetch(copy: Copy, wanted: Wanted, settings: HubSettings, progress: Progress)
                 endpoint=settings.endpoint,
             )
         )
+
+
+@contextmanager
+def as_hub_errors() -> Iterator[None]:
+    """A context in which the client is silent and every failure of the Hub a HubError; those of the disk pass."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    _silence_client()
+    try:
+        yield
     except _transport_errors() as error:
         raise HubError(_first_line(error)) from error
     except OSError as error:
@@ -119,6 +128,13 @@ def fetch(copy: Copy, wanted: Wanted, settings: HubSettings, progress: Progress)
         if error.errno is None or isinstance(error, HfHubHTTPError | ConnectionError | ValueError):
             raise HubError(_first_line(error)) from error
         raise
+
+
+def checked(tag: str | None, commit: str | None, settings: HubSettings) -> tuple[str, str]:
+    """Returns a file's tag and commit as a Hub tells them. Raises HubError where the server is none."""
+    if tag is None or commit is None or not SAFE_TAG.fullmatch(tag) or not SAFE_TAG.fullmatch(commit):
+        raise HubError(f"{settings.endpoint} does not answer as a Hub does")
+    return tag, commit
 
 
 def partial_bytes(copies: tuple[Copy, ...], wanted: Wanted, settings: HubSettings) -> int:
@@ -129,7 +145,7 @@ def partial_bytes(copies: tuple[Copy, ...], wanted: Wanted, settings: HubSetting
     return max((part.stat().st_size for part in parts if part.is_file()), default=0)
 
 
-class _CountedFile(io.FileIO):
+class CountedFile(io.FileIO):
     """A file opened for appending that reports what is written, and holds nothing back from the disk."""
 
     def __init__(self, path: Path, stage: Stage) -> None:
@@ -174,7 +190,7 @@ def _append(url: str, wanted: Wanted, partial: Path, progress: Progress) -> None
     done = _size(partial)
     with progress.stage(f"Fetching {wanted.file}", wanted.size_bytes, "bytes") as stage:
         stage.advance(done)
-        with _CountedFile(partial, stage) as file:
+        with CountedFile(partial, stage) as file:
             http_get(url, file, resume_size=done, headers=build_hf_headers(), expected_size=wanted.size_bytes)
             os.fsync(file.fileno())
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
 from deblur_cli.catalogue.download import resolve
-from deblur_cli.catalogue.entry import Entry, LocalFile, M
+from deblur_cli.catalogue.entry import Entry, M
+from deblur_cli.catalogue.foreign import SPANDREL, load_foreign
 from deblur_cli.catalogue.recognise import settings_of
+from deblur_cli.catalogue.source import LocalFile
 from deblur_cli.catalogue.weight_file import as_safetensors, read_weights
 from deblur_cli.errors import DamagedWeightsError
 from deblur_cli.networks.local_pooling import apply_local_pooling
@@ -20,7 +27,23 @@ def load(entry: Entry[M], progress: Progress = SILENT) -> M:
     verified first. Raises MissingWeightsError, DamagedWeightsError.
     """
     path = resolve(entry, progress)
-    weights = read_weights(as_safetensors(path, entry.sha256))
+    network = _network(entry, path)
+    if entry.traits.pooling is not None:
+        apply_local_pooling(network, entry.traits.pooling)
+    if isinstance(entry.source, LocalFile):
+        progress.note(f"{path.name} was recognised as {entry.architecture}: {settings_of(entry.config)}.")
+    return entry.model_type(entry.name, network.requires_grad_(False).eval(), entry.traits)
+
+
+def _network(entry: Entry[Any], path: Path) -> nn.Module:
+    """Returns the entry's network with the weights of a file."""
+    file = as_safetensors(path, entry.sha256)
+    if entry.architecture == SPANDREL:
+        foreign = load_foreign(file, where=path.name)
+        if foreign is None:
+            raise DamagedWeightsError(f"{path.name}: the file has changed while it was read. Run the command again.")
+        return foreign
+    weights = read_weights(file)
     with undrawn():
         network = architecture(entry.architecture).build(entry.config)
     try:
@@ -30,8 +53,4 @@ def load(entry: Entry[M], progress: Progress = SILENT) -> M:
             f"{path.name}: the weights do not fit {entry.architecture} as the catalogue describes {entry.name}: "
             f"{str(error).splitlines()[-1].strip()}"
         ) from error
-    if entry.traits.pooling is not None:
-        apply_local_pooling(network, entry.traits.pooling)
-    if isinstance(entry.source, LocalFile):
-        progress.note(f"{path.name} was recognised as {entry.architecture}: {settings_of(entry.config)}.")
-    return entry.model_type(entry.name, network.requires_grad_(False).eval(), entry.traits)
+    return network

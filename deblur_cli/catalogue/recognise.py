@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from deblur_cli.catalogue.entries import entries
@@ -19,6 +20,15 @@ ARCHITECTURE_KEY, CONFIG_KEY = "deblur.architecture", "deblur.config"
 NEARLY = 0.5
 """Share of names and shapes in common from which a refusal names the network that was probably meant."""
 SHOWN = 3
+EXACTLY = "Names and shapes must be exactly the published ones."
+DEBLURNET_PARTS = frozenset({"convd_3", "upconv3_i", "img_prd"})
+STEREO_PARTS = frozenset({"gatenet", "depth_sense_l", "depth_sense_r", "dispd", "upconvd_i"})
+STEREO = (
+    "this is DAVANet, the stereo network around DeblurNet. It needs both views of a stereo camera and their disparity; "
+    "its weights are of no use for one photo. Take a DeblurNet that was trained on single photos (`deblur train single "
+    "--network deblurnet` makes one), or another network: `deblur models list` shows all."
+)
+"""The one published file of DeblurNet's authors holds this larger network, and under DeblurNet's name."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,9 @@ def settings_of(config: Any) -> str:
 
 
 def recognise(shapes: Shapes, metadata: Mapping[str, str] | None = None, *, where: str = "the file") -> Recognised:
-    """Returns the one network whose names and shapes are exactly these; what metadata says is preferred, and checked.
+    """Returns the one network whose names and shapes are exactly these; what metadata says of them is never believed.
 
-    Raises UnrecognisedNetworkError, which says what the file holds and what is known.
+    Raises UnrecognisedNetworkError, which says what the file holds, or claims to hold, and what is known.
     """
     for line in ARCHITECTURES:
         config = line.infer(shapes)
@@ -55,26 +65,63 @@ def recognise(shapes: Shapes, metadata: Mapping[str, str] | None = None, *, wher
         raise UnrecognisedNetworkError(
             f"{where}: it says it is a {named}, but its weights do not fit one. Was it made by a newer version?"
         )
-    raise UnrecognisedNetworkError(f"{where}: {_why_not(shapes)} Names and shapes must be exactly the published ones.")
+    raise UnrecognisedNetworkError(f"{where}: {_why_not(shapes)}")
+
+
+def is_strange(shapes: Shapes) -> bool:
+    """Returns whether weights are not even nearly those of a network known here."""
+    return not _is_stereo(shapes) and _nearest(shapes) is None
 
 
 def _why_not(shapes: Shapes) -> str:
     """Returns a sentence on what keeps the weights from being a network known here."""
-    known = {entry.name: (architecture(entry.architecture), entry.config) for entry in entries()}
-    known |= {line.name: (line, line.config()) for line in ARCHITECTURES}
-    expected = {name: shapes_of(line.build, config) for name, (line, config) in known.items()}
-    name = max(expected, key=lambda name: _likeness(expected[name], shapes))
-    if _likeness(expected[name], shapes) < NEARLY:
-        examples = ", ".join(sorted(shapes)[:3])
+    if _is_stereo(shapes):
+        return STEREO
+    name = _nearest(shapes)
+    if name is None:
+        examples = ", ".join(sorted(shapes)[:SHOWN])
         registered = ", ".join(line.name for line in ARCHITECTURES)
-        return f"{len(shapes)} weights named like {examples} fit no network known here ({registered})."
-    found = _differences(expected[name], shapes)
+        return f"{len(shapes)} weights named like {examples} fit no network known here ({registered}). {EXACTLY}"
+    found = _differences(_known()[name], shapes)
     more = f", and {len(found) - SHOWN} more differ" if len(found) > SHOWN else ""
-    return f"the weights are nearly those of {name}, but {'; '.join(found[:SHOWN])}{more}."
+    return f"the weights are nearly those of {name}, but {'; '.join(found[:SHOWN])}{more}. {EXACTLY}"
 
 
-def _likeness(expected: Shapes, found: Shapes) -> float:
+def _nearest(shapes: Shapes) -> str | None:
+    """Returns the network that was probably meant, or None where none is near.
+
+    Names with their shapes decide between networks of one family; names alone find the family of one in another size.
+    """
+    known = _known()
+    for likeness in (_alike_in_shapes, _alike_in_names):
+        name = max(known, key=lambda name: likeness(known[name], shapes))
+        if likeness(known[name], shapes) >= NEARLY:
+            return name
+    return None
+
+
+def _alike_in_shapes(expected: Shapes, found: Shapes) -> float:
     return len(expected.items() & found.items()) / max(len(expected), len(found), 1)
+
+
+def _alike_in_names(expected: Shapes, found: Shapes) -> float:
+    return len(expected.keys() & found.keys()) / max(len(expected), len(found), 1)
+
+
+def _is_stereo(shapes: Shapes) -> bool:
+    """Returns whether DeblurNet's weights are there and some that only the stereo network has, with any prefix."""
+    parts = {part for name in shapes for part in name.split(".")}
+    return parts >= DEBLURNET_PARTS and not parts.isdisjoint(STEREO_PARTS)
+
+
+@cache
+def _known() -> dict[str, Shapes]:
+    """Returns the names and shapes of every network of which weights may turn up, by the name to tell it by."""
+    known = {entry.name: (architecture(entry.architecture), entry.config) for entry in entries()}
+    for line in ARCHITECTURES:
+        published = {item.name: (line, item.config) for item in line.published}
+        known |= published or {line.name: (line, line.config())}
+    return {name: shapes_of(line.build, config) for name, (line, config) in known.items()}
 
 
 def _differences(expected: Shapes, found: Shapes) -> list[str]:

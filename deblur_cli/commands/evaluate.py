@@ -16,11 +16,13 @@ from deblur_cli.evaluation.published import PublishedFigure, published_for
 from deblur_cli.pipelines.jobs import RestoreSettings
 
 if TYPE_CHECKING:
+    from deblur_cli.evaluation.pairs import PairFolder, PairsEvaluation, PairsEvaluationJob
     from deblur_cli.evaluation.scores import Evaluation, FailedPhoto, FolderScores, IdentityEvaluation
 
 SOME_FAILED, ALL_FAILED = 1, 3
 PAIR_HEADER = ("photo", "input dB", "SSIM", "output dB", "SSIM", "gain")
 PAIR_COLUMNS = ("folder", "photo", "psnr_in", "ssim_in", "psnr_out", "ssim_out", "gain_db", "extent_px", "scale")
+PUBLISHED_HEADER = ("published", "needs", "photos", "input dB", "SSIM", "output dB", "SSIM", "worse")
 IDENTITY_HEADER = ("photo", "dB to itself", "SSIM", "red %", "green %", "blue %")
 IDENTITY_COLUMNS = ("photo", "psnr", "ssim", "red_percent", "green_percent", "blue_percent", "already_sharp")
 
@@ -48,6 +50,10 @@ def evaluate(
     ] = None,
     identity: Annotated[
         bool, typer.Option("--identity", help="Compare each photo with itself: how little sharp photos change.")
+    ] = False,
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Folders with noisy/, pair_blur/ and sharp/: measure as `deblur pair` fuses."),
     ] = False,
     published: Annotated[
         bool, typer.Option("--published", help="Show what others score on the same pictures, where it is known.")
@@ -78,6 +84,18 @@ def evaluate(
     from deblur_cli.training.readers import layout_named
 
     settings = RestoreSettings(strength, scale.value_or_none, tile)
+    if pairs:
+        if identity or outputs is not None or layout is not None:
+            raise UsageError("--pairs goes with neither --identity, --outputs nor --layout. Leave these out.")
+        from deblur_cli.evaluation.pairs import PairsEvaluationJob
+
+        _evaluate_pairs(
+            PairsEvaluationJob(tuple(folders), model, device, precision, settings, max_megapixels),
+            Terminal(verbose=verbose, quiet=quiet),
+            as_csv=as_csv,
+            as_json=as_json,
+        )
+        return
     job = EvaluateJob(tuple(folders), model, device, precision, settings, layout_named(layout), outputs, max_megapixels)
     with Terminal(verbose=verbose, quiet=quiet) as progress:
         if identity:
@@ -91,6 +109,52 @@ def evaluate(
         _show_pairs(evaluation, published, as_csv=as_csv, as_json=as_json)
         failed = [photo for folder in evaluation.folders for photo in folder.failed]
         _leave(failed, sum(len(folder.photos) for folder in evaluation.folders))
+
+
+def _evaluate_pairs(job: PairsEvaluationJob, terminal: Terminal, *, as_csv: bool, as_json: bool) -> None:
+    """Scores noisy and blurry exposures and prints a column a method."""
+    from deblur_cli.evaluation.pairs import evaluate_pairs
+
+    with terminal as progress:
+        result = evaluate_pairs(job, progress)
+    if as_json:
+        report.answer_json(result)
+    elif as_csv:
+        report.answer_csv(
+            ("folder", "photo", "method", "psnr", "ssim"),
+            [
+                (folder.name, pair.photo, score.method, score.psnr, score.ssim)
+                for folder in result.folders
+                for pair in folder.pairs
+                for score in pair.scores
+            ],
+        )
+    else:
+        _show_exposures(result)
+    failed = [photo for folder in result.folders for photo in folder.failed]
+    _leave(failed, sum(len(folder.pairs) for folder in result.folders))
+
+
+def _show_exposures(result: PairsEvaluation) -> None:
+    for folder in result.folders:
+        if folder.means:
+            _show_exposures_of(folder)
+    if result.megapixels:
+        speed = result.network_seconds / result.megapixels
+        single = "" if result.single_model is None else f"; single image: {result.single_model}"
+        report.answer(f"{result.model} on {result.device} in {result.precision}: {speed:.2f} s a megapixel{single}.")
+
+
+def _show_exposures_of(folder: PairFolder) -> None:
+    methods = [score.method for score in folder.means]
+    rows = [[pair.photo.name, *(f"{score.psnr:.2f}" for score in pair.scores)] for pair in folder.pairs]
+    rows.append(["mean", *(f"{score.psnr:.2f}" for score in folder.means)])
+    rows.append(["mean SSIM", *(f"{score.ssim:.4f}" for score in folder.means)])
+    report.answer_table(("photo", *methods), rows)
+    report.answer(
+        f"{folder.name}: {len(folder.pairs)} pairs, PSNR in dB; results more than 0.1 dB under the better of both "
+        f"photos: {folder.worse}"
+    )
 
 
 def _show_pairs(evaluation: Evaluation, published: bool, *, as_csv: bool, as_json: bool) -> None:
@@ -111,7 +175,7 @@ def _show_pairs(evaluation: Evaluation, published: bool, *, as_csv: bool, as_jso
             report.answer("")
         _show_folder(folder)
         if published:
-            _show_published(folder)
+            _show_published(folder, evaluation.model or "these outputs")
     if evaluation.model is not None and evaluation.megapixels:
         speed = evaluation.network_seconds / evaluation.megapixels
         report.answer(
@@ -140,27 +204,32 @@ def _published(folder: FolderScores) -> tuple[PublishedFigure, ...]:
     return published_for(folder.name) or published_for(folder.layout)
 
 
-def _show_published(folder: FolderScores) -> None:
+def _show_published(folder: FolderScores, measured: str) -> None:
+    """Prints what others score on the same pictures, and below it what was measured now."""
     figures = _published(folder)
     if not figures:
         report.answer(f"Nothing is published of {folder.name}.")
         return
-    header = ("published", "photos", "input dB", "SSIM", "output dB", "SSIM", "worse")
-    rows = [
-        [
-            figure.network,
-            str(figure.photos),
-            _number(figure.psnr_in, 2),
-            _number(figure.ssim_in, 4),
-            _number(figure.psnr_out, 2),
-            _number(figure.ssim_out, 4),
-            "–" if figure.worse is None else str(figure.worse),
-        ]
-        for figure in figures
-    ]
-    report.answer_table(header, rows)
+    rows = [_published_row(figure) for figure in figures]
+    m = folder.means
+    if m is not None:
+        what = f"measured now: {measured}"
+        mean = PublishedFigure(
+            folder.name, what, "here", m.psnr_out, m.photos, m.ssim_out, m.psnr_in, m.ssim_in, m.worse
+        )
+        rows.append(_published_row(mean))
+    report.answer_table(PUBLISHED_HEADER, rows)
     for source in dict.fromkeys(figure.source for figure in figures):
         report.answer(f"  from {source}")
+    for note in dict.fromkeys(figure.note for figure in figures if figure.note):
+        report.answer(f"  note: {note}")
+
+
+def _published_row(figure: PublishedFigure) -> list[str]:
+    counts = ["–" if count is None else str(count) for count in (figure.photos, figure.worse)]
+    before = [_number(figure.psnr_in, 2), _number(figure.ssim_in, 4)]
+    after = [_number(figure.psnr_out, 2), _number(figure.ssim_out, 4)]
+    return [figure.network, figure.needs, counts[0], *before, *after, counts[1]]
 
 
 def _number(value: float | None, digits: int) -> str:

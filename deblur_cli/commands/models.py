@@ -1,36 +1,44 @@
-"""`deblur models`: lists, describes, fetches and locates networks."""
+"""`deblur models`: lists, describes, times, fetches and locates networks."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deblur_cli.commands.options import Json, Quiet, Verbose
+from deblur_cli.commands.options import Device, Json, Precision, Quiet, Verbose
 from deblur_cli.commands.report import Terminal, answer, answer_json, answer_table
 
 if TYPE_CHECKING:
-    from deblur_cli.catalogue.entry import Entry
+    from deblur_cli.catalogue.listing import Listed
+    from deblur_cli.catalogue.source import Score
+    from deblur_cli.evaluation.timings import Timing
 
 NameArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `deblur models list`, or a weight file.")]
-MACS_AT_PX = 256
+VGG19 = "vgg19"
+YET_TO_BE_TRAINED = "yet to be trained"
+HEADER = ("name", "needs", "task", "params M", "GMACs", "MB", "s/24 MP", "licence", "trained on", "scores", "weights")
 
 app = typer.Typer(help="List, fetch and describe networks.", no_args_is_help=True)
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """What is told of one model; sizes in millions of parameters, GMACs at 256×256, megabytes."""
+    """What is told of one model; sizes in millions of parameters, GMACs at 256×256, megabytes.
+
+    `seconds_24_mp` and how that is known are None where it was never timed on this computer.
+    """
 
     name: str
     kind: str
     network: str
     task: str
     parameters_m: float
-    gmacs: float
+    gmacs: float | None
     size_mb: float | None
+    seconds_24_mp: float | None
+    seconds_are: str | None
     licence: str
     trained_on: str
     scores: tuple[str, ...]
@@ -41,55 +49,63 @@ class ModelRow:
 
 
 @app.command("list")
-def list_models(as_json: Json = False) -> None:
-    """List every network known by name: what it undoes, how large it is, where its weights are."""
-    from deblur_cli.catalogue.entries import entries
+def list_models(
+    time: Annotated[
+        bool, typer.Option("--time", help="First time each network that has not been timed on this computer; minutes.")
+    ] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """List every network: what it undoes, how large and how fast it is, where its weights are.
 
-    rows = [_row(entry) for entry in entries()]
-    if as_json:
-        answer_json([_as_json(row) for row in rows])
-        return
-    answer_table(
-        ("name", "task", "params M", "GMACs", "MB", "licence", "trained on", "weights"),
-        [
-            (
-                row.name,
-                row.task,
-                f"{row.parameters_m:.2f}",
-                f"{row.gmacs:.1f}",
-                _megabytes(row),
-                row.licence,
-                row.trained_on,
-                row.weights,
-            )
-            for row in rows
-        ],
-    )
+    Parameters and computation (GMACs at 256×256) are counted, seconds for 24 megapixels are timed on this computer.
+    """
+    from deblur_cli.catalogue import listing
+    from deblur_cli.evaluation.timings import recall_timings
+
+    with Terminal() as terminal:
+        known = listing.list_models(terminal)
+        if time:
+            for item in known:
+                if item.network not in recall_timings():
+                    _time(item, device, precision, terminal)
+        timings = recall_timings()
+        rows = [_row(item, timings) for item in known]
+        if as_json:
+            answer_json(rows)
+            return
+        answer_table(HEADER, [_cells(row) for row in rows])
+        if any(row.seconds_24_mp is None for row in rows):
+            terminal.note("s/24 MP: `deblur models show NAME --time` times a network on this computer.")
+        if any((row.seconds_are or "").startswith("estimated") for row in rows):
+            terminal.note("s/24 MP: ~ is estimated from one tile.")
 
 
 @app.command()
-def show(name: NameArgument, as_json: Json = False) -> None:
+def show(
+    name: NameArgument,
+    time: Annotated[
+        bool, typer.Option("--time", help="Time it on this computer: seconds for 24 megapixels, kept for the list.")
+    ] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
     """Show all that is known of one network, or of a weight file."""
-    from deblur_cli.catalogue.find import find_any
+    from deblur_cli.evaluation.timings import recall_timings
 
-    row = _row(find_any(name))
+    with Terminal(verbose=verbose, quiet=quiet) as terminal:
+        item = _find(name, terminal)
+        if time:
+            _time(item, device, precision, terminal)
+        row = _row(item, recall_timings())
     if as_json:
-        answer_json(_as_json(row))
+        answer_json(row)
         return
-    lines = [
-        ("name", row.name),
-        ("needs", row.kind),
-        ("network", row.network),
-        ("task", row.task),
-        ("parameters", f"{row.parameters_m:.2f} million"),
-        ("computation", f"{row.gmacs:.1f} GMACs at {MACS_AT_PX}×{MACS_AT_PX}"),
-        ("file", f"{_megabytes(row)} MB, {row.weights}" + (f", {row.path}" if row.path else "")),
-        ("sha256", row.sha256 or "not in the catalogue"),
-        ("licence", row.licence),
-        ("trained on", row.trained_on),
-        *(("score", score) for score in row.scores),
-        *([("notes", row.notes)] if row.notes else []),
-    ]
+    lines = _lines(row)
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         answer(f"{label:<{width}}  {text}")
@@ -97,12 +113,20 @@ def show(name: NameArgument, as_json: Json = False) -> None:
 
 @app.command()
 def pull(name: NameArgument, verbose: Verbose = False, quiet: Quiet = False) -> None:
-    """Fetch the weights of a network, so that later runs need no connection."""
+    """Fetch the weights of a network, so that later runs need no connection.
+
+    `vgg19` fetches the features that some trainings compare pictures by.
+    """
     from deblur_cli.catalogue.download import resolve
     from deblur_cli.catalogue.find import find_any
+    from deblur_cli.catalogue.vgg import vgg19_file, vgg19_weights
 
     with Terminal(verbose=verbose, quiet=quiet) as terminal:
-        path = resolve(find_any(name), terminal)
+        if name == VGG19:
+            vgg19_weights(terminal)
+            path = vgg19_file()
+        else:
+            path = resolve(find_any(name), terminal)
     answer(str(path))
 
 
@@ -112,7 +136,6 @@ def where(
 ) -> None:
     """Print where weights are on this computer: one network's file, or the folders."""
     from deblur_cli.catalogue.download import locate
-    from deblur_cli.catalogue.find import find_any
     from deblur_cli.catalogue.hub import HubSettings
     from deblur_cli.catalogue.places import bundled_folder, cache_folder
     from deblur_cli.errors import MissingWeightsError
@@ -122,49 +145,126 @@ def where(
         answer(f"Hub cache  {HubSettings.now().cache}")
         answer(f"converted  {cache_folder() / 'converted'}")
         return
-    located = locate(find_any(name))
-    if located.path is None:
-        raise MissingWeightsError(f"{name} is not on this computer. `deblur models pull {name}` fetches it.")
-    answer(str(located.path))
+    with Terminal() as terminal:
+        item = _find(name, terminal)
+    path = None if item.source is None else locate(item.source).path
+    if path is None:
+        remedy = item.notes if item.source is None else f"`deblur models pull {item.name}` fetches it."
+        raise MissingWeightsError(f"{item.name} is not on this computer. {remedy}")
+    answer(str(path))
 
 
-def _row(entry: Entry[Any]) -> ModelRow:
+def _find(name: str, terminal: Terminal) -> Listed:
+    """Returns the network listed under a name, whatever its capitals, or what a weight file holds."""
+    from deblur_cli.catalogue.listing import list_entry, list_models
+
+    for item in list_models(terminal):
+        if item.name.lower() == name.lower():
+            return item
+    from deblur_cli.catalogue.find import find_any
+
+    return list_entry(find_any(name), terminal)
+
+
+def _time(item: Listed, device: str, precision: str, terminal: Terminal) -> None:
+    """Times a network, and keeps that for the list."""
+    from deblur_cli.catalogue.find import find_any
+    from deblur_cli.catalogue.source import LocalFile
+    from deblur_cli.catalogue.untrained import untrained_named
+    from deblur_cli.evaluation.speed import drawn_model, measure_speed, model_of
+    from deblur_cli.evaluation.timings import keep_timing
+
+    without = untrained_named(item.name) if item.source is None else None
+    if without is not None:
+        model = drawn_model(without.name, without.architecture, without.config)
+    else:
+        name = str(item.source.path) if isinstance(item.source, LocalFile) else item.name
+        model = model_of(find_any(name), terminal)
+    with terminal.stage(f"Timing {item.name}"):
+        timing = measure_speed(model, device, precision, terminal)
+    keep_timing(item.network, timing, terminal)
+
+
+def _row(item: Listed, timings: dict[str, Timing]) -> ModelRow:
     from deblur_cli.catalogue.download import locate
-    from deblur_cli.catalogue.recognise import settings_of
-    from deblur_cli.networks.complexity import count
-    from deblur_cli.networks.registry import architecture
-    from deblur_cli.networks.undrawn import undrawn
 
-    with undrawn():
-        complexity = count(architecture(entry.architecture).build(entry.config), MACS_AT_PX)
-    located = locate(entry)
+    located = None if item.source is None else locate(item.source)
+    timing = timings.get(item.network)
     return ModelRow(
-        name=entry.name,
-        kind=entry.kind.value,
-        network=f"{entry.architecture} {settings_of(entry.config)}",
-        task=entry.task,
-        parameters_m=complexity.parameters / 1e6,
-        gmacs=complexity.macs / 1e9,
-        size_mb=None if entry.size_bytes is None else entry.size_bytes / 1e6,
-        licence=entry.licence,
-        trained_on=entry.trained_on,
-        scores=tuple(_score(score) for score in entry.scores),
-        weights=located.where.value,
-        path=None if located.path is None else str(Path(located.path)),
-        sha256=entry.sha256,
-        notes=entry.notes,
+        name=item.name,
+        kind=item.kind,
+        network=item.network,
+        task=item.task,
+        parameters_m=item.parameters / 1e6,
+        gmacs=None if item.macs is None else item.macs / 1e9,
+        size_mb=None if item.size_bytes is None else item.size_bytes / 1e6,
+        seconds_24_mp=None if timing is None else timing.seconds,
+        seconds_are=None if timing is None else f"{timing.how}, {timing.device} in {timing.precision}",
+        licence=item.licence,
+        trained_on=item.trained_on,
+        scores=tuple(_score(score) for score in item.scores),
+        weights=YET_TO_BE_TRAINED if located is None else located.where.value,
+        path=None if located is None or located.path is None else str(located.path),
+        sha256=item.sha256,
+        notes=item.notes,
     )
 
 
-def _as_json(row: ModelRow) -> dict[str, Any]:
-    return {**asdict(row), "scores": list(row.scores)}
+def _cells(row: ModelRow) -> list[str]:
+    """Returns a line of the table."""
+    seconds = "–"
+    if row.seconds_24_mp is not None:
+        seconds = f"{'' if str(row.seconds_are).startswith('measured') else '~'}{_rounded(row.seconds_24_mp)}"
+    more = f" and {len(row.scores) - 1} more" if len(row.scores) > 1 else ""
+    return [
+        row.name,
+        row.kind,
+        row.task,
+        f"{row.parameters_m:.2f}",
+        _number(row.gmacs),
+        _number(row.size_mb),
+        seconds,
+        row.licence,
+        row.trained_on,
+        f"{row.scores[0].partition(', SSIM')[0].partition(' [')[0]}{more}" if row.scores else "–",
+        row.weights,
+    ]
 
 
-def _score(score: Any) -> str:
+def _lines(row: ModelRow) -> list[tuple[str, str]]:
+    """Returns everything about one network, as labels and texts."""
+    computation = "not counted" if row.gmacs is None else f"{row.gmacs:.1f} GMACs at 256×256"
+    seconds = "not timed on this computer: --time does"
+    if row.seconds_24_mp is not None:
+        seconds = f"{_rounded(row.seconds_24_mp)} s for 24 megapixels ({row.seconds_are})"
+    size = f"{row.size_mb:.1f} MB, " if row.size_mb is not None else ""
+    return [
+        ("name", row.name),
+        ("needs", row.kind),
+        ("network", row.network),
+        ("task", row.task),
+        ("parameters", f"{row.parameters_m:.2f} million"),
+        ("computation", computation),
+        ("time", seconds),
+        ("weights", f"{size}{row.weights}{f', {row.path}' if row.path else ''}"),
+        ("sha256", row.sha256 or "not in the catalogue"),
+        ("licence", row.licence),
+        ("trained on", row.trained_on),
+        *(("score", score) for score in row.scores),
+        *([("notes", row.notes)] if row.notes else []),
+    ]
+
+
+def _score(score: Score) -> str:
     before = "" if score.psnr_input is None else f" (input {score.psnr_input:.2f})"
     similarity = "" if score.ssim is None else f", SSIM {score.ssim:.4f}"
     return f"{score.dataset}: {score.psnr:.2f} dB{before}{similarity} [{score.source}]"
 
 
-def _megabytes(row: ModelRow) -> str:
-    return "–" if row.size_mb is None else f"{row.size_mb:.1f}"
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _rounded(seconds: float) -> str:
+    """Returns seconds with two digits that matter: more would pretend."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2f}"

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import typer
-
-from deblur_cli.commands import options, report
+from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.pipelines.jobs import PhotoResult, RestoreSettings, SingleJob, SingleResult, Status
-
-SOME_FAILED, ALL_FAILED = 1, 3
+from deblur_cli.pipelines.jobs import RestoreSettings, SingleJob
 
 
 def single(
@@ -65,50 +59,5 @@ def single(
     if as_json:
         report.answer_json(result)
     elif not quiet:
-        _show(result)
-    _show_failures(result.failed, len(result.photos))
-
-
-def _show(result: SingleResult) -> None:
-    """Prints a line a photo, and one for all of several."""
-    for photo in result.photos:
-        if photo.status is not Status.FAILED:
-            report.answer(_line(photo))
-    if len(result.photos) > 1:
-        report.answer(_summary(result))
-
-
-def _line(photo: PhotoResult) -> str:
-    if photo.status is Status.SKIPPED:
-        return f"{photo.path}: {photo.message} ({photo.output})"
-    line = f"{photo.path} → {photo.output}"
-    if photo.status is Status.PLANNED:
-        return f"{line} (dry run: not written)"
-    facts = [] if photo.extent_px is None else [f"blur {photo.extent_px:.1f} px"]
-    if photo.scale not in (None, 1.0):
-        facts.append(f"restored at {photo.scale:g} of its size")
-    facts.append(f"{photo.seconds.decode + photo.seconds.restore + photo.seconds.encode:.1f} s")
-    return f"{line} ({', '.join(facts)})" + (f"; {photo.message}" if photo.message else "")
-
-
-def _summary(result: SingleResult) -> str:
-    words = (
-        (Status.DONE, "restored"),
-        (Status.UNCHANGED, "sharp already"),
-        (Status.SKIPPED, "done before"),
-        (Status.PLANNED, "to restore"),
-        (Status.FAILED, "failed"),
-    )
-    counts = [f"{result.count(status)} {word}" for status, word in words if result.count(status)]
-    return f"{len(result.photos)} photos: {', '.join(counts)}; {result.seconds:.1f} s."
-
-
-def _show_failures(failed: Sequence[PhotoResult], total: int) -> None:
-    """Names the photos that failed and leaves with the exit code that says how many; returns where none did."""
-    if not failed:
-        return
-    for photo in failed:
-        report.error(photo.message)
-    if total > 1:
-        report.error(f"{len(failed)} of {total} photos failed.")
-    raise typer.Exit(ALL_FAILED if len(failed) == total else SOME_FAILED)
+        outcome.show_photos(result)
+    outcome.leave(result.failed, len(result.photos))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.engine.device import Device
+from deblur_cli.networks.contract import ReferenceOutput
 
 
 def move(network: nn.Module, device: Device) -> nn.Module:
@@ -18,8 +19,9 @@ def move(network: nn.Module, device: Device) -> nn.Module:
     """
     network.eval()
     network.to(device.torch_device, torch.float32)
-    # The stubs of Module.to lack its fourth form, which sets the order of four-dimensional weights in memory.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not any(value.dim() > 4 for value in (*network.parameters(), *network.buffers())):  # those have another order
+        # The stubs of Module.to lack its fourth form, which sets the order of four-dimensional weights in memory.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 
@@ -29,11 +31,25 @@ def run(network: nn.Module, device: Device, inputs: Sequence[Tensor]) -> Tensor:
     `inputs` are (B, 3, H, W) float32 on the device. Must be called under `torch.inference_mode` when nothing is to be
     learnt.
     """
-    laid_out = [tensor.contiguous(memory_format=torch.channels_last) for tensor in inputs]
-    lowered = device.dtype is not torch.float32
-    with torch.autocast(device.torch_device.type, device.dtype if lowered else None, enabled=lowered):
-        answer: Tensor = network(*laid_out)
+    with _lowered(device):
+        answer: Tensor = network(*_laid_out(inputs))
     return answer.float()
+
+
+def run_with_confidence(network: nn.Module, device: Device, inputs: Sequence[Tensor]) -> ReferenceOutput:
+    """Returns a reference network's answer as `run` does, and what it says of where that comes from, in float32."""
+    with _lowered(device):
+        answer: ReferenceOutput = network(*_laid_out(inputs), with_confidence=True)
+    return ReferenceOutput(*(part.float() for part in answer))
+
+
+def _lowered(device: Device) -> torch.autocast:
+    lowered = device.dtype is not torch.float32
+    return torch.autocast(device.torch_device.type, device.dtype if lowered else None, enabled=lowered)
+
+
+def _laid_out(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.contiguous(memory_format=torch.channels_last) for tensor in inputs]
 
 
 def wait(device: Device) -> None:

@@ -19,7 +19,7 @@ from deblur_cli.engine.guard import judge
 from deblur_cli.engine.memory import TileChoice, choose_tile, smallest_tile
 from deblur_cli.engine.tiles import Tile, TilePlan, cut, plan_tiles
 from deblur_cli.errors import OutOfMemoryError, UsageError
-from deblur_cli.networks.contract import Model, SingleModel
+from deblur_cli.networks.contract import Model, ReferenceModel, ReferenceOutput, SingleModel
 from deblur_cli.progress import SILENT, Progress, Stage
 
 Pixels = npt.NDArray[np.float32]
@@ -42,6 +42,17 @@ class Restored:
     tiles: int
     refused_tiles: int
     network_seconds: float
+    borrowed: Borrowed | None = None
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """What a reference network took from where: at each pixel of the picture how much (`confidence`, (H, W), [0, 1]),
+    and where in the reference, in pixels x then y relative to the pixel itself (`flow`, (H, W, 2)).
+    """
+
+    confidence: Pixels
+    flow: Pixels
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ def restore(
     progress: Progress = SILENT,
     *,
     tile_px: int | None = None,
+    with_confidence: bool = False,
 ) -> Restored:
     """Returns the first input restored: same height and width, clipped to [0, 1]; no input is changed.
 
@@ -66,25 +78,33 @@ def restore(
     (H, W, 3) float32, RGB, display-encoded, at least one pixel. `tile_px` None takes what fits the free memory; tiles
     are halved when memory runs out all the same. Beside the inputs one picture is held, the result. Tiles equal the
     whole picture within 1e-5 in float32 for a network that sees no farther than `TilePlan.exact_reach_px`. The
-    network is left on the device.
+    network is left on the device. `with_confidence`, for a ReferenceModel alone, also tells what was borrowed, which
+    holds as much again as the picture.
 
     Raises OutOfMemoryError where the smallest tile does not fit, UsageError for a `tile_px` that is too small,
     DeviceError where the precision asked for is not safe for this network, ValueError for inputs that don't fit.
     """
     _check(model, inputs)
+    if with_confidence and not isinstance(model, ReferenceModel):
+        raise ValueError(f"{model.name} borrows from no reference, so it has no confidence")
     device = fit_to_network(device, model.name, model.traits)
     choice = _asked_for(model, tile_px) if tile_px is not None else None
     with torch.inference_mode():
         _move(model, device)
         choice = choice or _choose(model, device)
-        return _restore_in_tiles(model, device, inputs, progress, choice)
+        return _restore_in_tiles(model, device, inputs, progress, choice, with_confidence)
 
 
 def _restore_in_tiles(
-    model: Model, device: Device, inputs: Sequence[Pixels], progress: Progress, choice: TileChoice
+    model: Model,
+    device: Device,
+    inputs: Sequence[Pixels],
+    progress: Progress,
+    choice: TileChoice,
+    with_confidence: bool,
 ) -> Restored:
     height, width = inputs[0].shape[:2]
-    result = inputs[0].copy()
+    result = _Result(inputs[0].copy(), _nothing_borrowed(height, width) if with_confidence else None)
     plan = _plan(model, height, width, choice.tile_px)
     progress.detail(f"{model.name} on {device.torch_device} in {device.dtype_name} ({device.reason}).")
     while True:
@@ -96,17 +116,37 @@ def _restore_in_tiles(
         if done is not None:
             break
         # All tiles are equally large, so the first one fails or none: beginning again costs next to nothing.
-        np.copyto(result, inputs[0])
+        result.begin_again(inputs[0])
         choice = _halved(model, plan)
         plan = _plan(model, height, width, choice.tile_px)
-    np.clip(result, 0, 1, out=result)
+    np.clip(result.pixels, 0, 1, out=result.pixels)
     refused = done.refusals.total()
     if refused:
         why = ", ".join(done.refusals)
         progress.note(
             f"{refused} of {plan.count} tiles came out of {model.name} implausible ({why}) and stay as they were."
         )
-    return Restored(result, max(plan.shape), plan.rows.overlap_px, plan.count, refused, done.seconds)
+    overlap_px = plan.rows.overlap_px
+    return Restored(result.pixels, max(plan.shape), overlap_px, plan.count, refused, done.seconds, result.borrowed)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What the tiles are added to: `pixels` began as the photo, what is borrowed as nothing."""
+
+    pixels: Pixels
+    borrowed: Borrowed | None
+
+    def begin_again(self, photo: Pixels) -> None:
+        """Undoes all tiles."""
+        np.copyto(self.pixels, photo)
+        if self.borrowed is not None:
+            self.borrowed.confidence.fill(0)
+            self.borrowed.flow.fill(0)
+
+
+def _nothing_borrowed(height: int, width: int) -> Borrowed:
+    return Borrowed(np.zeros((height, width), np.float32), np.zeros((height, width, 2), np.float32))
 
 
 def _check(model: Model, inputs: Sequence[Pixels]) -> None:
@@ -171,7 +211,7 @@ def _is_about_memory(error: Exception) -> bool:
 
 
 def _try_all_tiles(
-    model: Model, device: Device, inputs: Sequence[Pixels], result: Pixels, plan: TilePlan, progress: Progress
+    model: Model, device: Device, inputs: Sequence[Pixels], result: _Result, plan: TilePlan, progress: Progress
 ) -> _Pass | None:
     """Returns what the pass gave, its changes added to `result`; None where memory ran out, with `result` half done."""
     try:
@@ -189,7 +229,7 @@ def _try_all_tiles(
 
 
 def _all_tiles(
-    model: Model, device: Device, inputs: Sequence[Pixels], result: Pixels, plan: TilePlan, stage: Stage
+    model: Model, device: Device, inputs: Sequence[Pixels], result: _Result, plan: TilePlan, stage: Stage
 ) -> _Pass:
     refusals: Counter[str] = Counter()
     seconds = 0.0
@@ -197,27 +237,33 @@ def _all_tiles(
         patches = [to_tensor(cut(pixels, tile)).to(device.torch_device) for pixels in inputs]
         precision.wait(device)
         began = time.perf_counter()
-        restored = _run(model, device, patches)
+        restored, borrowed = _run(model, device, patches, with_confidence=result.borrowed is not None)
         precision.wait(device)
         seconds += time.perf_counter() - began
         verdict = judge(restored, patches)
         if verdict.plausible:
-            _add_change(result, tile, to_pixels(restored - patches[0]))
+            _add_weighted(result.pixels, tile, to_pixels(restored - patches[0]))
+            if borrowed is not None and result.borrowed is not None:
+                _add_weighted(result.borrowed.confidence[..., None], tile, to_pixels(borrowed.confidence))
+                _add_weighted(result.borrowed.flow, tile, to_pixels(borrowed.flow))
         else:
             refusals[verdict.reason] += 1
         stage.advance()
     return _Pass(refusals, seconds)
 
 
-def _run(model: Model, device: Device, patches: Sequence[Tensor]) -> Tensor:
-    """Returns the network's answer, RGB, whatever order of channels it works in."""
-    if not model.traits.bgr:
-        return precision.run(model.network, device, patches)
-    return precision.run(model.network, device, [patch.flip(1) for patch in patches]).flip(1)
+def _run(
+    model: Model, device: Device, patches: Sequence[Tensor], *, with_confidence: bool
+) -> tuple[Tensor, ReferenceOutput | None]:
+    """Returns the network's answer, RGB, whatever order of channels it works in, and what it borrowed if asked."""
+    ordered = [patch.flip(1) for patch in patches] if model.traits.bgr else patches
+    borrowed = precision.run_with_confidence(model.network, device, ordered) if with_confidence else None
+    answer = precision.run(model.network, device, ordered) if borrowed is None else borrowed.restored
+    return answer.flip(1) if model.traits.bgr else answer, borrowed
 
 
-def _add_change(result: Pixels, tile: Tile, change: Pixels) -> None:
-    """Adds a tile's weighted change to the result, which began as the photo.
+def _add_weighted(result: Pixels, tile: Tile, change: Pixels) -> None:
+    """Adds a tile's weighted change (h, w, C) to the result (H, W, C), which began as the photo.
 
     Adding changes instead of pictures leaves what a network does not touch, and refused tiles, bit for bit as it was.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from deblur_cli.evaluation.scores import (
     PhotoScore,
     means_of,
 )
+from deblur_cli.evaluation.sets import PairSet, read_sets
 from deblur_cli.imaging.find import find_photos
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
@@ -35,7 +36,7 @@ from deblur_cli.pipelines.batch import Steps, run_overlapping
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.restore_one import RestoredPhoto, restore_photo
 from deblur_cli.progress import SILENT, Progress
-from deblur_cli.training.readers import Layout, Pair, read_dataset, read_pairs
+from deblur_cli.training.readers import Layout, Pair
 
 Bytes = npt.NDArray[np.uint8]
 SSIM_LEAST_PX = 11
@@ -60,7 +61,7 @@ class EvaluateJob:
 
 
 @dataclass(frozen=True)
-class _Produced:
+class Produced:
     """What was made of a photo, at 8 bit, and what is known of how; `restored` is None for a finished output."""
 
     picture: Bytes
@@ -68,13 +69,16 @@ class _Produced:
 
 
 @dataclass(frozen=True)
-class _Maker:
+class Maker:
     """Where outputs come from: a network, or a folder of finished ones."""
 
-    make: Callable[[Photo], _Produced]
+    make: Callable[[Photo], Produced]
     model: str | None = None
     device: str | None = None
     precision: str | None = None
+
+
+OpenMaker = Callable[[Sequence[PairSet]], Maker]
 
 
 @dataclass(frozen=True)
@@ -84,22 +88,22 @@ class _Scored:
     megapixels: float
 
 
-def evaluate(job: EvaluateJob, progress: Progress = SILENT) -> Evaluation:
+def evaluate(job: EvaluateJob, progress: Progress = SILENT, *, open_maker: OpenMaker | None = None) -> Evaluation:
     """Returns PSNR and SSIM of input and output of every pair in the job's folders, and their means.
 
     Photos are restored as `deblur single` does; both sides are rounded to 8 bit and compared as the GoPro protocol
     has it: RGB, nothing cropped or aligned. A photo that cannot be scored is named and the others go on. Raises
     DatasetError for a folder without pairs, and what models and devices raise.
     """
-    sets = [_pairs(folder, job) for folder in job.folders]
-    maker = _maker(job, progress)
+    sets = [part for folder in job.folders for part in read_sets(folder, job.layout)]
+    maker = _maker(job, progress) if open_maker is None else open_maker(sets)
     folders: list[FolderScores] = []
     seconds = megapixels = 0.0
-    with progress.stage("Photos", sum(len(pairs) for _, pairs in sets), "photos") as stage:
-        for folder, (layout, pairs) in zip(job.folders, sets, strict=True):
+    with progress.stage("Photos", sum(len(part.pairs) for part in sets), "photos") as stage:
+        for part in sets:
             scored: list[PhotoScore] = []
             failed: list[FailedPhoto] = []
-            for outcome in run_overlapping(pairs, _pair_steps(maker, job)):
+            for outcome in run_overlapping(part.pairs, _pair_steps(maker, job)):
                 stage.advance()
                 if isinstance(outcome, FailedPhoto):
                     failed.append(outcome)
@@ -107,8 +111,9 @@ def evaluate(job: EvaluateJob, progress: Progress = SILENT) -> Evaluation:
                 scored.append(outcome.score)
                 seconds += outcome.network_seconds
                 megapixels += outcome.megapixels
-            name = folder.resolve().name
-            folders.append(FolderScores(name, folder, layout, tuple(scored), tuple(failed), means_of(scored)))
+            folders.append(
+                FolderScores(part.name, part.folder, part.layout, tuple(scored), tuple(failed), means_of(scored))
+            )
     return Evaluation(maker.model, maker.device, maker.precision, tuple(folders), seconds, megapixels)
 
 
@@ -138,43 +143,39 @@ def evaluate_identity(job: EvaluateJob, progress: Progress = SILENT) -> Identity
     )
 
 
-def _pairs(folder: Path, job: EvaluateJob) -> tuple[str, tuple[Pair, ...]]:
-    pairs = read_pairs(folder, job.layout, split="test")
-    return read_dataset(folder, job.layout, split="test").layout.value, pairs
-
-
-def _maker(job: EvaluateJob, progress: Progress) -> _Maker:
+def _maker(job: EvaluateJob, progress: Progress) -> Maker:
     if job.outputs is not None:
         if job.model is not None:
             raise UsageError("--outputs scores pictures made before, so --model has nothing to do. Leave one out.")
-        return _Maker(_from_files(list_outputs(job.outputs), job.max_megapixels))
+        return Maker(_from_files(list_outputs(job.outputs), job.max_megapixels))
     entry = find(job.model, SingleModel)
     device = choose(job.device, job.precision)
     model = load(entry, progress)
     device = fit_to_network(device, model.name, model.traits)
-    return _Maker(
+    return Maker(
         _by_network(model, device, job.settings, progress), model.name, str(device.torch_device), device.dtype_name
     )
 
 
 def _by_network(
     model: SingleModel, device: Device, settings: RestoreSettings, progress: Progress
-) -> Callable[[Photo], _Produced]:
-    def make(photo: Photo) -> _Produced:
+) -> Callable[[Photo], Produced]:
+    def make(photo: Photo) -> Produced:
         restored = restore_photo(photo, estimate_blur_extent(photo.pixels), model, device, settings, progress)
-        return _Produced(_at_8_bit(restored.photo), restored)
+        return Produced(at_8_bit(restored.photo), restored)
 
     return make
 
 
-def _from_files(outputs: Outputs, max_megapixels: float) -> Callable[[Photo], _Produced]:
-    def make(photo: Photo) -> _Produced:
-        return _Produced(_at_8_bit(read_photo(outputs.of(photo.path), max_megapixels=max_megapixels)), None)
+def _from_files(outputs: Outputs, max_megapixels: float) -> Callable[[Photo], Produced]:
+    def make(photo: Photo) -> Produced:
+        return Produced(at_8_bit(read_photo(outputs.of(photo.path), max_megapixels=max_megapixels)), None)
 
     return make
 
 
-def _at_8_bit(photo: Photo) -> Bytes:
+def at_8_bit(photo: Photo) -> Bytes:
+    """Returns the photo's pixels (H, W, 3) as they are scored, rounded."""
     picture: Bytes = quantise(photo.pixels, 8)
     return picture
 
@@ -184,21 +185,21 @@ def _psnr(a: Bytes, b: Bytes) -> float:
 
 
 def _pair_steps(
-    maker: _Maker, job: EvaluateJob
-) -> Steps[Pair, tuple[Photo, Bytes], tuple[Bytes, Bytes, _Produced], _Scored | FailedPhoto]:
+    maker: Maker, job: EvaluateJob
+) -> Steps[Pair, tuple[Photo, Bytes], tuple[Bytes, Bytes, Produced], _Scored | FailedPhoto]:
     def read(pair: Pair) -> tuple[Photo, Bytes]:
         photo = read_photo(pair.blurry, max_megapixels=job.max_megapixels)
-        truth = _at_8_bit(read_photo(pair.sharp, max_megapixels=job.max_megapixels))
+        truth = at_8_bit(read_photo(pair.sharp, max_megapixels=job.max_megapixels))
         _check_sizes(photo, truth, f"its truth {pair.sharp}")
         return photo, truth
 
-    def make(pair: Pair, ready: tuple[Photo, Bytes]) -> tuple[Bytes, Bytes, _Produced]:
+    def make(pair: Pair, ready: tuple[Photo, Bytes]) -> tuple[Bytes, Bytes, Produced]:
         photo, truth = ready
         produced = maker.make(photo)
         _check_sizes(photo, produced.picture, "its output")
-        return _at_8_bit(photo), truth, produced
+        return at_8_bit(photo), truth, produced
 
-    def score(pair: Pair, ready: tuple[Bytes, Bytes, _Produced]) -> _Scored | FailedPhoto:
+    def score(pair: Pair, ready: tuple[Bytes, Bytes, Produced]) -> _Scored | FailedPhoto:
         before, truth, produced = ready
         after, how = produced.picture, produced.restored
         figures = (_psnr(before, truth), ssim(before, truth), _psnr(after, truth), ssim(after, truth))
@@ -215,17 +216,17 @@ def _pair_steps(
 
 
 def _identity_steps(
-    maker: _Maker, job: EvaluateJob
-) -> Steps[Path, Photo, tuple[Bytes, _Produced], IdentityScore | FailedPhoto]:
+    maker: Maker, job: EvaluateJob
+) -> Steps[Path, Photo, tuple[Bytes, Produced], IdentityScore | FailedPhoto]:
     def read(path: Path) -> Photo:
         return read_photo(path, max_megapixels=job.max_megapixels)
 
-    def make(path: Path, photo: Photo) -> tuple[Bytes, _Produced]:
+    def make(path: Path, photo: Photo) -> tuple[Bytes, Produced]:
         produced = maker.make(photo)
         _check_sizes(photo, produced.picture, "its output")
-        return _at_8_bit(photo), produced
+        return at_8_bit(photo), produced
 
-    def score(path: Path, ready: tuple[Bytes, _Produced]) -> IdentityScore | FailedPhoto:
+    def score(path: Path, ready: tuple[Bytes, Produced]) -> IdentityScore | FailedPhoto:
         before, produced = ready
         after, how = produced.picture, produced.restored
         shift = (after.mean(axis=(0, 1)) - before.mean(axis=(0, 1))) / 255 * 100

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import rawpy
 from PIL import ImageCms, JpegImagePlugin
 
@@ -33,6 +35,10 @@ RAW_MAGICS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", 
 DNG_VERSION, SUB_DIRECTORIES, PHOTOMETRIC = 50706, 330, 262
 SENSOR_PHOTOMETRICS = (32803, 34892)
 """Colour filter array, and linear raw."""
+XYZ_TO_SRGB = np.array(
+    [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
+)
+"""IEC 61966-2-1, from CIE XYZ under D65."""
 SRGB_CURVE = (2.4, 12.92)
 """LibRaw's (power, slope at black) that gives sRGB's curve."""
 CUT_SHORT = "is no complete camera raw file: the sensor's data is missing or damaged. Copy it from the card again."
@@ -48,6 +54,39 @@ class Preview:
     jpeg: bytes
     height: int
     width: int
+
+
+@dataclass(frozen=True)
+class CameraColour:
+    """What a camera's own RGB means.
+
+    `white_balance` are the multipliers of R, G, B that make grey neutral in this shot, the least of them 1. `to_srgb`
+    turns white-balanced camera RGB into linear sRGB, rows R, G, B, each of which adds up to 1. `daylight` are the
+    multipliers for light of D65, of any common scale.
+    """
+
+    white_balance: tuple[float, float, float]
+    to_srgb: tuple[tuple[float, float, float], ...]
+    daylight: tuple[float, float, float]
+
+    @property
+    def from_xyz(self) -> npt.NDArray[np.float64]:
+        """The matrix (3, 3) from CIE XYZ under D65 to camera RGB without white balance, its largest value about 1."""
+        to_camera = np.linalg.inv(np.array(self.to_srgb)) / np.array(self.daylight)[:, None]
+        matrix = np.asarray(to_camera @ XYZ_TO_SRGB, np.float64)
+        return np.asarray(matrix / np.abs(matrix).max(), np.float64)
+
+
+@dataclass(frozen=True)
+class LinearRaw:
+    """A raw file as light: `photo` holds white-balanced camera RGB, linear, (H, W, 3), 1 where the sensor clips.
+
+    `headroom` is how many times brighter than the exposure's white 1 is, where lights were rescued from another frame.
+    """
+
+    photo: Photo
+    colour: CameraColour
+    headroom: float = 1.0
 
 
 def is_raw(path: Path) -> bool:
@@ -109,13 +148,17 @@ def _develop(path: Path, raw: rawpy.RawPy, *, linear: bool, half_size: bool = Fa
         output_color=rawpy.ColorSpace.sRGB,
         half_size=half_size,
     )
+    _refuse_black(path, samples)
+    return samples
+
+
+def _refuse_black(path: Path, samples: Samples) -> None:
     if not samples.any():
         raise UnsupportedPhotoError(
             path,
             "decodes to black: its sensor data is missing or packed in a way that LibRaw does not know. "
             "Copy it from the card again, or convert it to DNG.",
         )
-    return samples
 
 
 def read_raw(path: Path, *, linear: bool = False, max_megapixels: float = 250.0) -> Photo:
@@ -142,6 +185,52 @@ def read_raw(path: Path, *, linear: bool = False, max_megapixels: float = 250.0)
             f"{'the camera' if balanced else 'daylight'}'s white balance, without brightening",
         ),
     )
+
+
+def read_raw_linear(
+    path: Path, *, white_balance: tuple[float, float, float] | None = None, max_megapixels: float = 250.0
+) -> LinearRaw:
+    """Returns the raw file as light, in the camera's own RGB, upright, white-balanced, 16 bits.
+
+    Two frames developed with one `white_balance` (None: the frame's own) differ by their light alone: nothing is
+    adapted to what a frame shows, and black and white are the sensor's. Errors are those of `read_raw`.
+    """
+    with _opened(path, max_megapixels) as raw:
+        colour = _camera_colour(raw)
+        balance = colour.white_balance if white_balance is None else white_balance
+        samples: Samples = raw.postprocess(
+            user_wb=[*balance, balance[1]],
+            output_bps=16,
+            gamma=(1, 1),
+            no_auto_bright=True,
+            adjust_maximum_thr=0.0,  # else LibRaw lowers the white of a frame that reaches no white
+            output_color=rawpy.ColorSpace.raw,
+        )
+        preview = _thumbnail(raw)
+    _refuse_black(path, samples)
+    pixels, _ = floats_from_samples(samples, 65535)
+    encoding = Encoding("linear camera RGB", None, "linear")
+    photo = Photo(path, pixels, "raw", 16, encoding, read_metadata(path, preview))
+    return LinearRaw(photo, replace(colour, white_balance=balance))
+
+
+def _camera_colour(raw: rawpy.RawPy) -> CameraColour:
+    daylight = _triple(raw.daylight_whitebalance[:3])
+    daylight = daylight if min(daylight) > 0 else (1.0, 1.0, 1.0)
+    balance = _triple(raw.camera_whitebalance[:3])
+    balance = balance if min(balance) > 0 else daylight
+    matrix = np.asarray(raw.color_matrix, np.float64)[:3, :3]
+    # LibRaw knows no matrix of some old cameras; their RGB is then shown as if it were sRGB's, as LibRaw does.
+    known = abs(float(np.linalg.det(matrix))) > 1e-6
+    rows = matrix / matrix.sum(axis=1, keepdims=True) if known else np.eye(3)
+    return CameraColour(
+        _triple([value / min(balance) for value in balance]), tuple(_triple(row.tolist()) for row in rows), daylight
+    )
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 def srgb_profile() -> bytes:

@@ -31,7 +31,7 @@ BYTE, ASCII, SHORT, LONG, UNDEFINED = 1, 2, 3, 4, 7
 
 
 @dataclass(frozen=True)
-class _Field:
+class Field:
     """One tag of the new directory; `place` says that the value lies in the EXIF block already."""
 
     number: int
@@ -58,7 +58,7 @@ def write_tiff(
 
     `metadata.exif` must say Orientation 1 already. Raises ValueError where the strips outgrow a TIFF's offsets.
     """
-    order, kept = _begin(stream, metadata.exif)
+    order, kept = begin(stream, metadata.exif)
     offsets, counts, rows = [], [], 0
     channels = depth = 1
     for packed, shape, bits in _packed(bands, order):
@@ -71,16 +71,16 @@ def write_tiff(
         stream.write(packed)
     fields = [
         *_structure(order, width, height, channels, depth),
-        _numbers(order, 273, LONG, offsets),
-        _numbers(order, 278, LONG, [rows]),
-        _numbers(order, 279, LONG, counts),
-        *_blocks(metadata, icc),
+        numbers(order, 273, LONG, offsets),
+        numbers(order, 278, LONG, [rows]),
+        numbers(order, 279, LONG, counts),
+        *block_fields(metadata, icc),
     ]
     taken = {field.number for field in fields}
-    _end(stream, order, [*fields, *(field for field in kept if field.number not in taken)])
+    end(stream, order, [*fields, *(field for field in kept if field.number not in taken)])
 
 
-def _begin(stream: BinaryIO, exif: bytes | None) -> tuple[Order, list[_Field]]:
+def begin(stream: BinaryIO, exif: bytes | None) -> tuple[Order, list[Field]]:
     """Writes the EXIF block, or a bare header; returns its byte order and its main directory's fields."""
     try:
         block = exif_block.parse(exif) if exif else None
@@ -95,7 +95,7 @@ def _begin(stream: BinaryIO, exif: bytes | None) -> tuple[Order, list[_Field]]:
         if entry.tag in exif_block.STRUCTURE or entry.tag == exif_block.ORIENTATION:
             continue
         inline = exif[entry.position + 8 : entry.position + 12]
-        fields.append(_Field(entry.tag, entry.type, entry.count, inline, None if entry.size <= 4 else entry.value_at))
+        fields.append(Field(entry.tag, entry.type, entry.count, inline, None if entry.size <= 4 else entry.value_at))
     return block.order, fields
 
 
@@ -119,28 +119,30 @@ def _pack(band: Samples, order: Order) -> bytes:
     return zlib.compress(differences.astype(band.dtype.newbyteorder(order)).tobytes(), COMPRESSION)
 
 
-def _numbers(order: Order, number: int, kind: int, values: list[int]) -> _Field:
+def numbers(order: Order, number: int, kind: int, values: list[int]) -> Field:
+    """Returns a tag of whole numbers."""
     code = "H" if kind == SHORT else "L"
-    return _Field(number, kind, len(values), struct.pack(f"{order}{len(values)}{code}", *values))
+    return Field(number, kind, len(values), struct.pack(f"{order}{len(values)}{code}", *values))
 
 
-def _structure(order: Order, width: int, height: int, channels: int, depth: int) -> list[_Field]:
+def _structure(order: Order, width: int, height: int, channels: int, depth: int) -> list[Field]:
     fields = [
-        _numbers(order, 254, LONG, [0]),
-        _numbers(order, 256, LONG, [width]),
-        _numbers(order, 257, LONG, [height]),
-        _numbers(order, 258, SHORT, [depth] * channels),
-        _numbers(order, 259, SHORT, [DEFLATE]),
-        _numbers(order, 262, SHORT, [1 if channels < 3 else 2]),
-        _numbers(order, exif_block.ORIENTATION, SHORT, [1]),
-        _numbers(order, 277, SHORT, [channels]),
-        _numbers(order, 284, SHORT, [1]),
-        _numbers(order, 317, SHORT, [DIFFERENCING]),
+        numbers(order, 254, LONG, [0]),
+        numbers(order, 256, LONG, [width]),
+        numbers(order, 257, LONG, [height]),
+        numbers(order, 258, SHORT, [depth] * channels),
+        numbers(order, 259, SHORT, [DEFLATE]),
+        numbers(order, 262, SHORT, [1 if channels < 3 else 2]),
+        numbers(order, exif_block.ORIENTATION, SHORT, [1]),
+        numbers(order, 277, SHORT, [channels]),
+        numbers(order, 284, SHORT, [1]),
+        numbers(order, 317, SHORT, [DIFFERENCING]),
     ]
-    return [*fields, _numbers(order, 338, SHORT, [2])] if channels in (2, 4) else fields
+    return [*fields, numbers(order, 338, SHORT, [2])] if channels in (2, 4) else fields
 
 
-def _blocks(metadata: Metadata, icc: bytes | None) -> list[_Field]:
+def block_fields(metadata: Metadata, icc: bytes | None) -> list[Field]:
+    """Returns the tags that hold XMP, IPTC and a profile, where there are any."""
     records = iptc_from_resources(metadata.iptc)
     blocks = (
         (exif_block.XMP, BYTE, metadata.xmp),
@@ -148,11 +150,19 @@ def _blocks(metadata: Metadata, icc: bytes | None) -> list[_Field]:
         (exif_block.PHOTOSHOP, BYTE, metadata.iptc),
         (exif_block.ICC, UNDEFINED, icc),
     )
-    return [_Field(number, kind, len(content), content) for number, kind, content in blocks if content]
+    return [Field(number, kind, len(content), content) for number, kind, content in blocks if content]
 
 
-def _end(stream: BinaryIO, order: Order, fields: list[_Field]) -> None:
+def end(stream: BinaryIO, order: Order, fields: list[Field]) -> None:
     """Writes values and directory, and leads the header to it."""
+    directory = write_directory(stream, order, fields)
+    stream.seek(4)
+    stream.write(struct.pack(order + "L", directory))
+    stream.seek(0, os.SEEK_END)
+
+
+def write_directory(stream: BinaryIO, order: Order, fields: list[Field]) -> int:
+    """Returns the place of the directory that it writes, after the values that do not fit into it."""
     entries = []
     for field in sorted(fields, key=lambda f: f.number):
         if field.place is not None:
@@ -167,6 +177,4 @@ def _end(stream: BinaryIO, order: Order, fields: list[_Field]) -> None:
     stream.write(bytes(stream.tell() % 2))
     directory = stream.tell()
     stream.write(struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4))
-    stream.seek(4)
-    stream.write(struct.pack(order + "L", directory))
-    stream.seek(0, os.SEEK_END)
+    return directory

@@ -24,7 +24,7 @@ from deblur_cli.errors import (
     UnsupportedPhotoError,
     UsageError,
 )
-from deblur_cli.imaging import heif, jpeg, tiff_write
+from deblur_cli.imaging import dng_write, heif, jpeg, tiff_write
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.find import FoundPhoto
 from deblur_cli.imaging.metadata import (
@@ -37,7 +37,7 @@ from deblur_cli.imaging.metadata import (
 )
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo, Pixels
 from deblur_cli.imaging.png import write_png
-from deblur_cli.imaging.raw import RAW_SUFFIXES, srgb_profile
+from deblur_cli.imaging.raw import RAW_SUFFIXES, LinearRaw, srgb_profile
 from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
 
 OUTPUT_FORMATS = {
@@ -102,12 +102,12 @@ def plan_output(source: FoundPhoto, out: Path, *, out_is_folder: bool, photo_for
     return out / source.relative.with_name(source.relative.stem + suffix + ending)
 
 
-def check_plans(plans: Sequence[OutputPlan]) -> None:
+def check_plans(plans: Sequence[OutputPlan], others: Sequence[Path] = ()) -> None:
     """Raises OutputCollisionError where two photos would write one file, or one would be written over a photo given.
 
-    Names that differ in case alone count as one where the system's files do.
+    Names that differ in case alone count as one where the system's files do. `others` are further photos given.
     """
-    sources = {_place(plan.source): plan.source for plan in plans}
+    sources = {_place(path): path for path in (*(plan.source for plan in plans), *others)}
     targets: dict[str, Path] = {}
     for plan in plans:
         here = _place(plan.target)
@@ -168,6 +168,24 @@ def _displayable(photo: Photo, kind: str) -> tuple[Photo, tuple[str, ...]]:
     pixels = to_encoded(photo.pixels, Encoding("sRGB"))
     shown = replace(photo, pixels=pixels, encoding=Encoding("sRGB", srgb_profile(), "srgb"))
     return shown, ("its linear light is saved in sRGB: only PNG can say that it is linear",)
+
+
+def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tuple[str, ...]:
+    """Returns sentences about what was lost, after the light lies whole at `target` as a linear DNG of 16 bits.
+
+    A raw developer opens it with the camera's colours, the shot's white balance and metadata, and the headroom above
+    white. The size is that of the photo, upright. Raises as `write_photo`.
+    """
+    photo = light.photo
+    if photo.path.exists() and target.exists() and photo.path.samefile(target):
+        raise OutputCollisionError(f"{target} is the photo itself. Originals are never touched; give another name.")
+    metadata = _output_metadata(photo)
+
+    def encode(stream: BinaryIO) -> None:
+        dng_write.write_linear_dng(stream, replace(light, photo=replace(photo, metadata=metadata)))
+
+    _publish(target, encode, overwrite=overwrite)
+    return _lost_blocks(metadata, "DNG", iptc=False)
 
 
 def write_comparison(before: Photo, after: Photo, target: Path, *, overwrite: bool = False) -> None:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 WINDOW_PX, STEP_PX = 192, 96
 """Windows that overlap by half: wide enough for the longest kernel, narrow enough for blur that turns."""
+ENERGY = (WINDOW_PX / 2) ** 2
+"""Sum of the squared taper over a window: the power that noise of variance one has at each frequency."""
 REACH_PX = 32
 """Kernels reach this far from the middle: the longest displacement and half the longest blur together."""
 KERNEL_NOISE = 1e-3
@@ -112,7 +114,7 @@ def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
     """
     cross = _with_neighbours(guide.conj() * blurry)
     power = _with_neighbours(_power(guide))
-    level = KERNEL_NOISE * float(_taper(WINDOW_PX).square().sum()) ** 2
+    level = KERNEL_NOISE * ENERGY
     spread = torch.fft.irfft2(cross / (power + level), s=(WINDOW_PX, WINDOW_PX))
     near = torch.roll(spread, (REACH_PX, REACH_PX), (-2, -1))[..., : 2 * REACH_PX + 1, : 2 * REACH_PX + 1]
     positive = (near - KERNEL_FLOOR * near.amax((-1, -2), keepdim=True)).clamp_min(0)
@@ -141,9 +143,8 @@ def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
     Clipped lights, what moved, and kernels that change within a window leave differences with the spectrum of a
     picture, so their energy is spread over frequencies as a picture's is.
     """
-    energy = float(_taper(WINDOW_PX).square().sum()) ** 2
     noise = _power(transfer).mean((-1, -2)) * gamma.mean(1)[..., 0, 0]
-    power = (_power(left).mean((-1, -2)) / energy - noise).clamp_min(0)
+    power = (_power(left).mean((-1, -2)) / ENERGY - noise).clamp_min(0)
     shape = 1 / _frequency_squared(left.device)
     return (power[..., None, None] * (MISFIT * shape / shape.mean()))[:, None]
 
@@ -248,12 +249,11 @@ def _centroid(found: Tensor) -> Tensor:
 
 def _noise(spectra: Tensor) -> Tensor:
     """Returns the variance of the noise in windows, (B, 3, r, c, 1, 1): the median power of the highest octave."""
-    energy = float(_taper(WINDOW_PX).square().sum()) ** 2
     # A sixteenth of the frequencies tells the median as well; all lie above half of the highest in both directions.
     low, high = WINDOW_PX // 4, 3 * WINDOW_PX // 4
     power = _power(spectra[..., low:high:4, low::4]).flatten(-2)
     # The power of noise at one frequency is distributed exponentially, so its median is log 2 of its mean.
-    return (power.median(-1).values / (math.log(2) * energy))[..., None, None]
+    return (power.median(-1).values / (math.log(2) * ENERGY))[..., None, None]
 
 
 def _frequency_squared(device: torch.device) -> Tensor:

@@ -58,7 +58,7 @@ class KernelReferenceUNet(ResidualUNet):
         shift = shifts(reference, query)
         there = moved(reference, shift)
         fused = fuse(there, query, tone_of_blurry=True)
-        alone: Tensor = self.single(query)
+        alone: Tensor = self.single(query).clamp(0, 1)
         estimate, unexplained = fused.estimate.clamp(0, 1).to(alone.dtype), fused.unexplained.to(alone.dtype)
         seen = torch.cat((query, there.to(alone.dtype), estimate, alone, unexplained), dim=1)
         features = self.features(self.stem(F.pixel_unshuffle(seen, 2)))

@@ -83,6 +83,26 @@ class PhotoResult:
     change_db: float | None = None
     """PSNR of the result to the photo itself: how little was changed."""
     seconds: Seconds = Seconds()
+    confidence_map: Path | None = None
+    references: tuple[ReferenceUse, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReferenceUse:
+    """What became of one reference of a photo. `reason` is a phrase: why it was taken, or why it did not help.
+
+    `sharpness` are the scores of photo and reference where both show the scene, at one size. `confidence` is the
+    alignment's, `gain` (R, G, B) what the reference's light was multiplied by, `borrowed_share` the part of the photo
+    that it gave. None where it did not come to that.
+    """
+
+    path: Path
+    used: bool
+    reason: str
+    sharpness: tuple[float, float] | None = None
+    confidence: float | None = None
+    gain: tuple[float, float, float] | None = None
+    borrowed_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,3 +129,110 @@ class SingleResult:
     def failed(self) -> tuple[PhotoResult, ...]:
         """The photos without a result."""
         return tuple(photo for photo in self.photos if photo.status is Status.FAILED)
+
+
+@dataclass(frozen=True)
+class RefJob(SingleJob):
+    """What `deblur ref` is to do: what `deblur single` is told, and where references come from.
+
+    `references` are photos, which are used together, and folders, of which the sharpest frame is taken for each photo;
+    empty means each photo's own folder. In folders, frames within `window` of the photo are looked at, by capture time,
+    else by number. `confidence_map`: also write a picture of what was borrowed from where.
+    """
+
+    references: tuple[Path, ...] = ()
+    window: int = 30
+    confidence_map: bool = False
+
+
+@dataclass(frozen=True)
+class RefResult(SingleResult):
+    """What became of all photos; `single_model` restored those that no reference helped, None where it had not to."""
+
+    single_model: str | None = None
+
+
+@dataclass(frozen=True)
+class PairJob:
+    """What `deblur pair` is to do. Paths as the user gave them; `out` None: beside each long exposure.
+
+    `inputs` are two photos, noisy and blurry in this order, or else photos, folders and patterns in which pairs are
+    found. `photo_format` may be "dng" for camera raw. `max_megapixels` refuses larger photos before they are decoded.
+    """
+
+    inputs: tuple[Path, ...]
+    out: Path | None = None
+    model: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    settings: RestoreSettings = RestoreSettings()
+    photo_format: str | None = None
+    quality: int | None = None
+    recursive: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    compare: bool = False
+    max_megapixels: float = 250.0
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """What became of one pair, and why.
+
+    `noisy` are its short frames, of which `merged` were used; `gain` (R, G, B) is what their light was multiplied by,
+    `ratio` what the files say it should be. `known_by` says how the pair was told. `shift_px` and `confidence` are the
+    alignment's, `moved_share` the part of the picture that comes from the short frame alone, `headroom` how many times
+    the long exposure's white the brightest rescued light is. None and 0 where it did not come to that.
+    """
+
+    noisy: tuple[Path, ...]
+    blurry: Path
+    known_by: str
+    ratio: float | None
+    output: Path | None
+    status: Status
+    message: str = ""
+    comparison: Path | None = None
+    merged: int = 0
+    gain: tuple[float, float, float] | None = None
+    extent_px: float | None = None
+    scale: float | None = None
+    shift_px: float | None = None
+    confidence: float | None = None
+    moved_share: float | None = None
+    headroom: float = 1.0
+    tile_px: int | None = None
+    tiles: int = 0
+    refused_tiles: int = 0
+    seconds: Seconds = Seconds()
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """A photo that belongs to no pair, and why, as a phrase. `failed`: it could not even be read."""
+
+    path: Path
+    reason: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class PairsResult:
+    """What became of all pairs, in the order found, and which photos belong to none."""
+
+    pairs: tuple[PairResult, ...]
+    left_over: tuple[LeftOver, ...]
+    model: str
+    device: str
+    precision: str
+    seconds: float
+
+    def count(self, *statuses: Status) -> int:
+        """Returns how many pairs have one of these statuses."""
+        return sum(pair.status in statuses for pair in self.pairs)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A sentence for each pair without a result and each photo that could not be read."""
+        unread = [f"{photo.path.name}: {photo.reason}" for photo in self.left_over if photo.failed]
+        return (*unread, *(pair.message for pair in self.pairs if pair.status is Status.FAILED))

@@ -13,6 +13,7 @@ from deblur_cli.imaging.write import OUTPUT_SUFFIXES, OutputPlan, check_plans, p
 RESULT_MARK = "_deblurred"
 """Ends the name of a result that lies beside its photo."""
 COMPARISON_MARK = "_compare"
+CONFIDENCE_MARK = "_confidence"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Wish:
     compare: bool = False
     recursive: bool = False
     overwrite: bool = False
+    confidence_map: bool = False
 
     @property
     def out_is_file(self) -> bool:
@@ -33,12 +35,19 @@ class Wish:
 
 @dataclass(frozen=True)
 class PlannedPhoto:
-    """One photo and where its result goes. `exists`: the result is there already."""
+    """One photo and where its result goes, and what is written beside it. `exists`: the result is there already."""
 
     source: Path
     target: Path
     comparison: Path | None
     exists: bool
+    confidence_map: Path | None = None
+
+    @property
+    def beside(self) -> tuple[tuple[str, Path], ...]:
+        """What is written beside the result, by name."""
+        named = (("comparison", self.comparison), ("confidence map", self.confidence_map))
+        return tuple((name, path) for name, path in named if path is not None)
 
 
 def plan_photos(inputs: Sequence[Path], wish: Wish) -> tuple[PlannedPhoto, ...]:
@@ -57,7 +66,7 @@ def plan_photos(inputs: Sequence[Path], wish: Wish) -> tuple[PlannedPhoto, ...]:
         _check_file(wish, photos)
     plans = tuple(_planned(photo, wish) for photo in photos)
     check_plans([OutputPlan(plan.source, plan.target, plan.exists) for plan in plans])
-    _check_comparisons(plans, wish)
+    _check_beside(plans)
     if wish.out_is_file and plans[0].exists and not wish.overwrite:
         raise OutputExistsError(plans[0].target, "is there already. Give another name, or --overwrite to replace it.")
     return plans
@@ -66,7 +75,8 @@ def plan_photos(inputs: Sequence[Path], wish: Wish) -> tuple[PlannedPhoto, ...]:
 def _planned(photo: FoundPhoto, wish: Wish) -> PlannedPhoto:
     target = _target(photo, wish)
     comparison = target.with_name(f"{target.stem}{COMPARISON_MARK}.png") if wish.compare else None
-    return PlannedPhoto(photo.path, target, comparison, target.exists() or target.is_symlink())
+    borrowed = target.with_name(f"{target.stem}{CONFIDENCE_MARK}.png") if wish.confidence_map else None
+    return PlannedPhoto(photo.path, target, comparison, target.exists() or target.is_symlink(), borrowed)
 
 
 def _target(photo: FoundPhoto, wish: Wish) -> Path:
@@ -80,12 +90,18 @@ def _target(photo: FoundPhoto, wish: Wish) -> Path:
     )
 
 
+def origin_of(stem: str) -> str:
+    """Returns the stem of the photo that a result beside its photo was made of; the stem itself if it is no result."""
+    base = stem.removesuffix(COMPARISON_MARK).removesuffix(CONFIDENCE_MARK)
+    origin = base.removesuffix(RESULT_MARK)
+    return stem if origin == base else origin
+
+
 def _is_result(photo: FoundPhoto, found: Sequence[FoundPhoto], inputs: Sequence[Path], wish: Wish) -> bool:
     """Returns whether a photo that was found in a folder is what an earlier run made of another."""
     if wish.out is None:
-        base = photo.path.stem.removesuffix(COMPARISON_MARK)
-        origin = base.removesuffix(RESULT_MARK)
-        return origin != base and any(
+        origin = origin_of(photo.path.stem)
+        return origin != photo.path.stem and any(
             other.path.stem == origin and other.path.parent == photo.path.parent for other in found
         )
     out = wish.out.resolve()
@@ -101,17 +117,16 @@ def _check_file(wish: Wish, photos: Sequence[FoundPhoto]) -> None:
         raise UsageError(f"--out {wish.out} says the format by its suffix. Leave --format out, or give a folder.")
 
 
-def _check_comparisons(plans: Sequence[PlannedPhoto], wish: Wish) -> None:
-    """Raises OutputCollisionError where a comparison would be a photo given, a result or another comparison."""
+def _check_beside(plans: Sequence[PlannedPhoto]) -> None:
+    """Raises OutputCollisionError where what is written beside a result would be a photo given or another result."""
     taken = {plan.source.resolve(): "a photo given" for plan in plans}
     taken |= {plan.target.resolve(): "the result of another photo" for plan in plans}
     for plan in plans:
-        if plan.comparison is None:
-            continue
-        here = plan.comparison.resolve()
-        if here in taken:
-            raise OutputCollisionError(
-                f"The comparison of {plan.source.name} would be {plan.comparison}, which is {taken[here]}. "
-                "Give another folder with --out, or leave --compare out."
-            )
-        taken[here] = "the comparison of another photo"
+        for name, path in plan.beside:
+            here = path.resolve()
+            if here in taken:
+                raise OutputCollisionError(
+                    f"The {name} of {plan.source.name} would be {path}, which is {taken[here]}. "
+                    f"Give another folder with --out, or leave the {name} out."
+                )
+            taken[here] = f"the {name} of another photo"

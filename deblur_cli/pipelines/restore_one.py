@@ -117,6 +117,11 @@ def restore_photo(
     return RestoredPhoto(photo.with_pixels(pixels), extent, decision.scale, False, change_db, report)
 
 
+def left_alone(photo: Photo, extent: BlurExtent) -> RestoredPhoto:
+    """Returns the photo as it is, for one in which there is nothing to undo."""
+    return RestoredPhoto(photo, extent, 1.0, True, math.inf, None)
+
+
 def choose_scale(extent: BlurExtent, traits: Traits, asked: float | None) -> ScaleDecision:
     """Returns the scale asked for, or the largest at which the blur is within the network's reach."""
     if asked is not None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from deblur_cli.catalogue.download import Whereabouts, locate, resolve
-from deblur_cli.catalogue.entry import Bundled, Copy, Entry, Hub
+from deblur_cli.catalogue.entry import Entry
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.hub import HubSettings
+from deblur_cli.catalogue.source import Bundled, Copy, Hub
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import Stage
@@ -105,7 +106,7 @@ def test_a_truncated_transfer_is_never_taken_for_the_file(hub: LoopbackHub, entr
     hub.truncate = 1000
     with pytest.raises(MissingWeightsError, match="goes on where it was cut off"):
         resolve(entry)
-    assert locate(entry).where is Whereabouts.HUB
+    assert locate(entry.source).where is Whereabouts.HUB
     hub.truncate = 0
     assert resolve(entry).read_bytes() == CONTENT
 
@@ -169,7 +170,7 @@ def test_a_damaged_bundled_file_is_kept_and_named(
 def test_pull_is_announced_falls_back_to_the_copy_and_later_works_offline(
     hub: LoopbackHub, entry: Entry[SingleModel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert locate(entry).where is Whereabouts.HUB
+    assert locate(entry.source).where is Whereabouts.HUB
     watcher = Watcher()
     path = resolve(entry, watcher)
     assert path.read_bytes() == CONTENT
@@ -179,7 +180,7 @@ def test_pull_is_announced_falls_back_to_the_copy_and_later_works_offline(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     again = Watcher()
     assert resolve(entry, again) == path
-    assert locate(entry).where is Whereabouts.CACHED
+    assert locate(entry.source).where is Whereabouts.CACHED
     assert again.notes == []
     assert len(hub.gets) == 1
 
@@ -214,7 +215,7 @@ def test_an_interrupted_pull_goes_on_in_the_next_run(
     half = len(CONTENT) // 2
     with pytest.raises(KeyboardInterrupt):
         resolve(entry, Watcher(interrupt_after=half))
-    assert locate(entry).where is Whereabouts.HUB
+    assert locate(entry.source).where is Whereabouts.HUB
     hub.ignores_ranges = ignores_ranges
     watcher = Watcher()
     assert resolve(entry, watcher).read_bytes() == CONTENT

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from deblur_cli.catalogue.entries import CatalogueError, entries, parse_entries
-from deblur_cli.catalogue.entry import Hub
+from deblur_cli.catalogue.source import Hub
 from deblur_cli.networks.contract import LocalPooling
 
 GOOD = """

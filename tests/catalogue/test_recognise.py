@@ -4,19 +4,34 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from deblur_cli.catalogue.find import find_any
 from deblur_cli.catalogue.recognise import describe, recognise, settings_of
 from deblur_cli.errors import UnrecognisedNetworkError
 from deblur_cli.networks.contract import Shapes
-from deblur_cli.networks.nafnet import ARCHITECTURE, NAFNetConfig
+from deblur_cli.networks.deblurnet import DeblurNet, DeblurNetConfig
+from deblur_cli.networks.mimo_unet import MimoUNet, MimoUNetConfig
+from deblur_cli.networks.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
+from deblur_cli.networks.undrawn import shapes_of
 
 GOPRO_64 = "nafnet: width 64, encoder_blocks 1-1-1-28, middle_blocks 1, decoder_blocks 1-1-1-1"
 PUBLISHED = {
+    "MIMO-UNet": "mimo-unet: blocks 8, width 32",
+    "MIMO-UNetPlus": "mimo-unet: blocks 20, width 32",
     "NAFNet-GoPro-width32": GOPRO_64.replace("64", "32"),
     "NAFNet-GoPro-width64": GOPRO_64,
     "NAFNet-REDS-width64": GOPRO_64,
     "NAFNet-SIDD-width32": "nafnet: width 32, encoder_blocks 2-2-4-8, middle_blocks 12, decoder_blocks 2-2-2-2",
     "NAFNet-SIDD-width64": "nafnet: width 64, encoder_blocks 2-2-4-8, middle_blocks 12, decoder_blocks 2-2-2-2",
+}
+
+TOLD_AS = {
+    "MIMO-UNet": "MIMO-UNet",
+    "MIMO-UNetPlus": "MIMO-UNet+",
+    "NAFNet-GoPro-width32": "nafnet-gopro-width32",
+    "NAFNet-SIDD-width64": "nafnet-sidd-width64",
 }
 
 
@@ -51,6 +66,92 @@ def test_a_weight_of_another_shape_is_named(shared: Path) -> None:
 
 
 @pytest.mark.shared
+@pytest.mark.parametrize(("name", "told"), TOLD_AS.items())
+def test_one_weight_missing_of_any_published_network_is_told_with_its_name(shared: Path, name: str, told: str) -> None:
+    shapes = published(shared, name)
+    for key in (next(iter(shapes)), list(shapes)[len(shapes) // 2], list(shapes)[-1]):
+        without = {other: shape for other, shape in shapes.items() if other != key}
+        assert f"the weights are nearly those of {told}, but {key} is missing. Names and shapes must" in refusal(
+            without
+        )
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "told"), TOLD_AS.items())
+def test_one_weight_of_another_shape_in_any_published_network_is_told_with_both_shapes(
+    shared: Path, name: str, told: str
+) -> None:
+    shapes = published(shared, name)
+    for key in (next(iter(shapes)), list(shapes)[len(shapes) // 2], list(shapes)[-1]):
+        other = (*shapes[key][:-1], shapes[key][-1] + 1)
+        assert f"nearly those of {told}, but {key} has the shape {other} instead of {shapes[key]}. Names" in refusal(
+            {**shapes, key: other}
+        )
+
+
+def test_one_weight_of_a_deblurnet_missing_or_of_another_shape_is_told() -> None:
+    shapes = dict(shapes_of(DeblurNet, DeblurNetConfig()))
+    assert "DeblurNet, but img_prd.0.bias has the shape (1,) instead of (3,)." in refusal(
+        {**shapes, "img_prd.0.bias": (1,)}
+    )
+    del shapes["convd_3.convi.weight"]
+    assert "nearly those of DeblurNet, but convd_3.convi.weight is missing." in refusal(shapes)
+
+
+@pytest.mark.parametrize(
+    ("build", "config", "key", "told"),
+    [
+        (NAFNet, NAFNetConfig(16), "ending.bias", "nafnet-gopro-width"),
+        (MimoUNet, MimoUNetConfig(8, 16), "ConvsOut.0.main.0.bias", "MIMO-UNet"),
+        (DeblurNet, DeblurNetConfig(16), "img_prd.0.bias", "DeblurNet"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_network_in_a_size_of_its_own_with_a_weight_missing_is_still_called_by_name(
+    build: type[nn.Module], config: object, key: str, told: str
+) -> None:
+    shapes = dict(shapes_of(build, config))
+    del shapes[key]
+    message = refusal(shapes)
+    assert f"the weights are nearly those of {told}" in message
+    assert f", but {key} is missing; " in message
+
+
+def stereo(prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Returns names and shapes under `deblurnet_state_dict` in the one file that DeblurNet's authors published."""
+    shapes = dict(shapes_of(DeblurNet, DeblurNetConfig()))
+    shapes["upconv3_i.0.weight"] = (128, 288, 3, 3)
+    for view in ("l", "r"):
+        shapes |= conv(f"depth_sense_{view}.0", 33, 32, 3)
+        shapes |= conv(f"depth_sense_{view}.2.stem.0", 32, 32, 3) | conv(f"depth_sense_{view}.2.stem.2", 32, 32, 3)
+    shapes |= conv("gatenet.0", 1, 16, 3) | conv("gatenet.2.stem.0", 16, 16, 1) | conv("gatenet.2.stem.2", 16, 16, 1)
+    shapes |= conv("gatenet.3", 16, 1, 1)
+    return {prefix + key: shape for key, shape in shapes.items()}
+
+
+def conv(name: str, before: int, after: int, side: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (after, before, side, side), f"{name}.bias": (after,)}
+
+
+def test_the_stereo_network_is_called_what_it_is_and_refused_with_a_way_out() -> None:
+    disparity = conv("dispnet.dispd", 128, 2, 3) | conv("dispnet.upconvd_i.0", 128, 128, 3)
+    for shapes in (stereo(), stereo("module."), {**shapes_of(DeblurNet, DeblurNetConfig()), **disparity}):
+        message = refusal(shapes)
+        assert message.startswith("net.pth: this is DAVANet, the stereo network around DeblurNet. It needs both views")
+        assert message.endswith("or another network: `deblur models list` shows all.")
+
+
+def test_the_stereo_file_as_it_is_published_is_refused_where_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "best-ckpt.pth.tar"
+    weights = {name: torch.zeros(shape) for name, shape in stereo("module.").items()}
+    disparity = {"module.dispd.weight": torch.zeros(2, 128, 3, 3)}
+    content = {"epoch_idx": 400, "Disp_EPE": 0.4, "dispnet_state_dict": disparity, "deblurnet_state_dict": weights}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UnrecognisedNetworkError, match=r"best-ckpt\.pth\.tar: this is DAVANet, the stereo network"):
+        find_any(str(path))
+
+
+@pytest.mark.shared
 def test_of_many_differences_three_are_told(shared: Path) -> None:
     shapes = published(shared, "NAFNet-GoPro-width32")
     shapes |= {f"extra.{i}": (1,) for i in range(5)}
@@ -70,6 +171,17 @@ def test_a_file_that_claims_to_be_what_it_is_not_is_refused() -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_nafnet_is_recognised_by_names_and_shapes(shared: Path, name: str) -> None:
+def test_every_published_network_is_recognised_by_names_and_shapes(shared: Path, name: str) -> None:
     found = recognise(published(shared, name))
     assert f"{found.architecture.name}: {settings_of(found.config)}" == PUBLISHED[name]
+
+
+@pytest.mark.shared
+def test_every_list_of_published_keys_is_among_them(shared: Path) -> None:
+    lists = {path.stem for path in (shared / "checkpoint-keys").glob("*.txt")}
+    assert lists == set(PUBLISHED)
+
+
+def test_a_deblurnet_is_recognised_by_names_and_shapes() -> None:
+    found = recognise(shapes_of(DeblurNet, DeblurNetConfig()))
+    assert (found.architecture.name, found.config) == ("deblurnet", DeblurNetConfig(32))

@@ -83,6 +83,53 @@ def test_what_others_score(shake: Path) -> None:
     assert run(shake.rename(shake.with_name("holiday")), "--published").stdout.count("Nothing is published") == 1
 
 
+def lay_out(root: Path, *pairs: tuple[str, str]) -> Path:
+    """Writes pairs of (blurry, sharp), the blurry pictures darker by 20 of 255."""
+    for seed, names in enumerate(pairs):
+        truth = np.random.default_rng(seed).integers(60, 200, (40, 50, 3), dtype=np.uint8)
+        for name, picture in zip(names, (truth - np.uint8(20), truth), strict=True):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(root / name)
+    return root
+
+
+def test_gopro_as_it_is_unpacked_beside_the_papers_tables(tmp_path: Path) -> None:
+    pictures = [
+        (f"{part}/GOPR01/blur/00{n}.png", f"{part}/GOPR01/sharp/00{n}.png")
+        for part in ("train", "test")
+        for n in (1, 2)
+    ]
+    result = run(lay_out(tmp_path / "GOPRO_Large", *pictures), "--published")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "GOPRO_Large: 2 photos" in result.stdout  # the test part alone
+    assert next(line for line in lines if line.startswith("SGENet ")).split()[1:] == [
+        "single", "1111", "–", "–", "32.96", "0.9610", "–"
+    ]  # fmt: skip
+    assert next(line for line in lines if line.startswith("Ref-NAFNet64 ")).split()[1] == "reference"
+    measured = next(line for line in lines if line.startswith("measured now: fake ")).split()
+    assert measured[3:5] == ["single", "2"]
+    assert float(measured[7]) - float(measured[5]) == pytest.approx(20, abs=0.01)
+    assert "  from Spatial Guided Enhancement Network (SGENet), table 1" in lines
+
+
+def test_hide_and_realblur_as_they_are_unpacked(tmp_path: Path) -> None:
+    hide = lay_out(tmp_path / "HIDE_dataset", ("test/close/1fromA.png", "GT/1fromA.png"))
+    text = run(hide, "--published").stdout
+    assert "HIDE_dataset: 1 photos" in text
+    assert "31.32" in text
+    halves = [(f"RealBlur-{h}_ECC/scene1/blur/blur_1.png", f"RealBlur-{h}_ECC/scene1/gt/gt_1.png") for h in "JR"]
+    realblur = lay_out(tmp_path / "RealBlur", *halves)
+    for half, (blurry, sharp) in zip("JR", halves, strict=True):
+        (realblur / f"RealBlur_{half}_test_list.txt").write_text(f"{sharp} {blurry} 1\n")
+    text = run(realblur, "--published").stdout
+    first, second = text.split("RealBlur-R: 1 photos")
+    assert "RealBlur-J: 1 photos" in first
+    assert "28.91" in first  # Ref-NAFNet32 on J
+    assert "36.13" in second
+    assert second.count("aligning each output with its truth") == 1
+
+
 def test_csv(shake: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run(shake, "--csv").stdout)))
     assert [Path(row["photo"]).name for row in rows] == ["p0.png", "p1.png"]

@@ -12,10 +12,15 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deblur_cli.catalogue import entries as catalogue
-from deblur_cli.catalogue.entry import Copy, Hub
+from deblur_cli.catalogue import listing
+from deblur_cli.catalogue.source import Copy, Hub
 from deblur_cli.cli import app
+from deblur_cli.evaluation import speed
+from deblur_cli.networks import filter_bank_unet, nafnet
+from deblur_cli.networks.contract import Published
+from deblur_cli.networks.registry import ARCHITECTURES
 from tests.support.hub import LoopbackHub, loopback_hub
-from tests.support.weights import TINY_NAFNET, published_nafnet
+from tests.support.weights import TINY_BANK, TINY_NAFNET, published_nafnet
 
 
 def run(*arguments: str) -> Result:
@@ -24,7 +29,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A catalogue of one network, `tiny`, on a Hub of this machine."""
+    """A catalogue of one network, `tiny`, on a Hub of this machine; `Tiny-Bank` is yet to be trained."""
     published_nafnet(tmp_path / "tiny.pth")
     content = (tmp_path / "tiny.pth").read_bytes()
     (tmp_path / "tiny.pth").unlink()
@@ -37,8 +42,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
     )
-    monkeypatch.setattr("deblur_cli.catalogue.find.entries", lambda: (tiny,))
-    monkeypatch.setattr("deblur_cli.catalogue.entries.entries", lambda: (tiny,))
+    for module in ("find", "entries", "untrained"):
+        monkeypatch.setattr(f"deblur_cli.catalogue.{module}.entries", lambda: (tiny,))
+    bank = replace(filter_bank_unet.ARCHITECTURE, published=(Published("Tiny-Bank", TINY_BANK),))
+    monkeypatch.setattr("deblur_cli.networks.registry.ARCHITECTURES", (nafnet.ARCHITECTURE, bank))
+    monkeypatch.setattr(listing, "_digest", lambda: "this version")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     with loopback_hub() as running:
         running.files["a/b/tiny.pth"] = content
@@ -53,6 +61,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         (("where", "nothing-like-it"), 2, "`deblur models list` shows all"),
         (("pull", "gone.pth"), 2, "there is no such weight file"),
         (("where", "tiny"), 3, "tiny is not on this computer. `deblur models pull tiny` fetches it."),
+        (("pull", "tiny-bank"), 3, "Nobody offers weights of Tiny-Bank"),
+        (("where", "tiny-bank"), 3, "Tiny-Bank is not on this computer. `deblur train single --network filter-bank"),
+        (("show", "tiny", "--time", "--device", "tpu"), 2, "There is no device 'tpu'"),
     ],
 )
 def test_what_is_not_there_is_said(hub: LoopbackHub, arguments: tuple[str, ...], code: int, message: str) -> None:
@@ -96,7 +107,67 @@ def test_a_weight_file_is_shown_as_what_it_is_recognised_as(hub: LoopbackHub, tm
     assert "nafnet width 4, encoder_blocks 1-1, middle_blocks 1, decoder_blocks 1-1" in result.stdout
 
 
-def test_the_real_list_has_sizes_as_published() -> None:
+def test_a_network_yet_to_be_trained_is_listed_and_shown(hub: LoopbackHub) -> None:
+    row = json.loads(run("list", "--json").stdout)[1]
+    assert (row["name"], row["weights"], row["size_mb"]) == ("Tiny-Bank", "yet to be trained", None)
+    shown = run("show", "TINY-BANK").stdout
+    assert "weights      yet to be trained" in shown
+    assert "`deblur train single --network filter-bank-unet` makes them" in shown
+
+
+@pytest.fixture
+def small_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not 24 megapixels, so that the time is short."""
+    monkeypatch.setattr(speed, "HEIGHT_PX", 64)
+    monkeypatch.setattr(speed, "WIDTH_PX", 96)
+
+
+def test_time_is_measured_when_asked_for_kept_and_told(hub: LoopbackHub, small_photo: None) -> None:
+    assert "not timed on this computer" in run("show", "tiny").stdout
+    assert "times a network on this computer" in run("list").stderr
+    timed = run("show", "tiny", "--time", "--device", "cpu", "--precision", "float32")
+    assert timed.exit_code == 0
+    assert "s for 24 megapixels (measured, cpu in float32)" in timed.stdout
+    tiny, bank = json.loads(run("list", "--json").stdout)
+    assert tiny["seconds_24_mp"] > 0
+    assert tiny["seconds_are"] == "measured, cpu in float32"
+    assert (bank["seconds_24_mp"], bank["seconds_are"]) == (None, None)
+    assert not hub.gets  # weights of its own shape are drawn: nothing is fetched to be timed
+
+
+def test_the_list_times_what_was_not_timed_yet(
+    hub: LoopbackHub, small_photo: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("show", "tiny", "--time", "--device", "cpu")
+    timed: list[str] = []
+    real = speed.measure_speed
+    monkeypatch.setattr(speed, "measure_speed", lambda model, *more: (timed.append(model.name), real(model, *more))[1])
+    rows = json.loads(run("list", "--time", "--device", "cpu", "--json").stdout)
+    assert timed == ["Tiny-Bank"]
+    assert all(row["seconds_24_mp"] > 0 for row in rows)
+
+
+def test_an_estimate_is_marked(hub: LoopbackHub, small_photo: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "WHOLE_WITHIN_S", 0.0)
+    assert "(estimated from one tile, cpu in" in run("show", "tiny", "--time", "--device", "cpu").stdout
+    result = run("list")
+    assert "  ~" in result.stdout
+    assert "~ is estimated from one tile" in result.stderr
+
+
+def test_pulling_vgg19_says_what_to_do_offline(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    result = run("pull", "vgg19")
+    assert result.exit_code == 3
+    assert "`deblur models pull vgg19` once where there is a network" in result.stderr
+
+
+def test_the_real_list_has_sizes_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Those with weights and those whose sizes others published: counting all takes several seconds.
+    names = {entry.architecture for entry in catalogue.entries()} | {"mimo-unet", "deblurnet"}
+    lines = tuple(line for line in ARCHITECTURES if line.name in names)
+    monkeypatch.setattr("deblur_cli.networks.registry.ARCHITECTURES", lines)
+    monkeypatch.setattr(listing, "_digest", lambda: "this version")
     result = run("list", "--json")
     assert result.exit_code == 0
     rows = {row["name"]: row for row in json.loads(result.stdout)}
@@ -104,13 +175,14 @@ def test_the_real_list_has_sizes_as_published() -> None:
     assert round(rows["nafnet-gopro-width64"]["parameters_m"], 2) == 67.89
     assert rows["nafnet-gopro-width32"]["gmacs"] == pytest.approx(16.0, abs=0.1)
     assert rows["nafnet-gopro-width64"]["gmacs"] == pytest.approx(63.1, abs=0.2)
-    assert all(row["licence"] == "MIT" and row["trained_on"] for row in rows.values())
-
-
-def test_the_table_names_every_network_and_what_it_undoes() -> None:
+    for name, parameters, gmacs in (("MIMO-UNet", 6.81, 63.7), ("MIMO-UNet+", 16.11, 150.7), ("DeblurNet", 4.59, 33.8)):
+        assert rows[name]["parameters_m"] == pytest.approx(parameters, abs=0.006)
+        assert rows[name]["gmacs"] == pytest.approx(gmacs, abs=0.1)
+    trained = [row for row in rows.values() if row["weights"] != "yet to be trained"]
+    assert {row["name"] for row in trained} == {entry.name for entry in catalogue.entries()}
+    assert all(row["licence"] == "MIT" and row["trained_on"] for row in trained)
     table = run("list").stdout
-    for entry in catalogue.entries():
-        assert entry.name in table
+    assert all(name in table for name in rows)
     assert "motion blur" in table
 
 

@@ -41,8 +41,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["single", *arguments])
+def run(*arguments: str, command: str = "single") -> Result:
+    return CliRunner().invoke(app, [command, *arguments])
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,30 @@ def test_without_options_the_recipe_stands(recorder: Recorder) -> None:
     assert recorder.jobs[0].config == load_recipe("laptop")
     run("--data", "a", "--recipe", "paper")
     assert recorder.jobs[1].config == load_recipe("paper")
+
+
+@pytest.mark.parametrize(
+    ("command", "recipe", "use"),
+    [("ref", "ref-laptop", "deblur ref --model"), ("pair", "pair-laptop", "deblur pair --model")],
+)
+def test_each_kind_has_its_recipe_its_folder_and_its_use(
+    recorder: Recorder, command: str, recipe: str, use: str
+) -> None:
+    from deblur_cli.training.config import load_recipe
+
+    result = run("--data", "a", command=command)
+    assert result.exit_code == 0, result.output
+    (job,) = recorder.jobs
+    assert (job.config, job.out) == (load_recipe(recipe), Path("runs") / command)
+    assert use in result.stdout
+
+
+@pytest.mark.parametrize(("command", "recipe"), [("single", "pair-laptop"), ("ref", "laptop"), ("pair", "ref-paper")])
+def test_a_recipe_of_another_kind_is_refused(recorder: Recorder, command: str, recipe: str) -> None:
+    result = run("--data", "a", "--recipe", recipe, command=command)
+    assert isinstance(result.exception, UsageError)
+    assert f"The recipe {recipe} is of the kind" in str(result.exception)
+    assert recorder.jobs == []
 
 
 def test_the_answer_is_a_sentence_or_json(recorder: Recorder, tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ def test_convolutions_run_in_the_precision_and_the_answer_is_float32(dtype):
     assert network.strides == (240, 1, 30, 3)
 
 
+def test_weights_of_five_dimensions_keep_their_order():
+    network = nn.ParameterList([nn.Parameter(torch.rand(2, 3, 4, 5, 6))])
+    assert precision.move(network, Device(CPU, torch.float32, ""))[0].is_contiguous()
+
+
 def test_bfloat16_stays_within_its_rounding():
     torch.manual_seed(0)
     network, picture = Spy(), torch.rand(1, 3, 16, 16)

@@ -65,14 +65,16 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         if wanted:
             hub.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted and not hub.ignores_ranges else 0
-        self._head(content, start)
-        stop = len(content) - hub.truncate
+        heeded = "" if wanted is None or hub.ignores_ranges else wanted.removeprefix("bytes=")
+        first, _, last = heeded.partition("-")
+        start, end = int(first or 0), int(last or len(content) - 1) + 1
+        self._head(content, (start, end) if heeded else None)
+        stop = min(end, len(content)) - hub.truncate
         if hub.cut_after is not None:
             stop, hub.cut_after = min(stop, start + hub.cut_after), None
         self.wfile.write(content[start:stop])
         self.wfile.flush()
-        if stop < len(content):
+        if stop < min(end, len(content)):
             self.close_connection = True
 
     def _content(self) -> bytes | None:
@@ -85,12 +87,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         return content
 
-    def _head(self, content: bytes, start: int = 0) -> None:
-        self.send_response(206 if start else 200)
+    def _head(self, content: bytes, part: tuple[int, int] | None = None) -> None:
+        start, end = part or (0, len(content))
+        self.send_response(206 if part else 200)
         self.send_header("ETag", f'"{self.hub.tag or hashlib.sha256(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(content) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(min(end, len(content)) - start))
+        if part:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
         self.end_headers()

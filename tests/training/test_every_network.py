@@ -7,11 +7,18 @@ import torch
 
 from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.registry import ARCHITECTURES
-from deblur_cli.training.config import LossConfig
+from deblur_cli.training.config import LossConfig, load_recipe
 from deblur_cli.training.tasks import Batch, RestoreTask
 from tests.golden.make_golden import TINY
 
 STEPS = 12
+RECIPES = {"deblurnet": "deblurnet", "mimo-unet": "mimo-unet", "nafnet": "nafnet32", "sgenet": "sgenet"}
+"""Where a network has a loss of its own."""
+
+
+def loss_of(name: str) -> LossConfig:
+    """Returns the loss that was published for the network, or Charbonnier's."""
+    return load_recipe(RECIPES[name]).loss if name in RECIPES else LossConfig(frequency=0.0)
 
 
 def batch() -> Batch:
@@ -29,7 +36,7 @@ def batch() -> Batch:
 def test_the_loss_falls_and_the_result_nears_the_truth(line: Architecture) -> None:
     torch.manual_seed(0)
     network = line.build(TINY[line.name]).train()
-    task = RestoreTask(LossConfig(charbonnier=1.0, frequency=0.0, edge=0.05), line.outputs)
+    task = RestoreTask(loss_of(line.name), line.outputs)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     losses, psnrs = [], []
     for _ in range(STEPS):
@@ -39,7 +46,7 @@ def test_the_loss_falls_and_the_result_nears_the_truth(line: Architecture) -> No
         optimiser.step()
         losses.append(float(outcome.loss.detach()))
         psnrs.append(float(outcome.psnr_out.mean()))
-    assert losses[-1] < 0.97 * losses[0]
+    assert losses[-1] < losses[0] - 0.03 * abs(losses[0])
     assert psnrs[-1] > psnrs[0]
 
 

@@ -1,0 +1,143 @@
+"""`deblur pair`: one clean photo of a short, noisy and a long, blurry exposure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deblur_cli.commands import options, report
+from deblur_cli.commands.report import Terminal
+from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, RestoreSettings, Status
+
+SOME_FAILED, ALL_FAILED = 1, 3
+
+
+class PairFormat(StrEnum):
+    """File formats that a fused pair is written in; DNG where both frames are camera raw."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    TIFF = "tiff"
+    WEBP = "webp"
+    AVIF = "avif"
+    HEIC = "heic"
+    DNG = "dng"
+
+
+def pair(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PHOTO",
+            help="Two photos, NOISY then BLURRY; or a folder, photos or patterns in which pairs are found.",
+        ),
+    ],
+    out: options.Out = None,
+    model: options.Model = None,
+    scale: options.Scale = options.ScaleChoice.AUTO,
+    photo_format: Annotated[
+        PairFormat | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="jpeg, png, tiff, webp, avif, heic, or dng (linear raw, of camera raw). Without it, the format of the "
+            "blurry photo; TIFF of 16 bits for camera raw.",
+        ),
+    ] = None,
+    quality: options.Quality = None,
+    recursive: options.Recursive = False,
+    overwrite: options.Overwrite = False,
+    compare: options.Compare = False,
+    dry_run: options.DryRun = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    tile: options.Tile = None,
+    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make one clean photo of a short, noisy and a long, blurry exposure.
+
+    In a folder, frames of one camera that were taken within seconds belong together: the longest exposures are the
+    blurry ones, and every shorter frame goes to the nearest of them. Several short frames are merged. Photos without
+    exposure times are told apart by their noise and sharpness. The pairs are shown before work starts.
+
+    The result has the exposure, format and metadata of the blurry photo and the moment of the noisy one; it goes into
+    the folder given with --out under the blurry photo's name, or beside that as NAME_deblurred. Pairs done before are
+    skipped. What moved between the frames is taken from the noisy one alone. Of camera raw, both frames are developed
+    with the blurry one's white balance, and lights that it clipped are rescued from the noisy one.
+
+    Exit code: 0 all done, 1 some pairs failed, 2 wrong usage or no pair, 3 all failed, 130 interrupted.
+    """
+    # The pipeline brings torch, which the help does not need.
+    from deblur_cli.pipelines.pair import deblur_pair
+
+    job = PairJob(
+        inputs=tuple(photos),
+        out=out,
+        model=model,
+        device=device,
+        precision=precision,
+        settings=RestoreSettings(1.0, scale.value_or_none, tile),
+        photo_format=None if photo_format is None else photo_format.value,
+        quality=quality,
+        recursive=recursive,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        compare=compare,
+        max_megapixels=max_megapixels,
+    )
+    with Terminal(verbose=verbose, quiet=quiet) as progress:
+        result = deblur_pair(job, progress)
+    if as_json:
+        report.answer_json(result)
+    elif not quiet:
+        _show(result)
+    _leave(result)
+
+
+def _show(result: PairsResult) -> None:
+    """Prints a line a pair, and one for all of several."""
+    for one in result.pairs:
+        if one.status is not Status.FAILED:
+            report.answer(_line(one))
+    if len(result.pairs) > 1:
+        words = (
+            (Status.DONE, "fused"),
+            (Status.UNCHANGED, "sharp already"),
+            (Status.SKIPPED, "done before"),
+            (Status.PLANNED, "to fuse"),
+            (Status.FAILED, "failed"),
+        )
+        counts = [f"{result.count(status)} {word}" for status, word in words if result.count(status)]
+        report.answer(f"{len(result.pairs)} pairs: {', '.join(counts)}; {result.seconds:.1f} s.")
+
+
+def _line(one: PairResult) -> str:
+    if one.status is Status.SKIPPED:
+        return f"{one.blurry}: {one.message} ({one.output})"
+    line = f"{' + '.join(str(path) for path in (*one.noisy, one.blurry))} → {one.output}"
+    if one.status is Status.PLANNED:
+        ratio = "exposure to be measured" if one.ratio is None else f"{one.ratio:.3g} times the light"
+        return f"{line} ({ratio}, told by {one.known_by}; dry run: not written)"
+    facts = [] if one.gain is None else [f"{sum(one.gain) / 3:.3g} times the light"]
+    facts += [] if len(one.noisy) == 1 else [f"{one.merged} of {len(one.noisy)} short frames merged"]
+    facts += [] if one.extent_px is None else [f"blur {one.extent_px:.1f} px"]
+    facts += [] if not one.moved_share else [f"{one.moved_share:.1%} moved"]
+    facts += [] if one.headroom <= 1 else ["highlights rescued"]
+    facts.append(f"{one.seconds.decode + one.seconds.restore + one.seconds.encode:.1f} s")
+    return f"{line} ({', '.join(facts)})" + (f"; {one.message}" if one.message else "")
+
+
+def _leave(result: PairsResult) -> None:
+    """Names what failed and leaves with the exit code that says how much; returns where nothing did."""
+    failures = result.failures
+    if not failures:
+        return
+    for message in failures:
+        report.error(message)
+    raise typer.Exit(ALL_FAILED if result.count(Status.FAILED) == len(result.pairs) else SOME_FAILED)

@@ -1,0 +1,108 @@
+"""`deblur ref`: restores blurred photos with the sharpness of another frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deblur_cli.commands import options, outcome, report
+from deblur_cli.commands.report import Terminal
+from deblur_cli.errors import UsageError
+from deblur_cli.pipelines.jobs import RefJob, RestoreSettings
+
+AUTO = "auto"
+
+References = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ref",
+        metavar="PHOTO|FOLDER|auto",
+        help="Sharper photo of the same scene, or a folder to pick one from; auto, the default, picks from each "
+        "photo's own folder. Give it several times to use several together.",
+    ),
+]
+Window = Annotated[
+    int,
+    typer.Option("--window", metavar="N", min=1, help="Frames before and after the photo that are picked from."),
+]
+ConfidenceMap = Annotated[
+    bool,
+    typer.Option("--confidence-map", help="Also write a PNG beside each result: what was borrowed from where."),
+]
+
+
+def ref(
+    photos: options.Photos,
+    references: References = None,
+    window: Window = 30,
+    confidence_map: ConfidenceMap = False,
+    out: options.Out = None,
+    model: options.Model = None,
+    strength: options.Strength = 1.0,
+    scale: options.Scale = options.ScaleChoice.AUTO,
+    photo_format: options.Format = None,
+    quality: options.Quality = None,
+    recursive: options.Recursive = False,
+    overwrite: options.Overwrite = False,
+    compare: options.Compare = False,
+    dry_run: options.DryRun = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    tile: options.Tile = None,
+    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Restore blurred photos with the sharpness of another frame of the same scene.
+
+    The reference may be held differently, darker or brighter, of another size, even a little aside. From a folder the
+    sharpest frame of the scene is picked, of those taken shortly before or after. Says which frame was taken, why, and
+    how much of it was used; where none helps, the photo is restored by itself, as `deblur single` does.
+
+    Results go into the folder given with --out, under the photos' own names, or beside each photo as NAME_deblurred.
+    Photos done before are skipped. A photo that is sharp already comes back unchanged.
+
+    Exit code: 0 all done, 1 some photos failed, 2 wrong usage, 3 all failed, 130 interrupted.
+    """
+    # The pipeline brings torch, which the help does not need.
+    from deblur_cli.pipelines.ref import deblur_with_reference
+
+    job = RefJob(
+        inputs=tuple(photos),
+        out=out,
+        model=model,
+        device=device,
+        precision=precision,
+        settings=RestoreSettings(strength, scale.value_or_none, tile),
+        photo_format=None if photo_format is None else photo_format.value,
+        quality=quality,
+        recursive=recursive,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        compare=compare,
+        max_megapixels=max_megapixels,
+        references=_paths(references or [AUTO]),
+        window=window,
+        confidence_map=confidence_map,
+    )
+    with Terminal(verbose=verbose, quiet=quiet) as progress:
+        result = deblur_with_reference(job, progress)
+    if as_json:
+        report.answer_json(result)
+    elif not quiet:
+        outcome.show_photos(result)
+    outcome.leave(result.failed, len(result.photos))
+
+
+def _paths(references: list[str]) -> tuple[Path, ...]:
+    """Returns the references as paths, none for "auto". Raises UsageError for "auto" beside others."""
+    if AUTO not in references:
+        return tuple(Path(reference) for reference in references)
+    if len(references) > 1:
+        raise UsageError(
+            "--ref auto picks by itself. Leave the other references out, or name a folder instead of auto."
+        )
+    return ()

@@ -1,0 +1,245 @@
+"""Folders of noisy, blurry and sharp pictures to a table: the pair network beside what could be done without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deblur_cli.catalogue.find import find
+from deblur_cli.catalogue.load import load
+from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.errors import (
+    DatasetError,
+    MismatchedPairError,
+    OutOfMemoryError,
+    PhotoError,
+    UnknownModelError,
+    UnsupportedPhotoError,
+)
+from deblur_cli.evaluation.scores import MOST_DB, FailedPhoto
+from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.samples import quantise
+from deblur_cli.measure.blur_extent import estimate_blur_extent
+from deblur_cli.measure.fidelity import psnr, ssim
+from deblur_cli.networks.contract import PairModel, SingleModel
+from deblur_cli.pipelines.burst import merge
+from deblur_cli.pipelines.fuse_one import FusedPair, equalise, fuse_pair
+from deblur_cli.pipelines.jobs import RestoreSettings
+from deblur_cli.pipelines.pair import read_pair
+from deblur_cli.pipelines.pairing import FoundPair, pair_named
+from deblur_cli.pipelines.restore_one import restore_photo
+from deblur_cli.progress import SILENT, Progress
+from deblur_cli.training.readers import natural_key, pictures_in
+
+Bytes = npt.NDArray[np.uint8]
+
+NOISY = "noisy"
+BLURRY_NAMES = ("pair_blur", "blur", "blurry")
+SHARP = "sharp"
+NLM_STRENGTHS = (10, 15, 20)
+"""Of non-local means; a photo's figure is the best of the three, which only the truth can tell: an upper bound."""
+SCALED, LONG, SINGLE, DENOISED, FUSED = "noisy, scaled", "blurry", "single image", "non-local means", "pair"
+METHODS = (SCALED, LONG, SINGLE, DENOISED, FUSED)
+SSIM_LEAST_PX = 11
+
+
+@dataclass(frozen=True)
+class PairsEvaluationJob:
+    """What to score: `folders` with noisy/, pair_blur/ (or blur/) and sharp/, of equal names."""
+
+    folders: tuple[Path, ...]
+    model: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    settings: RestoreSettings = field(default_factory=RestoreSettings)
+    max_megapixels: float = 250.0
+
+
+@dataclass(frozen=True)
+class MethodScore:
+    """PSNR in dB, at most MOST_DB, and SSIM of what one method makes of a pair, or of its mean."""
+
+    method: str
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """One pair against its truth: a score a method, and what the pipeline found out on the way."""
+
+    photo: Path
+    scores: tuple[MethodScore, ...]
+    gain: tuple[float, float, float]
+    shift_px: float
+    confidence: float
+    moved_share: float
+    network_seconds: float
+
+    def score(self, method: str) -> MethodScore:
+        """Returns the score of a method. Raises StopIteration for one that was not measured."""
+        return next(score for score in self.scores if score.method == method)
+
+
+@dataclass(frozen=True)
+class PairFolder:
+    """One folder's scores. `worse`: pairs whose result lost more than 0.1 dB to the better of both inputs."""
+
+    name: str
+    folder: Path
+    pairs: tuple[PairScore, ...]
+    failed: tuple[FailedPhoto, ...]
+    means: tuple[MethodScore, ...]
+    worse: int
+
+
+@dataclass(frozen=True)
+class PairsEvaluation:
+    """What was scored, by which networks, where, and the pair network's speed over its megapixels."""
+
+    model: str
+    single_model: str | None
+    device: str
+    precision: str
+    folders: tuple[PairFolder, ...]
+    network_seconds: float
+    megapixels: float
+
+
+@dataclass(frozen=True)
+class _Networks:
+    pair: PairModel
+    pair_device: Device
+    single: SingleModel | None
+    single_device: Device | None
+    settings: RestoreSettings
+
+
+def evaluate_pairs(job: PairsEvaluationJob, progress: Progress = SILENT) -> PairsEvaluation:
+    """Returns PSNR and SSIM of all pairs, for the pair network and for what else could be done with the photos.
+
+    Pairs are fused as `deblur pair` does. Results are rounded to 8 bit and compared as they are, neither cropped nor
+    aligned: the truth must be at the noisy frame's pose. A pair that cannot be scored is named and the others go on.
+    Raises DatasetError for a folder of another layout, and what models and devices raise.
+    """
+    sets = [list(_members(folder)) for folder in job.folders]
+    networks = _networks(job, progress)
+    folders = []
+    megapixels = 0.0
+    with progress.stage("Pairs", sum(map(len, sets)), "pairs") as stage:
+        for folder, members in zip(job.folders, sets, strict=True):
+            scored: list[PairScore] = []
+            failed: list[FailedPhoto] = []
+            for noisy, blurry, sharp in members:
+                try:
+                    truth = read_photo(sharp, max_megapixels=job.max_megapixels)
+                    pair, _ = pair_named(noisy, blurry, max_megapixels=job.max_megapixels)
+                    scored.append(_score(pair, truth, networks, job.max_megapixels, progress))
+                    megapixels += truth.megapixels
+                except (PhotoError, MismatchedPairError, OutOfMemoryError) as error:
+                    failed.append(FailedPhoto(blurry, str(error)))
+                stage.advance()
+            folders.append(_summarised(folder, scored, failed))
+    seconds = sum(pair.network_seconds for part in folders for pair in part.pairs)
+    device = networks.pair_device
+    single = None if networks.single is None else networks.single.name
+    return PairsEvaluation(
+        networks.pair.name, single, str(device.torch_device), device.dtype_name, tuple(folders), seconds, megapixels
+    )
+
+
+def _members(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """Yields noisy, blurry and sharp pictures of equal names. Raises DatasetError."""
+    blurry = next((folder / name for name in BLURRY_NAMES if pictures_in(folder / name)), None)
+    if blurry is None or not pictures_in(folder / NOISY) or not pictures_in(folder / SHARP):
+        raise DatasetError(
+            f"{folder} holds no pairs of exposures. Looked for the folders {NOISY}, {BLURRY_NAMES[0]} (or "
+            f"{', '.join(BLURRY_NAMES[1:])}) and {SHARP}, with pictures of equal names."
+        )
+    known = [{path.stem: path for path in pictures_in(part)} for part in (folder / NOISY, blurry, folder / SHARP)]
+    shared = set.intersection(*(set(paths) for paths in known))
+    if not shared:
+        raise DatasetError(f"{folder}: no picture has one name in {NOISY}, {blurry.name} and {SHARP}. Rename them.")
+    for stem in sorted(shared, key=lambda name: natural_key(Path(name))):
+        yield known[0][stem], known[1][stem], known[2][stem]
+
+
+def _networks(job: PairsEvaluationJob, progress: Progress) -> _Networks:
+    entry = find(job.model, PairModel)
+    device = choose(job.device, job.precision)
+    pair = load(entry, progress)
+    try:
+        single = load(find(None, SingleModel), progress)
+    except UnknownModelError:
+        return _Networks(pair, fit_to_network(device, pair.name, pair.traits), None, None, job.settings)
+    return _Networks(
+        pair,
+        fit_to_network(device, pair.name, pair.traits),
+        single,
+        fit_to_network(device, single.name, single.traits),
+        job.settings,
+    )
+
+
+def _score(pair: FoundPair, truth: Photo, networks: _Networks, max_megapixels: float, progress: Progress) -> PairScore:
+    ready = read_pair(pair, max_megapixels)
+    if ready.colour is not None:
+        raise UnsupportedPhotoError(pair.blurry.path, "is camera raw, of which no truth in a file can be compared.")
+    blurry = ready.blurry
+    if truth.pixels.shape != blurry.pixels.shape or min(truth.height, truth.width) < SSIM_LEAST_PX:
+        raise UnsupportedPhotoError(
+            blurry.path,
+            f"is {blurry.width} by {blurry.height} pixels and its truth {truth.width} by {truth.height}. Only equal "
+            f"sizes from {SSIM_LEAST_PX} pixels on compare.",
+        )
+    wanted = _bytes(truth.pixels)
+    fused = fuse_pair(ready.frames, blurry, networks.pair, networks.pair_device, networks.settings, progress)
+    scaled = _bytes(equalise(merge(ready.frames).frame, blurry)[0].pixels)
+    scores = [_measured(SCALED, scaled, wanted), _measured(LONG, _bytes(blurry.pixels), wanted)]
+    if networks.single is not None and networks.single_device is not None:
+        extent = estimate_blur_extent(blurry.pixels)
+        alone = restore_photo(blurry, extent, networks.single, networks.single_device, RestoreSettings())
+        scores.append(_measured(SINGLE, _bytes(alone.photo.pixels), wanted))
+    denoised = (_measured(DENOISED, _non_local_means(scaled, strength), wanted) for strength in NLM_STRENGTHS)
+    scores.append(max(denoised, key=lambda score: score.psnr))
+    scores.append(_measured(FUSED, _bytes(fused.photo.pixels), wanted))
+    return _described(blurry.path, scores, fused)
+
+
+def _described(path: Path, scores: list[MethodScore], fused: FusedPair) -> PairScore:
+    seconds = 0.0 if fused.engine is None else fused.engine.network_seconds
+    return PairScore(path, tuple(scores), fused.gain, fused.shift_px, fused.confidence, fused.moved_share, seconds)
+
+
+def _non_local_means(picture: Bytes, strength: int) -> Bytes:
+    """Returns the picture denoised by OpenCV's non-local means, luma and chroma at this strength."""
+    return np.asarray(cv2.fastNlMeansDenoisingColored(picture, None, strength, strength, 7, 21), np.uint8)
+
+
+def _bytes(pixels: Pixels) -> Bytes:
+    picture: Bytes = quantise(pixels, 8)
+    return picture
+
+
+def _measured(method: str, picture: Bytes, truth: Bytes) -> MethodScore:
+    return MethodScore(method, min(psnr(picture, truth), MOST_DB), ssim(picture, truth))
+
+
+def _summarised(folder: Path, scored: list[PairScore], failed: list[FailedPhoto]) -> PairFolder:
+    def mean(of: Callable[[MethodScore], float], method: str) -> float:
+        return fmean(of(pair.score(method)) for pair in scored)
+
+    methods = [score.method for score in scored[0].scores] if scored else []
+    means = tuple(
+        MethodScore(method, mean(lambda score: score.psnr, method), mean(lambda score: score.ssim, method))
+        for method in methods
+    )
+    worse = sum(pair.score(FUSED).psnr < max(pair.score(SCALED).psnr, pair.score(LONG).psnr) - 0.1 for pair in scored)
+    return PairFolder(folder.resolve().name, folder, tuple(scored), tuple(failed), means, worse)

@@ -1,0 +1,167 @@
+"""How much a reference helps a network, and how little it harms: the same photos with a good one, a bad one and none.
+
+Source of the comparison: Table 5 of Zou et al., Reference-based Motion Blur Removal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from deblur_cli.catalogue.find import find
+from deblur_cli.catalogue.load import load
+from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.errors import DatasetError, UsageError
+from deblur_cli.evaluation.evaluate import EvaluateJob, Maker, Produced, at_8_bit, evaluate
+from deblur_cli.evaluation.scores import Evaluation
+from deblur_cli.evaluation.sets import PairSet
+from deblur_cli.geometry.alignment import Alignment, scaling
+from deblur_cli.geometry.register import register
+from deblur_cli.imaging.photo import Photo
+from deblur_cli.imaging.read import read_photo
+from deblur_cli.measure.blur_extent import estimate_blur_extent
+from deblur_cli.networks.contract import ReferenceModel, SingleModel
+from deblur_cli.pipelines.jobs import ReferenceUse
+from deblur_cli.pipelines.lay_reference import LaidReference, lay, lay_reference
+from deblur_cli.pipelines.restore_one import RestoredPhoto, is_already_sharp, left_alone, restore_photo
+from deblur_cli.pipelines.restore_with import restore_with
+from deblur_cli.progress import SILENT, Progress
+
+
+class ReferenceKind(StrEnum):
+    """What the network is given beside the photo."""
+
+    SHARP = "sharp"
+    """The picture of that name in ref/."""
+    SELF = "self"
+    """The blurry photo itself."""
+    WRONG = "wrong"
+    """Another photo's reference."""
+    NONE = "none"
+    """A picture without content, of the photo's mean colour."""
+    PIPELINE = "pipeline"
+    """The picture in ref/, as `deblur ref` uses it: where it does not help, the single-image network."""
+
+
+@dataclass(frozen=True)
+class ReferenceEvaluation:
+    """The scores of the same photos with one kind of reference."""
+
+    reference: ReferenceKind
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class _Networks:
+    model: ReferenceModel
+    device: Device
+    single: Callable[[], tuple[SingleModel, Device]]
+
+
+def evaluate_references(
+    job: EvaluateJob, kinds: Sequence[ReferenceKind], progress: Progress = SILENT
+) -> tuple[ReferenceEvaluation, ...]:
+    """Returns the scores of the job's photos with each kind of reference, in the order asked for.
+
+    Protocol as in `evaluate`. The network gets every reference whether it helps or not, laid over the photo where that
+    can be done with confidence; only PIPELINE refuses. Photos that are sharp already stay as they are. Raises
+    UsageError, DatasetError for folders without references, and what models and devices raise.
+    """
+    if job.outputs is not None:
+        raise UsageError("--outputs scores pictures made before, so --reference has nothing to do. Leave one out.")
+    entry = find(job.model, ReferenceModel)
+    device = choose(job.device, job.precision)
+    fitted = fit_to_network(device, entry.name, entry.traits)
+    model = load(entry, progress)
+
+    @cache
+    def single() -> tuple[SingleModel, Device]:
+        fallback = find(None, SingleModel)
+        return load(fallback, progress), fit_to_network(device, fallback.name, fallback.traits)
+
+    networks = _Networks(model, fitted, single)
+
+    def open_maker(kind: ReferenceKind) -> Callable[[Sequence[PairSet]], Maker]:
+        def open_with(sets: Sequence[PairSet]) -> Maker:
+            make = _make(kind, _references(sets, kind), networks, job, progress)
+            return Maker(make, entry.name, str(fitted.torch_device), fitted.dtype_name)
+
+        return open_with
+
+    return tuple(ReferenceEvaluation(kind, evaluate(job, progress, open_maker=open_maker(kind))) for kind in kinds)
+
+
+def _references(sets: Sequence[PairSet], kind: ReferenceKind) -> dict[Path, Path]:
+    """Returns each photo's reference file; for WRONG that of a photo half the list away, of another scene."""
+    pairs = [pair for part in sets for pair in part.pairs]
+    if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
+        return {}
+    lacking = next((pair for pair in pairs if pair.reference is None), None)
+    if lacking is not None:
+        raise DatasetError(
+            f"{lacking.blurry} has no reference: there is no picture of its name in a folder ref/ beside blur/."
+        )
+    known = [(pair, pair.reference) for pair in pairs if pair.reference is not None]
+    if kind is not ReferenceKind.WRONG:
+        return {pair.blurry: reference for pair, reference in known}
+    others = {}
+    for index, (pair, _) in enumerate(known):
+        turned = [known[(index + step + len(known) // 2) % len(known)] for step in range(len(known))]
+        wrong = next((reference for other, reference in turned if other.scene != pair.scene), None)
+        if wrong is None:
+            raise DatasetError("All photos show one scene, so none has a wrong reference. Give more folders.")
+        others[pair.blurry] = wrong
+    return others
+
+
+def _make(
+    kind: ReferenceKind, files: dict[Path, Path], networks: _Networks, job: EvaluateJob, progress: Progress
+) -> Callable[[Photo], Produced]:
+    def make(photo: Photo) -> Produced:
+        restored = _restored(photo, kind, files.get(photo.path), networks, job, progress)
+        return Produced(at_8_bit(restored.photo), restored)
+
+    return make
+
+
+def _restored(
+    photo: Photo, kind: ReferenceKind, file: Path | None, networks: _Networks, job: EvaluateJob, progress: Progress
+) -> RestoredPhoto:
+    extent = estimate_blur_extent(photo.pixels)
+    if job.settings.scale is None and is_already_sharp(extent):
+        return left_alone(photo, extent)
+    reference = _content(photo, kind, file, job.max_megapixels)
+    if kind is ReferenceKind.PIPELINE:
+        laid = lay_reference(photo, reference, progress)
+        if isinstance(laid, ReferenceUse):
+            single, device = networks.single()
+            return restore_photo(photo, extent, single, device, job.settings, progress)
+    else:
+        laid = _lay_anyhow(photo, reference, kind)
+    done = restore_with(photo, extent, [laid], networks.model, networks.device, job.settings, progress)
+    return done.restored
+
+
+def _content(photo: Photo, kind: ReferenceKind, file: Path | None, max_megapixels: float) -> Photo:
+    """Returns what the network is to be given as reference, as a photo."""
+    if file is not None:
+        return read_photo(file, max_megapixels=max_megapixels)
+    if kind is ReferenceKind.NONE:
+        mean = photo.pixels.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+        return replace(photo, pixels=np.broadcast_to(mean, photo.pixels.shape).copy())
+    return photo
+
+
+def _lay_anyhow(photo: Photo, reference: Photo, kind: ReferenceKind) -> LaidReference:
+    """Returns the reference laid over the photo; as it is, stretched to the photo's size, where it does not fit."""
+    stretch = scaling(reference.width / photo.width, reference.height / photo.height)
+    as_it_is = Alignment(stretch, np.ones(3, np.float32), 0.0, "as it is")
+    if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
+        return lay(photo, reference, as_it_is)
+    found = register(reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding)
+    return lay(photo, reference, found if found.trusted else as_it_is)

@@ -1,0 +1,86 @@
+"""How one photo lies on another: the record that registration gives, and arithmetic on its transform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Transform = npt.NDArray[np.float64]
+"""(3, 3); maps homogeneous (x, y, 1), pixel centres at integers."""
+Points = npt.NDArray[np.float64]
+"""(N, 2), x then y."""
+
+TRUSTED = 0.5
+"""Alignments of at least this confidence are right: measured in tests/geometry on scenes that fit and that don't."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where each pixel of one photo (`onto`) is found in another (`moving`).
+
+    `transform` maps pixel coordinates of `onto` to those of `moving`. `gain` (3,) float32 multiplies the linear light
+    of `moving` to give that of `onto`. `confidence` in [0, 1] is how well the two agree once laid over each other: 0
+    for pictures that have nothing in common, and from TRUSTED on to be relied upon. `method` says how it was found.
+    `overlap` is the share of `onto` that `moving` covers, [0, 1].
+    """
+
+    transform: Transform
+    gain: npt.NDArray[np.float32]
+    confidence: float
+    method: str
+    overlap: float = 1.0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the alignment may be relied upon."""
+        return self.confidence >= TRUSTED
+
+
+def scaling(factor_x: float, factor_y: float | None = None) -> Transform:
+    """Returns the transform to pixel coordinates of a picture resized by these factors, as cv2.resize places pixels.
+
+    A pixel's centre is at an integer, so its corner is half a pixel before: x' = (x + 1/2) · factor - 1/2.
+    """
+    factor_y = factor_x if factor_y is None else factor_y
+    return np.array([[factor_x, 0, (factor_x - 1) / 2], [0, factor_y, (factor_y - 1) / 2], [0, 0, 1]], np.float64)
+
+
+def translation(x: float, y: float) -> Transform:
+    """Returns the transform that adds (x, y)."""
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+
+
+def apply(transform: Transform, points: Points) -> Points:
+    """Returns the transformed points (N, 2)."""
+    homogeneous = points @ transform[:, :2].T + transform[:, 2]
+    result: Points = homogeneous[:, :2] / homogeneous[:, 2:]
+    return result
+
+
+def corners(height: int, width: int) -> Points:
+    """Returns the centres of the corner pixels, (4, 2), clockwise from the top left."""
+    return np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float64)
+
+
+def is_plausible(transform: Transform, height: int, width: int) -> bool:
+    """Returns whether a picture of this size may look so in another photo of the scene: neither folded nor mirrored,
+    enlarged or shrunk at most MOST_ZOOM times, and hardly more at one corner than at another.
+    """
+    if not np.isfinite(transform).all():
+        return False
+    depths = corners(height, width) @ transform[2, :2] + transform[2, 2]
+    if depths.min() <= 0 or depths.max() / depths.min() > MOST_PERSPECTIVE:
+        return False
+    shape = apply(transform, corners(height, width))
+    sides = np.roll(shape, -1, axis=0) - shape
+    turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
+    if turns.min() <= 0:
+        return False
+    lengths = np.linalg.norm(sides, axis=1) / np.maximum([width - 1, height - 1, width - 1, height - 1], 1)
+    return bool(lengths.min() >= 1 / MOST_ZOOM and lengths.max() <= MOST_ZOOM and np.ptp(lengths) < 0.5 * lengths.max())
+
+
+MOST_ZOOM = 6.0
+MOST_PERSPECTIVE = 1.6

@@ -1,0 +1,141 @@
+"""Finds how one photo lies on another of the same scene.
+
+The two may differ in sharpness (either may be blurred by motion, far), noise, exposure, white balance, size,
+orientation, zoom, and in where the camera stood, slightly. First guesses come from features, from phase correlation
+where blur or noise leave no features, and from the photos lying as they are; the one under which gradients agree best
+is made exact by displacements of many windows, coarse to fine. What comes out is judged once more: photos that have
+nothing in common get a confidence near 0, and nothing is ever raised for what cannot be aligned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deblur_cli.geometry.agreement import Agreement, agreement
+from deblur_cli.geometry.alignment import Alignment, Transform, scaling
+from deblur_cli.geometry.candidates import Candidate, as_they_are, by_features, by_phase
+from deblur_cli.geometry.exposure import SRGB, estimate_gain
+from deblur_cli.geometry.refine import refine
+from deblur_cli.geometry.warp import warp_by
+from deblur_cli.geometry.working import Working, at_level, shrink, smaller
+from deblur_cli.imaging.photo import Encoding, Pixels
+from deblur_cli.measure.blur_extent import estimate_blur_extent
+
+COARSE_PX, MIDDLE_PX, FINE_PX = 320, 640, 1600
+"""Long sides at which the photos are compared: to tell guesses apart, to be exact, and to be exact in large photos."""
+KEPT = 3
+"""First guesses that are made better before the best is chosen."""
+HOPELESS = 0.5
+"""A guess under which gradients agree less than this, of the best guess's agreement, is not made better."""
+LEAST_SIDE_PX = 24
+SOFTNESS = 0.8
+"""Gaussian that evens out a blur, of its extent: a box of width w has the standard deviation 0.29 w."""
+LEAST_SOFT_PX, MOST_SOFT_PX = 1.0, 8.0
+FINE_EXTENT_PX = 12.0
+"""Blurrier than this at a working size, and the next smaller one tells as much."""
+UNLIKE, LIKE = 0.2, 0.6
+"""Agreement of gradients at which the confidence is 0, and 1: measured on scenes that don't fit, and that do."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Both photos at one working size, and the extent of the blurrier one's blur there, in pixels."""
+
+    moving: Working
+    onto: Working
+    extent_px: float
+
+    @property
+    def long_side_px(self) -> int:
+        return int(max(self.onto.grey.shape))
+
+    @property
+    def softness_px(self) -> float:
+        """Standard deviation of a Gaussian that makes both about equally soft."""
+        return float(np.clip(SOFTNESS * self.extent_px, LEAST_SOFT_PX, MOST_SOFT_PX))
+
+    def smaller(self, long_side_px: int) -> _Level:
+        """Returns both photos at a smaller size; this level where they are no larger."""
+        if self.long_side_px <= long_side_px:
+            return self
+        share = long_side_px / self.long_side_px
+        moving = smaller(self.moving, max(LEAST_SIDE_PX, round(max(self.moving.grey.shape) * share)))
+        return _Level(moving, smaller(self.onto, long_side_px), self.extent_px * share)
+
+
+def register(
+    moving: Pixels,
+    onto: Pixels,
+    *,
+    moving_encoding: Encoding = SRGB,
+    onto_encoding: Encoding = SRGB,
+) -> Alignment:
+    """Returns how `moving` lies on `onto`: transform from pixels of `onto` to pixels of `moving`, gain, confidence.
+
+    Both (H, W, 3) float32, display-encoded, [0, 1], of any sizes; neither is changed. Nothing is raised for photos that
+    cannot be aligned: their confidence is low. A 24-megapixel pair takes seconds, being compared at 1600 px.
+    """
+    if min(*moving.shape[:2], *onto.shape[:2]) < LEAST_SIDE_PX:
+        as_they_are = scaling(moving.shape[1] / onto.shape[1], moving.shape[0] / onto.shape[0])
+        return Alignment(as_they_are, np.ones(3, np.float32), 0.0, "too small to compare")
+    fine = _level(shrink(moving, FINE_PX), shrink(onto, FINE_PX))
+    middle = fine.smaller(MIDDLE_PX)
+    guess = _best_guess(fine.smaller(COARSE_PX), middle)
+    transform, model = guess.transform, "as found"
+    for level in (middle, fine):
+        if level is not middle and (level.long_side_px <= MIDDLE_PX or level.extent_px > FINE_EXTENT_PX):
+            break
+        transform, found = refine(transform, level.moving, level.onto, softness_px=level.softness_px)
+        model = found or model
+    judged = _judge(middle, transform)
+    confidence = float(np.clip((judged.likeness - UNLIKE) / (LIKE - UNLIKE), 0, 1))
+    gain = _gain(moving, onto, transform, moving_encoding, onto_encoding)
+    return Alignment(transform, gain, confidence, f"{guess.method}, {model}", judged.overlap)
+
+
+def _level(moving: Working, onto: Working) -> _Level:
+    extents = [estimate_blur_extent(picture.grey).extent_px for picture in (moving, onto)]
+    return _Level(moving, onto, max(extents))
+
+
+def _best_guess(coarse: _Level, middle: _Level) -> Candidate:
+    """Returns the guess under which gradients agree best, the likeliest made better before they are compared."""
+    guesses = [as_they_are(middle.moving, middle.onto), *by_features(middle.moving, middle.onto)]
+    scored = [(_judge(coarse, guess.transform).likeness, guess) for guess in guesses]
+    if max(likeness for likeness, _ in scored) < LIKE:
+        shifted = by_phase(middle.moving, middle.onto)
+        scored += [(_judge(coarse, guess.transform).likeness, guess) for guess in shifted]
+    scored.sort(key=lambda pair: -pair[0])
+    likely = [guess for likeness, guess in scored[:KEPT] if likeness >= HOPELESS * scored[0][0]]
+    better = [
+        Candidate(refine(guess.transform, coarse.moving, coarse.onto, softness_px=coarse.softness_px)[0], guess.method)
+        for guess in likely
+    ]
+    return max(better, key=lambda guess: _judge(coarse, guess.transform).likeness)
+
+
+def _judge(level: _Level, transform: Transform) -> Agreement:
+    height, width = level.onto.grey.shape
+    moved, mask = warp_by(level.moving.grey, at_level(transform, level.moving, level.onto), height, width)
+    return agreement(moved, level.onto.grey, mask, level.softness_px)
+
+
+def _gain(
+    moving: Pixels, onto: Pixels, transform: Transform, moving_encoding: Encoding, onto_encoding: Encoding
+) -> npt.NDArray[np.float32]:
+    """Returns the gain, measured on small pictures: colours need no detail."""
+    small = _small(onto)
+    height, width = small.shape[:2]
+    to_small = scaling(width / onto.shape[1], height / onto.shape[0])
+    moved, mask = warp_by(moving, transform @ np.linalg.inv(to_small), height, width)
+    return estimate_gain(moved, small, mask, moving_encoding=moving_encoding, onto_encoding=onto_encoding)
+
+
+def _small(pixels: Pixels) -> Pixels:
+    factor = min(1.0, COARSE_PX / max(pixels.shape[:2]))
+    size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)

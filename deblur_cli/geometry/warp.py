@@ -1,0 +1,74 @@
+"""One photo laid over another by an alignment."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deblur_cli.geometry.alignment import Alignment, Transform, apply, scaling
+
+Pixels = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+LONGEST_SIDE_PX = 32_000
+"""OpenCV counts pixels of what it reads from in 16 bits."""
+SHRINK_FROM = 1.3
+"""Where the photo has this many pixels to one, it is averaged down first: interpolation alone would alias."""
+BAND_ROWS = 512
+
+
+def warp(moving: Pixels, alignment: Alignment, height: int, width: int) -> tuple[Pixels, Mask]:
+    """Returns the photo as it lies on another of this size, (height, width, 3) float32, and where it covers it.
+
+    `moving` is (h, w, 3) float32, display-encoded, and is not changed; exposure is left as it is. Cubic interpolation
+    (Lanczos would ring at clipped lights), clipped to the range of [0, 1]; beyond its border the photo is continued by
+    reflection, so that what looks at neighbours meets no edge, and the mask (height, width) bool is False there.
+    """
+    return warp_by(moving, alignment.transform, height, width)
+
+
+def warp_by(moving: Pixels, transform: Transform, height: int, width: int) -> tuple[Pixels, Mask]:
+    """Returns `warp` by a transform alone; pictures of one channel (h, w) give (height, width)."""
+    moving, transform = _shrunk(moving, transform, height, width)
+    transform = transform.astype(np.float64)
+    shape = (height, width) if moving.ndim == 2 else (height, width, moving.shape[2])
+    result, mask = np.empty(shape, np.float32), np.empty((height, width), np.bool_)
+    columns = np.arange(width, dtype=np.float64)
+    for top in range(0, height, BAND_ROWS):
+        rows = np.arange(top, min(top + BAND_ROWS, height), dtype=np.float64)
+        x, y = _places(transform, columns, rows)
+        band = slice(top, top + len(rows))
+        warped = cv2.remap(moving, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        np.clip(warped, 0, 1, out=result[band])
+        inside = (x >= 0) & (x <= moving.shape[1] - 1) & (y >= 0) & (y <= moving.shape[0] - 1)
+        mask[band] = inside
+    return result, mask
+
+
+def _places(
+    transform: Transform, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+) -> tuple[Pixels, Pixels]:
+    """Returns where in the other photo each pixel of the band is found, (rows, columns) each."""
+    depth = transform[2, 0] * columns + (transform[2, 1] * rows + transform[2, 2])[:, None]
+    x = (transform[0, 0] * columns + (transform[0, 1] * rows + transform[0, 2])[:, None]) / depth
+    y = (transform[1, 0] * columns + (transform[1, 1] * rows + transform[1, 2])[:, None]) / depth
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _shrunk(moving: Pixels, transform: Transform, height: int, width: int) -> tuple[Pixels, Transform]:
+    """Returns the photo averaged down to about the resolution at which it is wanted, and the transform to it."""
+    factor = max(zoom(transform, height, width), max(moving.shape[:2]) / LONGEST_SIDE_PX)
+    if factor <= SHRINK_FROM:
+        return moving, transform
+    small = (max(1, round(moving.shape[0] / factor)), max(1, round(moving.shape[1] / factor)))
+    to_small = scaling(small[1] / moving.shape[1], small[0] / moving.shape[0])
+    shrunk = cv2.resize(moving, (small[1], small[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(shrunk, np.float32), to_small @ transform
+
+
+def zoom(transform: Transform, height: int, width: int) -> float:
+    """Returns how many pixels of the moving photo one pixel of a picture of this size spans, in its middle."""
+    middle = np.array([[width / 2, height / 2]])
+    x, y = (apply(transform, middle + np.array([step])) - apply(transform, middle) for step in ((1.0, 0.0), (0.0, 1.0)))
+    return float(np.sqrt(abs(x[0, 0] * y[0, 1] - x[0, 1] * y[0, 0])))

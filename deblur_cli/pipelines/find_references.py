@@ -1,0 +1,150 @@
+"""Picks references from folders: the sharpest frame of the same scene among a photo's neighbours."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from deblur_cli.errors import PhotoError
+from deblur_cli.imaging.find import find_photos, natural_key
+from deblur_cli.imaging.read import read_grey
+from deblur_cli.imaging.shot import read_shot
+from deblur_cli.measure.scene import SAME_SCENE, SceneStamp, likeness, stamp_of
+from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
+from deblur_cli.pipelines.plan import origin_of
+
+LEAST_SIDE_PX = 32
+"""At the size at which sharpness is scored; smaller pictures are no references."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one photo looks at scoring size, whatever its own: noise-robust sharpness, and its scene."""
+
+    sharpness: float
+    scene: SceneStamp
+
+
+@dataclass(frozen=True)
+class Sharper:
+    """A neighbour that shows the same scene sharper, and why it was taken, as a phrase."""
+
+    path: Path
+    sharpness: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The sharper frames of a folder, the sharpest first; where there are none, `why_none` is a sentence."""
+
+    sharper: tuple[Sharper, ...]
+    why_none: str = ""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    path: Path
+    taken_at: datetime | None
+
+
+class ReferenceFinder:
+    """Looks at each photo once, however many photos it is a neighbour of; holds stamps, never photos."""
+
+    def __init__(self, *, window: int, max_megapixels: float) -> None:
+        self._window = window
+        self._max_megapixels = max_megapixels
+        self._folders: dict[Path, tuple[_Frame, ...]] = {}
+        self._looks: dict[Path, Look | None] = {}
+
+    def find(self, photo: Path, folder: Path) -> Found:
+        """Returns the frames of the folder that show the photo's scene sharper, of those within the window.
+
+        Frames that cannot be read are no references. Raises PhotoError where the photo itself, or the folder, cannot
+        be read.
+        """
+        own = self._look(photo)
+        if own is None:
+            return Found((), "it is too small to compare its sharpness")
+        near = self._neighbours(photo, folder)
+        if not near:
+            return Found((), f"there are no other photos in {folder}")
+        looks = [(path, look) for path in near if (look := self._look_or_none(path)) is not None]
+        same = [(path, look) for path, look in looks if likeness(own.scene, look.scene) >= SAME_SCENE]
+        if not same:
+            return Found((), f"none of {len(near)} frames around it in {folder} shows the same scene")
+        sharper = sorted((pair for pair in same if pair[1].sharpness > own.sharpness), key=lambda p: -p[1].sharpness)
+        if not sharper:
+            return Found((), f"it is the sharpest of {len(same) + 1} frames of its scene in {folder}")
+        return Found(tuple(_described(path, look, own, len(same)) for path, look in sharper))
+
+    def _look(self, path: Path) -> Look | None:
+        """Returns how a photo looks; None where it is too small. Raises PhotoError."""
+        key = path.resolve()
+        if key not in self._looks:
+            grey, _ = read_grey(path, long_side=WORKING_PX, max_megapixels=self._max_megapixels)
+            large = min(grey.shape) >= LEAST_SIDE_PX
+            self._looks[key] = Look(score_sharpness(grey).score, stamp_of(grey)) if large else None
+        return self._looks[key]
+
+    def _look_or_none(self, path: Path) -> Look | None:
+        try:
+            return self._look(path)
+        except PhotoError:
+            # Whoever named it will hear of it from its own result; as a reference it is just not there.
+            self._looks[path.resolve()] = None
+            return None
+
+    def _neighbours(self, photo: Path, folder: Path) -> list[Path]:
+        """Returns the other frames within the window: by capture time where all files tell it, else by name."""
+        frames = self._frames(folder)
+        own = _frame(photo)
+        others = [frame for frame in frames if not _same_shot(frame.path, photo)]
+        if own.taken_at is not None and all(frame.taken_at is not None for frame in others):
+            return _around([(_time_key(frame), frame.path) for frame in others], _time_key(own), self._window)
+        return _around(
+            [(natural_key(Path(f.path.name)), f.path) for f in others], natural_key(Path(photo.name)), self._window
+        )
+
+    def _frames(self, folder: Path) -> tuple[_Frame, ...]:
+        """Returns the folder's photos; neither results of earlier runs nor files whose header cannot be read."""
+        if folder not in self._folders:
+            paths = [found.path for found in find_photos([folder], recursive=False)]
+            stems = {path.stem for path in paths}
+            photos = [path for path in paths if origin_of(path.stem) == path.stem or origin_of(path.stem) not in stems]
+            frames = []
+            for path in photos:
+                try:
+                    frames.append(_frame(path))
+                except PhotoError:
+                    continue  # a damaged file in the folder is no reference
+            self._folders[folder] = tuple(frames)
+        return self._folders[folder]
+
+
+def _frame(path: Path) -> _Frame:
+    return _Frame(path, read_shot(path).summary.taken_at)
+
+
+def _same_shot(path: Path, photo: Path) -> bool:
+    """Returns whether a file is the photo itself, or beside it in another format (raw and JPEG)."""
+    return path.resolve() == photo.resolve() or (path.stem == photo.stem and path.parent.samefile(photo.parent))
+
+
+def _time_key(frame: _Frame) -> tuple[object, ...]:
+    return frame.taken_at, natural_key(Path(frame.path.name))
+
+
+def _around(frames: Sequence[tuple[tuple[object, ...], Path]], own: tuple[object, ...], window: int) -> list[Path]:
+    """Returns at most `window` frames on each side of the place where `own` belongs, in order."""
+    ordered = sorted(frames, key=lambda frame: frame[0])
+    place = bisect_left([key for key, _ in ordered], own)
+    return [path for _, path in ordered[max(0, place - window) : place + window]]
+
+
+def _described(path: Path, look: Look, own: Look, same: int) -> Sharper:
+    among = "the only other frame of its scene" if same == 1 else f"sharpest of {same} frames of its scene"
+    return Sharper(path, look.sharpness, f"{among}, sharpness {look.sharpness:.1f} against {own.sharpness:.1f}")

@@ -1,0 +1,327 @@
+"""`deblur pair`: a short noisy and a long blurry exposure in, one clean photograph out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deblur_cli.catalogue.find import find
+from deblur_cli.catalogue.load import load
+from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.errors import (
+    MismatchedPairError,
+    OutputExistsError,
+    UnsupportedPhotoError,
+    UsageError,
+)
+from deblur_cli.imaging.find import FoundPhoto, find_photos
+from deblur_cli.imaging.photo import Photo
+from deblur_cli.imaging.raw import CameraColour, LinearRaw
+from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.write import OutputPlan, check_plans, plan_output, write_comparison, write_dng, write_photo
+from deblur_cli.networks.contract import PairModel
+from deblur_cli.pipelines.batch import Steps, run_overlapping
+from deblur_cli.pipelines.burst import NoisyFrame
+from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
+from deblur_cli.pipelines.jobs import LeftOver, PairJob, PairResult, PairsResult, Seconds, Status
+from deblur_cli.pipelines.pair_raw import as_light, develop, develop_pair, with_highlights
+from deblur_cli.pipelines.pairing import FoundPair, Pairing, find_pairs, pair_named
+from deblur_cli.pipelines.plan import COMPARISON_MARK, RESULT_MARK, Wish
+from deblur_cli.pipelines.restore_one import OfPhoto
+from deblur_cli.progress import SILENT, Progress
+
+DNG = "dng"
+MOST_REASONS = 4
+"""Photos whose reasons are given where no pair was found."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A pair and where its result goes. `exists`: the result is there already."""
+
+    pair: FoundPair
+    target: Path
+    comparison: Path | None
+    exists: bool
+
+
+@dataclass(frozen=True)
+class ReadPair:
+    """Both exposures; `colour` only of camera raw."""
+
+    frames: tuple[NoisyFrame, ...]
+    blurry: Photo
+    colour: CameraColour | None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Fused:
+    """`photo` as it is shown, `light` what a DNG is written of; `before` only where a comparison is to be written."""
+
+    fused: FusedPair
+    photo: Photo
+    light: LinearRaw | None
+    before: Photo | None
+    seconds: Seconds
+
+
+def deblur_pair(job: PairJob, progress: Progress = SILENT) -> PairsResult:
+    """Fuses every pair of the job and returns what became of each, in the order found.
+
+    Photos given are never written to. Free refusals come first, then the photos' headers, by which pairs are found and
+    told, then the weights. What fails with one pair is its result, and the others go on. Raises MismatchedPairError
+    where there is no pair, UsageError and its kin, PhotoError for a named photo, DeviceError, WeightsError.
+    """
+    started = time.monotonic()
+    _check_format(job)
+    entry = find(job.model, PairModel)
+    device = choose(job.device, job.precision)
+    pairing = _pairs_of(job, progress)
+    plans = _plan(pairing, job)
+    results = {id(plan): _done_before(plan, job) for plan in plans}
+    waiting = [plan for plan in plans if results[id(plan)] is None]
+    for plan in waiting:
+        progress.note(describe(plan.pair))
+    if waiting and not job.dry_run:
+        model = load(entry, progress)
+        device = fit_to_network(device, model.name, model.traits)
+        with progress.stage("Pairs", len(waiting), "pairs") as stage:
+            for plan, result in zip(
+                waiting, run_overlapping(waiting, _steps(model, device, job, progress)), strict=True
+            ):
+                results[id(plan)] = result
+                stage.advance()
+    done = tuple(results[id(plan)] or _outcome(plan, Status.PLANNED, comparison=plan.comparison) for plan in plans)
+    seconds = time.monotonic() - started
+    return PairsResult(done, pairing.left_over, entry.name, str(device.torch_device), device.dtype_name, seconds)
+
+
+def describe(pair: FoundPair) -> str:
+    """Returns a pair as a line for people: which photos, how exposed, and how that is known."""
+    short = ", ".join(shot.path.name for shot in pair.noisy)
+    ratio = pair.ratio(pair.noisy[0])
+    light = "" if ratio is None else f", {ratio:.3g} times the light"
+    return f"{short} + {pair.blurry.path.name}{light} (told by {pair.known_by})"
+
+
+def _check_format(job: PairJob) -> None:
+    """Raises UsageError where the inputs or `out` cannot be meant."""
+    if len(job.inputs) == 1 and job.inputs[0].is_file():
+        raise UsageError(
+            f"{job.inputs[0].name} is one photo. Give a short, noisy and a long, blurry one, or their folder."
+        )
+    wish = _wish(job)
+    named_dng = job.out is not None and job.out.suffix.lower() == f".{DNG}" and not job.out.is_dir()
+    if (wish.out_is_file or named_dng) and job.photo_format is not None:
+        raise UsageError(f"--out {job.out} says the format by its suffix. Leave --format out, or give a folder.")
+
+
+def _wish(job: PairJob) -> Wish:
+    return Wish(job.out, None, job.compare, job.recursive, job.overwrite)
+
+
+def _pairs_of(job: PairJob, progress: Progress) -> Pairing:
+    """Returns the pair named, or the pairs found. Raises MismatchedPairError where there is none."""
+    if len(job.inputs) == 2 and not any(path.is_dir() for path in job.inputs):
+        pair, notes = pair_named(*job.inputs, max_megapixels=job.max_megapixels)
+        for note in notes:
+            progress.note(note)
+        return Pairing((pair,), ())
+    found = find_photos(job.inputs, recursive=job.recursive)
+    paths = [photo.path for photo in found if photo.path in job.inputs or not _is_result(photo.path, found, job)]
+    where = ", ".join(str(path) for path in job.inputs)
+    if not paths:
+        raise UsageError(f"No photos found in {where}. Give photos or their folder; --recursive looks in subfolders.")
+    pairing = find_pairs(paths, max_megapixels=job.max_megapixels)
+    if not pairing.pairs:
+        raise MismatchedPairError(
+            f"No pairs found in {where}: {_reasons(pairing.left_over)}. To name a pair: deblur pair NOISY BLURRY"
+        )
+    for left in pairing.left_over:
+        if not left.failed:
+            progress.note(f"{left.path.name} is left out: {left.reason}.")
+    return pairing
+
+
+def _is_result(path: Path, found: list[FoundPhoto], job: PairJob) -> bool:
+    """Returns whether a photo found in a folder is what an earlier run made of another."""
+    if job.out is not None and not _is_file(job.out):
+        out = job.out.resolve()
+        return path.resolve().is_relative_to(out) and not any(one.resolve().is_relative_to(out) for one in job.inputs)
+    base = path.stem.removesuffix(COMPARISON_MARK)
+    origin = base.removesuffix(RESULT_MARK)
+    return origin != base and any(one.path.stem == origin and one.path.parent == path.parent for one in found)
+
+
+def _reasons(left_over: tuple[LeftOver, ...]) -> str:
+    shown = "; ".join(f"{one.path.name}: {one.reason.rstrip('.')}" for one in left_over[:MOST_REASONS])
+    more = len(left_over) - MOST_REASONS
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _is_file(out: Path) -> bool:
+    return Wish(out).out_is_file or (out.suffix.lower() == f".{DNG}" and not out.is_dir())
+
+
+def _plan(pairing: Pairing, job: PairJob) -> tuple[_Planned, ...]:
+    """Returns each pair with its target. Opens no photo and writes nothing; raises as `plan_photos`."""
+    if job.out is not None and _is_file(job.out) and len(pairing.pairs) > 1:
+        raise UsageError(f"--out {job.out} names one file, but there are {len(pairing.pairs)} pairs. Give a folder.")
+    plans = []
+    for pair in pairing.pairs:
+        target = _target(pair, job)
+        if target.suffix.lower() == f".{DNG}" and not pair.blurry.is_raw:
+            raise UsageError(
+                f"{pair.blurry.path.name} is no camera raw file, so no DNG can be made of it. Take --format tiff."
+            )
+        comparison = target.with_name(f"{target.stem}{COMPARISON_MARK}.png") if job.compare else None
+        plans.append(_Planned(pair, target, comparison, target.exists() or target.is_symlink()))
+    sources = [shot.path for plan in plans for shot in (*plan.pair.noisy, plan.pair.blurry)]
+    targets = [OutputPlan(plan.pair.blurry.path, plan.target, plan.exists) for plan in plans]
+    targets += [OutputPlan(plan.pair.blurry.path, plan.comparison, False) for plan in plans if plan.comparison]
+    # Every photo given counts as one that must not be written over, the short frames too.
+    check_plans(targets, others=sources)
+    if job.out is not None and _is_file(job.out) and plans[0].exists and not job.overwrite:
+        raise OutputExistsError(plans[0].target, "is there already. Give another name, or --overwrite to replace it.")
+    for plan in plans:
+        if plan.comparison is not None and plan.comparison.exists() and not (job.overwrite or plan.exists):
+            raise OutputExistsError(plan.comparison, "is there already. Use --overwrite, or leave --compare out.")
+    return tuple(plans)
+
+
+def _target(pair: FoundPair, job: PairJob) -> Path:
+    source = pair.blurry.path
+    if job.out is not None and _is_file(job.out):
+        return job.out
+    folder, mark = (source.parent, RESULT_MARK) if job.out is None else (job.out, "")
+    if job.photo_format == DNG:
+        return folder / f"{source.stem}{mark}.{DNG}"
+    return plan_output(
+        FoundPhoto(source, Path(source.name)), folder, out_is_folder=True, photo_format=job.photo_format, suffix=mark
+    )
+
+
+def _outcome(plan: _Planned, status: Status, message: str = "", *, comparison: Path | None = None) -> PairResult:
+    pair = plan.pair
+    return PairResult(
+        tuple(shot.path for shot in pair.noisy),
+        pair.blurry.path,
+        pair.known_by,
+        pair.ratio(pair.noisy[0]),
+        None if status is Status.FAILED else plan.target,
+        status,
+        message,
+        comparison,
+    )
+
+
+def _done_before(plan: _Planned, job: PairJob) -> PairResult | None:
+    if plan.exists and not job.overwrite:
+        return _outcome(plan, Status.SKIPPED, "was done before; --overwrite makes it again")
+    return None
+
+
+def _steps(
+    model: PairModel, device: Device, job: PairJob, progress: Progress
+) -> Steps[_Planned, ReadPair, _Fused, PairResult]:
+    """Returns what is done with each pair on its way from reader to writer."""
+
+    def read(plan: _Planned) -> ReadPair:
+        started = time.monotonic()
+        ready = read_pair(plan.pair, job.max_megapixels)
+        for note in ready.blurry.notes:
+            OfPhoto(progress, ready.blurry.path.name).note(note)
+        return replace(ready, seconds=time.monotonic() - started)
+
+    def restore(plan: _Planned, ready: ReadPair) -> _Fused:
+        started = time.monotonic()
+        fused = fuse_pair(ready.frames, ready.blurry, model, device, job.settings, progress)
+        photo, light = _finished(fused, ready.colour, OfPhoto(progress, ready.blurry.path.name))
+        before = _shown(ready.blurry, ready.colour) if job.compare else None
+        network = 0.0 if fused.engine is None else fused.engine.network_seconds
+        return _Fused(fused, photo, light, before, Seconds(ready.seconds, time.monotonic() - started, network))
+
+    def write(plan: _Planned, ready: _Fused) -> PairResult:
+        started = time.monotonic()
+        if ready.light is not None and plan.target.suffix.lower() == f".{DNG}":
+            notes = write_dng(ready.light, plan.target, overwrite=job.overwrite)
+        else:
+            notes = write_photo(ready.photo, plan.target, quality=job.quality, overwrite=job.overwrite)
+        for note in notes:
+            OfPhoto(progress, plan.target.name).note(note)
+        if plan.comparison is not None and ready.before is not None:
+            write_comparison(ready.before, ready.photo, plan.comparison, overwrite=job.overwrite)
+        return _described(plan, ready, replace(ready.seconds, encode=time.monotonic() - started))
+
+    def megapixels(plan: _Planned) -> float:
+        # Frames, the long one laid over them, and the result are held at once, beside what is held of any photo.
+        return plan.pair.blurry.megapixels * (2 + len(plan.pair.noisy))
+
+    return Steps(read, restore, write, _failed, megapixels)
+
+
+def read_pair(pair: FoundPair, max_megapixels: float) -> ReadPair:
+    """Returns both exposures, camera raw developed alike. Raises PhotoError."""
+    if pair.blurry.is_raw:
+        developed = develop_pair(pair, max_megapixels=max_megapixels)
+        return _same_size(ReadPair(developed.frames, developed.blurry, developed.colour))
+    blurry = read_photo(pair.blurry.path, max_megapixels=max_megapixels)
+    frames = [NoisyFrame(read_photo(shot.path, max_megapixels=max_megapixels), pair.ratio(shot)) for shot in pair.noisy]
+    return _same_size(ReadPair(tuple(frames), blurry, None))
+
+
+def _same_size(ready: ReadPair) -> ReadPair:
+    """Returns what it is given. Raises UnsupportedPhotoError where a decoder gives another size than the header."""
+    for frame in ready.frames:
+        if frame.photo.pixels.shape != ready.blurry.pixels.shape:
+            raise UnsupportedPhotoError(
+                ready.blurry.path, f"is not of the size of {frame.photo.path.name}. Take both as the camera wrote them."
+            )
+    return ready
+
+
+def _finished(fused: FusedPair, colour: CameraColour | None, progress: Progress) -> tuple[Photo, LinearRaw | None]:
+    """Returns the photo as it is shown, and of camera raw the light it was developed from."""
+    if colour is None:
+        return fused.photo, None
+    if fused.already_sharp:
+        light = as_light(fused.photo, colour)
+    else:
+        light = with_highlights(fused.photo, fused.short, fused.gain, colour)
+    if light.headroom > 1:
+        progress.detail(f"lights up to {light.headroom:.2f} times white are rescued from the short exposure.")
+    return develop(light), light
+
+
+def _shown(blurry: Photo, colour: CameraColour | None) -> Photo:
+    return blurry if colour is None else develop(as_light(blurry, colour))
+
+
+def _failed(plan: _Planned, error: BaseException) -> PairResult:
+    message = str(error)
+    if isinstance(error, MemoryError):
+        message = f"{plan.pair.blurry.path.name}: the pair does not fit in this machine's memory. Close other programs."
+    return _outcome(plan, Status.FAILED, message)
+
+
+def _described(plan: _Planned, ready: _Fused, seconds: Seconds) -> PairResult:
+    fused = ready.fused
+    status = Status.UNCHANGED if fused.already_sharp else Status.DONE
+    result = replace(
+        _outcome(plan, status, fused.message, comparison=plan.comparison),
+        merged=fused.merged,
+        gain=fused.gain,
+        extent_px=fused.extent.extent_px,
+        scale=fused.scale,
+        shift_px=fused.shift_px,
+        confidence=fused.confidence,
+        moved_share=fused.moved_share,
+        headroom=1.0 if ready.light is None else ready.light.headroom,
+        seconds=seconds,
+    )
+    if fused.engine is None:
+        return result
+    engine = fused.engine
+    return replace(result, tile_px=engine.tile_px, tiles=engine.tiles, refused_tiles=engine.refused_tiles)

@@ -1,0 +1,252 @@
+"""Which photos belong together: short noisy and long blurry exposures of one scene, from what the files say.
+
+Frames of one camera that follow each other within seconds are one burst. Within it the longest exposures are the blurry
+ones, and every shorter frame goes to the blurry one that is nearest in time: NNNB, BN and NBNB are all understood. What
+the files do not say is measured instead, by `pipelines.pair_look`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, pairwise
+from pathlib import Path
+
+from deblur_cli.errors import MismatchedPairError, PhotoError
+from deblur_cli.imaging.find import natural_key
+from deblur_cli.imaging.shot import Shot, exposure_ratio, read_shot
+from deblur_cli.pipelines.jobs import LeftOver
+from deblur_cli.pipelines.pair_look import Look, look_at, same_scene, tell_apart
+
+LEAST_TIME_RATIO = 1.5
+"""Exposures closer than this are equal: they blur alike, and one cannot help the other."""
+MOST_GAP_S = 2.0
+"""From the end of one frame to the start of the next of a burst: hands and self-timers between them are slower."""
+CLOCK_STEP_S = 1.0
+"""How far the clock of a camera that counts whole seconds is off."""
+
+
+@dataclass(frozen=True)
+class FoundPair:
+    """One scene: its short frames in the order taken, at least one, its long frame, and how that is known."""
+
+    noisy: tuple[Shot, ...]
+    blurry: Shot
+    known_by: str
+
+    def ratio(self, frame: Shot) -> float | None:
+        """Returns how many times brighter the blurry frame is recorded than one of the noisy ones; None: unknown."""
+        return exposure_ratio(frame.summary, self.blurry.summary)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """All pairs found, in the order taken, and what is left over."""
+
+    pairs: tuple[FoundPair, ...]
+    left_over: tuple[LeftOver, ...]
+
+
+def pair_named(noisy: Path, blurry: Path, *, max_megapixels: float = 250.0) -> tuple[FoundPair, tuple[str, ...]]:
+    """Returns the pair of two photos named as such, and sentences about what could not be told.
+
+    Raises MismatchedPairError where they cannot be one: the same file, different cameras, sizes or orientations, raw
+    with JPEG, equal exposures, or the wrong order. Raises PhotoError for what cannot be read.
+    """
+    if noisy.resolve() == blurry.resolve():
+        raise MismatchedPairError(f"{noisy} was given twice. A pair is a short, noisy frame and a long, blurry one.")
+    short, long = read_shot(noisy), read_shot(blurry)
+    problem = _differ(short, long)
+    if problem is not None:
+        raise MismatchedPairError(f"{noisy.name} and {blurry.name} cannot be one pair: {problem}.")
+    swap = f"The short, noisy one comes first: deblur pair {blurry} {noisy}"
+    if short.summary.exposure_s is not None and long.summary.exposure_s is not None:
+        if _equally_long(short, long):
+            raise MismatchedPairError(
+                f"{noisy.name} and {blurry.name} were exposed equally long ({_seconds(short)} and {_seconds(long)}). "
+                "A pair is a short frame, sharp but noisy, and a long one. deblur single restores them one by one."
+            )
+        if short.summary.exposure_s > long.summary.exposure_s:
+            raise MismatchedPairError(
+                f"{noisy.name} was exposed for {_seconds(short)}, longer than {blurry.name} ({_seconds(long)}). {swap}"
+            )
+        return FoundPair((short,), long, "exposure times"), ()
+    first, second = (look_at(shot, max_megapixels=max_megapixels) for shot in (short, long))
+    shorter = tell_apart(first, second)
+    if shorter == 1:
+        raise MismatchedPairError(f"{blurry.name} is noisier and sharper than {noisy.name}. {swap}")
+    unsure = (f"{noisy.name} and {blurry.name} say no exposure times and look alike; they are taken as named.",)
+    return FoundPair((short,), long, "the order given"), unsure if shorter is None else ()
+
+
+def find_pairs(paths: Sequence[Path], *, max_megapixels: float = 250.0) -> Pairing:
+    """Returns the pairs among these photos; nothing is decoded of those whose files say when and how they were exposed.
+
+    Where a shot is there both as camera raw and as JPEG, the raw counts. Photos that cannot be read are left over.
+    """
+    shots, left_over = _read(paths)
+    shots, doubles = _raw_first(shots)
+    left_over += doubles
+    telling = [shot for shot in shots if shot.summary.taken_at is not None and shot.summary.exposure_s is not None]
+    silent = [shot for shot in shots if shot not in telling]
+    pairs: list[FoundPair] = []
+    for burst in _bursts(telling):
+        found, over = _split_by_time(burst)
+        pairs += found
+        left_over += over
+    found, over = _pair_by_look(silent, max_megapixels)
+    order = {path: index for index, path in enumerate(paths)}
+    left_over = sorted([*left_over, *over], key=lambda one: order[one.path])
+    return Pairing(tuple(sorted([*pairs, *found], key=lambda pair: order[pair.blurry.path])), tuple(left_over))
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[Shot], list[LeftOver]]:
+    shots, failed = [], []
+    for path in paths:
+        try:
+            shots.append(read_shot(path))
+        except PhotoError as error:
+            failed.append(LeftOver(path, str(error).removeprefix(f"{path.name}: "), failed=True))
+    return shots, failed
+
+
+def _raw_first(shots: Sequence[Shot]) -> tuple[list[Shot], list[LeftOver]]:
+    """Returns the shots without those that are there as camera raw too, and these."""
+    raws = {shot.path.with_suffix("") for shot in shots if shot.is_raw}
+    doubles = [shot for shot in shots if not shot.is_raw and shot.path.with_suffix("") in raws]
+    kept = [shot for shot in shots if shot not in doubles]
+    return kept, [LeftOver(shot.path, "its camera raw file is there and is taken instead") for shot in doubles]
+
+
+def _differ(short: Shot, long: Shot) -> str | None:
+    """Returns why two frames cannot be one pair, as a phrase; None where nothing speaks against it."""
+    if short.is_raw != long.is_raw:
+        raw, other = (short, long) if short.is_raw else (long, short)
+        return f"{raw.path.name} is camera raw and {other.path.name} is not. Take both from one of the two"
+    if short.camera and long.camera and short.camera != long.camera:
+        return f"they come from different cameras, {short.camera} and {long.camera}"
+    if short.summary.orientation != long.summary.orientation:
+        return "the camera was held differently (their orientations differ). Turn neither before fusing them"
+    if (short.height, short.width) != (long.height, long.width):
+        sizes = f"{short.width} × {short.height} and {long.width} × {long.height} pixels"
+        return f"they are of different sizes, {sizes}. Take both as the camera wrote them"
+    return None
+
+
+def _seconds(shot: Shot) -> str:
+    exposure = shot.summary.exposure_s or 0.0
+    return f"{exposure:g} s" if exposure >= 0.3 else f"1/{1 / exposure:.0f} s"
+
+
+def _equally_long(a: Shot, b: Shot) -> bool:
+    first, second = a.summary.exposure_s or 0.0, b.summary.exposure_s or 0.0
+    return max(first, second) < LEAST_TIME_RATIO * min(first, second)
+
+
+def _start(shot: Shot) -> datetime:
+    return shot.summary.taken_at or datetime.min
+
+
+def _gap_s(earlier: Shot, later: Shot) -> float:
+    """Returns the seconds from the end of one frame to the start of the next, as exactly as their clocks tell."""
+    gap = _start(later) - _start(earlier) - timedelta(seconds=earlier.summary.exposure_s or 0.0)
+    whole = _start(earlier).microsecond == _start(later).microsecond == 0
+    return max(0.0, gap.total_seconds() - (CLOCK_STEP_S if whole else 0.0))
+
+
+def _bursts(shots: Iterable[Shot]) -> list[list[Shot]]:
+    """Returns the shots in runs of one camera, and one folder, without a longer pause."""
+    ordered = sorted(
+        shots, key=lambda shot: (shot.path.parent, shot.camera or "", _start(shot), natural_key(shot.path))
+    )
+    bursts: list[list[Shot]] = []
+    for _, run in groupby(ordered, key=lambda shot: (shot.path.parent, shot.camera)):
+        frames = list(run)
+        bursts.append(frames[:1])
+        for earlier, later in pairwise(frames):
+            if _gap_s(earlier, later) > MOST_GAP_S:
+                bursts.append([])
+            bursts[-1].append(later)
+    return bursts
+
+
+def _split_by_time(burst: Sequence[Shot]) -> tuple[list[FoundPair], list[LeftOver]]:
+    """Returns the pairs of a burst; its longest exposures, from the widest step on, are the blurry frames."""
+    if len(burst) == 1:
+        return [], [LeftOver(burst[0].path, f"no other frame was taken within {MOST_GAP_S:g} s")]
+    times = sorted(shot.summary.exposure_s or 0.0 for shot in burst)
+    step, limit = max((after / max(before, 1e-9), after) for before, after in pairwise(times))
+    if step < LEAST_TIME_RATIO:
+        return [], [LeftOver(shot.path, f"all frames with it were exposed alike ({_seconds(shot)})") for shot in burst]
+    long = [shot for shot in burst if (shot.summary.exposure_s or 0.0) >= limit]
+    short = [shot for shot in burst if shot not in long]
+    return _assign(burst, short, long)
+
+
+def _assign(
+    burst: Sequence[Shot], short: Sequence[Shot], long: Sequence[Shot]
+) -> tuple[list[FoundPair], list[LeftOver]]:
+    place = {shot.path: index for index, shot in enumerate(burst)}
+
+    def distance(frame: Shot, other: Shot) -> tuple[float, bool]:
+        # Of two equally near ones the later: who shoots a pair takes the short frame first.
+        follows = place[other.path] > place[frame.path]
+        return (_gap_s(frame, other) if follows else _gap_s(other, frame)), not follows
+
+    taken: defaultdict[Path, list[Shot]] = defaultdict(list)
+    over: list[LeftOver] = []
+    for frame in short:
+        fitting = [other for other in long if _differ(frame, other) is None]
+        if fitting:
+            taken[min(fitting, key=lambda other: distance(frame, other)).path].append(frame)
+        else:
+            nearest = min(long, key=lambda other: distance(frame, other))
+            over.append(LeftOver(frame.path, f"{nearest.path.name} does not fit it: {_differ(frame, nearest)}"))
+    pairs = [FoundPair(tuple(taken[shot.path]), shot, "EXIF") for shot in long if taken[shot.path]]
+    over += [LeftOver(shot.path, "no short frame goes with it") for shot in long if not taken[shot.path]]
+    return pairs, over
+
+
+def _pair_by_look(shots: Sequence[Shot], max_megapixels: float) -> tuple[list[FoundPair], list[LeftOver]]:
+    """Returns the pairs of photos whose files say too little: neighbours that show one scene, told apart by look."""
+    looks: list[Look] = []
+    over: list[LeftOver] = []
+    for shot in shots:
+        try:
+            looks.append(look_at(shot, max_megapixels=max_megapixels))
+        except PhotoError as error:
+            over.append(LeftOver(shot.path, str(error).removeprefix(f"{shot.path.name}: "), failed=True))
+    scenes: list[list[Look]] = []
+    for look in looks:
+        before = scenes[-1][-1] if scenes else None
+        if before is None or before.shot.path.parent != look.shot.path.parent or not same_scene(before, look):
+            scenes.append([])
+        scenes[-1].append(look)
+    pairs: list[FoundPair] = []
+    for scene in scenes:
+        found, left = _split_by_look(scene)
+        pairs += found
+        over += left
+    return pairs, over
+
+
+def _split_by_look(scene: Sequence[Look]) -> tuple[list[FoundPair], list[LeftOver]]:
+    """Returns the pair of a scene, the least noisy photo being the blurry one, and what is not told apart from it."""
+    if len(scene) == 1:
+        reason = "it says no exposure time, and its neighbours show something else"
+        return [], [LeftOver(scene[0].shot.path, reason)]
+    blurry = min(scene, key=lambda look: look.relative_noise)
+    others = [look for look in scene if look is not blurry]
+    noisy = [look for look in others if tell_apart(look, blurry) == 0 and _differ(look.shot, blurry.shot) is None]
+    alike = f"it says no exposure time, and it is not plainly noisier and sharper than {blurry.shot.path.name}"
+    over = []
+    for look in others:
+        if look not in noisy:
+            differ = _differ(look.shot, blurry.shot)
+            reason = alike if differ is None else f"{blurry.shot.path.name} does not fit it: {differ}"
+            over.append(LeftOver(look.shot.path, reason))
+    if not noisy:
+        return [], [LeftOver(blurry.shot.path, "no photo beside it is plainly noisier and sharper"), *over]
+    return [FoundPair(tuple(look.shot for look in noisy), blurry.shot, "noise and sharpness")], over

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from deblur_cli.cli import app
+from deblur_cli.errors import DatasetError
+from deblur_cli.evaluation import pairs
+from deblur_cli.evaluation.pairs import DENOISED, FUSED, LONG, SCALED, SINGLE, PairsEvaluationJob, evaluate_pairs
+from deblur_cli.measure.fidelity import psnr
+from deblur_cli.networks.contract import SingleModel
+from deblur_cli.pipelines.jobs import RestoreSettings
+from tests.conftest import textured
+from tests.support.fake_networks import Brighten, TakeLong, pair_model, single_model
+from tests.support.raw_pairs import Exposure, write_jpeg
+
+FULL = RestoreSettings(scale=1.0)
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair network that gives the long frame, and a single-image one that changes nothing."""
+    models = {True: single_model(Brighten(0.0)), False: pair_model(TakeLong())}
+    monkeypatch.setattr(pairs, "find", lambda name, kind: SimpleNamespace(name="x", single=kind is SingleModel))
+    monkeypatch.setattr(pairs, "load", lambda entry, progress: models[entry.single])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two scenes whose long frame is sharper than its short one is noisy."""
+    for name, seed in (("p1.jpg", 1), ("p2.jpg", 2)):
+        truth = textured((96, 128), seed) / 255 * 0.8
+        noise = np.random.default_rng(seed).normal(0, 0.008, truth.shape)
+        for part in ("noisy", "pair_blur", "sharp"):
+            (tmp_path / "set" / part).mkdir(parents=True, exist_ok=True)
+        short = np.clip(truth**2.2 / 4 + noise, 0, 1) ** (1 / 2.2)
+        write_jpeg(tmp_path / "set/noisy" / name, short, Exposure(1 / 32))
+        blurred = (truth + np.roll(truth, 1, 1)) / 2
+        write_jpeg(tmp_path / "set/pair_blur" / name, blurred, Exposure(1 / 8))
+        write_jpeg(tmp_path / "set/sharp" / name, truth)
+    return tmp_path / "set"
+
+
+def job(*folders: Path) -> PairsEvaluationJob:
+    return PairsEvaluationJob(folders, device="cpu", precision="float32", settings=FULL)
+
+
+def test_another_layout_is_named(tmp_path: Path) -> None:
+    (tmp_path / "blur").mkdir()
+    with pytest.raises(DatasetError, match=r"no pairs of exposures\. Looked for the folders noisy, pair_blur"):
+        evaluate_pairs(job(tmp_path))
+
+
+def test_no_common_name(folder: Path) -> None:
+    for path in (folder / "noisy").iterdir():
+        path.rename(path.with_stem(f"n_{path.stem}"))
+    with pytest.raises(DatasetError, match="no picture has one name"):
+        evaluate_pairs(job(folder))
+
+
+def test_a_column_a_method(folder: Path) -> None:
+    result = evaluate_pairs(job(folder))
+    part = result.folders[0]
+    assert [score.method for score in part.means] == [SCALED, LONG, SINGLE, DENOISED, FUSED]
+    for pair in part.pairs:
+        assert pair.score(SINGLE).psnr == pair.score(LONG).psnr
+        assert pair.score(DENOISED).psnr > pair.score(SCALED).psnr
+        assert pair.score(FUSED).psnr == pytest.approx(pair.score(LONG).psnr, abs=1.5), "the long frame, laid over"
+    mean = np.mean([pair.score(LONG).psnr for pair in part.pairs])
+    assert next(score.psnr for score in part.means if score.method == LONG) == pytest.approx(mean)
+    assert (result.model, result.single_model, part.worse) == ("fake pair", "fake", 0)
+
+
+def test_figures_are_those_of_the_oracle(folder: Path) -> None:
+    from PIL import Image
+
+    blurry, sharp = (np.asarray(Image.open(folder / part / "p1.jpg")) for part in ("pair_blur", "sharp"))
+    assert evaluate_pairs(job(folder)).folders[0].pairs[0].score(LONG).psnr == pytest.approx(psnr(blurry, sharp))
+
+
+def test_a_pair_that_cannot_be_scored_is_named_and_the_others_go_on(folder: Path) -> None:
+    write_jpeg(folder / "sharp/p1.jpg", textured((90, 128), 1) / 255)
+    result = evaluate_pairs(job(folder))
+    assert "Only equal sizes" in result.folders[0].failed[0].reason
+    assert len(result.folders[0].pairs) == 1
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_the_command(folder: Path, form: str) -> None:
+    more = [] if form == "table" else [f"--{form}"]
+    arguments = ["evaluate", str(folder), "--pairs", "--device", "cpu", "--precision", "float32", "--scale", "1", *more]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    if form == "json":
+        assert len(json.loads(result.stdout)["folders"][0]["pairs"]) == 2
+    elif form == "csv":
+        assert len(result.stdout.splitlines()) == 1 + 2 * 5
+    else:
+        assert "mean SSIM" in result.stdout
+        assert "non-local means" in result.stdout
+
+
+def test_options_that_do_not_go_together(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["evaluate", str(folder), "--pairs", "--identity"])
+    assert result.exit_code == 2
+    assert "--pairs goes with neither" in result.stderr
