@@ -62,7 +62,12 @@ def make_photo(path: Path, megapixels: float, seed: int = 0) -> None:
 
 def run_single(photo: Path, out: Path, options: list[str]) -> Run:
     """Returns what restoring one photo took, in a process of its own."""
-    command = [_deblur(), "single", str(photo), "-o", str(out), "--overwrite", "--json", *options]
+    return run_command(["single", str(photo), "-o", str(out), "--overwrite", "--json", *options])
+
+
+def run_command(arguments: list[str]) -> Run:
+    """Returns what one run of the installed command took, in a process of its own."""
+    command = [_deblur(), *arguments]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     peaks = [0]

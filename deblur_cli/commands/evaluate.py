@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,9 @@ from deblur_cli.evaluation.published import PublishedFigure, published_for
 from deblur_cli.pipelines.jobs import RestoreSettings
 
 if TYPE_CHECKING:
+    from deblur_cli.evaluation.evaluate import EvaluateJob
     from deblur_cli.evaluation.pairs import PairFolder, PairsEvaluation, PairsEvaluationJob
+    from deblur_cli.evaluation.reference import ReferenceEvaluation
     from deblur_cli.evaluation.scores import Evaluation, FailedPhoto, FolderScores, IdentityEvaluation
 
 SOME_FAILED, ALL_FAILED = 1, 3
@@ -25,6 +28,16 @@ PAIR_COLUMNS = ("folder", "photo", "psnr_in", "ssim_in", "psnr_out", "ssim_out",
 PUBLISHED_HEADER = ("published", "needs", "photos", "input dB", "SSIM", "output dB", "SSIM", "worse")
 IDENTITY_HEADER = ("photo", "dB to itself", "SSIM", "red %", "green %", "blue %")
 IDENTITY_COLUMNS = ("photo", "psnr", "ssim", "red_percent", "green_percent", "blue_percent", "already_sharp")
+
+
+class ReferenceChoice(StrEnum):
+    """What a reference network is given; the same names as `evaluation.reference.ReferenceKind`, which brings torch."""
+
+    SHARP = "sharp"
+    SELF = "self"
+    WRONG = "wrong"
+    NONE = "none"
+    PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,15 @@ def evaluate(
         bool,
         typer.Option("--pairs", help="Folders with noisy/, pair_blur/ and sharp/: measure as `deblur pair` fuses."),
     ] = False,
+    references: Annotated[
+        list[ReferenceChoice] | None,
+        typer.Option(
+            "--reference",
+            metavar="KIND",
+            help="For folders with ref/ too, measure a reference network given: sharp (the picture in ref/), self, "
+            "wrong (another scene), none, or pipeline (as `deblur ref` does). Several times for a comparison.",
+        ),
+    ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Show what others score on the same pictures, where it is known.")
     ] = False,
@@ -97,6 +119,13 @@ def evaluate(
         )
         return
     job = EvaluateJob(tuple(folders), model, device, precision, settings, layout_named(layout), outputs, max_megapixels)
+    if references:
+        if identity:
+            raise UsageError("--identity compares each photo with itself and takes no --reference. Leave one out.")
+        _evaluate_references(
+            job, references, Terminal(verbose=verbose, quiet=quiet), published, as_csv=as_csv, as_json=as_json
+        )
+        return
     with Terminal(verbose=verbose, quiet=quiet) as progress:
         if identity:
             itself = evaluate_identity(job, progress)
@@ -109,6 +138,52 @@ def evaluate(
         _show_pairs(evaluation, published, as_csv=as_csv, as_json=as_json)
         failed = [photo for folder in evaluation.folders for photo in folder.failed]
         _leave(failed, sum(len(folder.photos) for folder in evaluation.folders))
+
+
+def _evaluate_references(
+    job: EvaluateJob,
+    references: Sequence[ReferenceChoice],
+    terminal: Terminal,
+    published: bool,
+    *,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Scores the photos with each kind of reference: a kind alone as any network, several as a column each."""
+    from deblur_cli.evaluation.reference import ReferenceKind, evaluate_references
+
+    kinds = [ReferenceKind(choice.value) for choice in dict.fromkeys(references)]
+    with terminal as progress:
+        results = evaluate_references(job, kinds, progress)
+    if as_json:
+        report.answer_json(results)
+    elif as_csv:
+        rows = [(result.reference.value, *row) for result in results for row in _pair_rows(result.evaluation)]
+        report.answer_csv(("reference", *PAIR_COLUMNS), rows)
+    elif len(results) == 1:
+        _show_pairs(results[0].evaluation, published, as_csv=False, as_json=False)
+    else:
+        _show_references(results)
+    folders = [folder for result in results for folder in result.evaluation.folders]
+    _leave([photo for folder in folders for photo in folder.failed], sum(len(folder.photos) for folder in folders))
+
+
+def _show_references(results: Sequence[ReferenceEvaluation]) -> None:
+    """Prints the means of each folder, a column a kind of reference: PSNR, SSIM, and the photos made worse."""
+    kinds = [result.reference.value for result in results]
+    rows = []
+    for index, first in enumerate(results[0].evaluation.folders):
+        means = [result.evaluation.folders[index].means for result in results]
+        shown = next((mean for mean in means if mean is not None), None)
+        if shown is None:
+            continue
+        scores = ["–" if mean is None else f"{mean.psnr_out:.2f} / {mean.ssim_out:.4f}" for mean in means]
+        worse = ", ".join("–" if mean is None else str(mean.worse) for mean in means)
+        row = [first.name, str(shown.photos), f"{shown.psnr_in:.2f} / {shown.ssim_in:.4f}", *scores, worse]
+        rows.append(row)
+    report.answer_table(("folder", "photos", "input", *kinds, "worse"), rows)
+    last = results[-1].evaluation
+    report.answer(f"{last.model} on {last.device} in {last.precision}; PSNR in dB / SSIM; worse: by more than 0.1 dB.")
 
 
 def _evaluate_pairs(job: PairsEvaluationJob, terminal: Terminal, *, as_csv: bool, as_json: bool) -> None:
@@ -163,12 +238,7 @@ def _show_pairs(evaluation: Evaluation, published: bool, *, as_csv: bool, as_jso
         report.answer_json(_WithPublished(evaluation, tuple(known)))
         return
     if as_csv:
-        rows = [
-            (folder.name, s.photo, s.psnr_in, s.ssim_in, s.psnr_out, s.ssim_out, s.gain_db, s.extent_px, s.scale)
-            for folder in evaluation.folders
-            for s in folder.photos
-        ]
-        report.answer_csv(PAIR_COLUMNS, rows)
+        report.answer_csv(PAIR_COLUMNS, _pair_rows(evaluation))
         return
     for number, folder in enumerate(evaluation.folders):
         if number:
@@ -181,6 +251,14 @@ def _show_pairs(evaluation: Evaluation, published: bool, *, as_csv: bool, as_jso
         report.answer(
             f"\n{evaluation.model} on {evaluation.device} in {evaluation.precision}: {speed:.2f} s a megapixel."
         )
+
+
+def _pair_rows(evaluation: Evaluation) -> list[tuple[object, ...]]:
+    return [
+        (folder.name, s.photo, s.psnr_in, s.ssim_in, s.psnr_out, s.ssim_out, s.gain_db, s.extent_px, s.scale)
+        for folder in evaluation.folders
+        for s in folder.photos
+    ]
 
 
 def _show_folder(folder: FolderScores) -> None:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from deblur_cli.errors import PhotoError
+from deblur_cli.pipelines.find_references import ReferenceFinder
+from tests.support.bursts import START, burst, frame, save
+
+
+def finder(window: int = 30) -> ReferenceFinder:
+    return ReferenceFinder(window=window, max_megapixels=250)
+
+
+def test_a_photo_that_cannot_be_read(tmp_path: Path) -> None:
+    broken = tmp_path / "a.jpg"
+    broken.write_bytes(b"\xff\xd8 cut")
+    with pytest.raises(PhotoError):
+        finder().find(broken, tmp_path)
+
+
+def test_alone_in_its_folder(tmp_path: Path) -> None:
+    [photo] = burst(tmp_path, (8.0,))
+    assert finder().find(photo, tmp_path).why_none == f"there are no other photos in {tmp_path}"
+
+
+def test_no_frame_of_its_scene(tmp_path: Path) -> None:
+    [photo] = burst(tmp_path, (8.0,))
+    burst(tmp_path, (0, 0), seed=21, first=10)
+    found = finder().find(photo, tmp_path)
+    assert found.sharper == ()
+    assert "none of 2 frames around it" in found.why_none
+
+
+def test_it_is_the_sharpest_itself(tmp_path: Path) -> None:
+    photos = burst(tmp_path, (0, 6.0, 9.0))
+    found = finder().find(photos[0], tmp_path)
+    assert found.sharper == ()
+    assert "the sharpest of 3 frames of its scene" in found.why_none
+
+
+def test_damaged_and_tiny_files_are_no_references(tmp_path: Path) -> None:
+    photos = burst(tmp_path, (8.0, 2.0))
+    (tmp_path / "IMG_0000.png").write_bytes(b"")
+    (tmp_path / "IMG_0007.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    save(tmp_path / "IMG_0008.png", frame(5, 0, 0, (20, 20)))
+    assert [each.path for each in finder().find(photos[0], tmp_path).sharper] == [photos[1]]
+
+
+def test_the_sharpest_of_the_scene_comes_first_and_says_why(tmp_path: Path) -> None:
+    photos = burst(tmp_path, (9.0, 4.0, 0.0, 6.0, 12.0))
+    burst(tmp_path, (0,), seed=21, first=9)
+    found = finder().find(photos[0], tmp_path)
+    assert [each.path for each in found.sharper] == [photos[2], photos[1], photos[3]]
+    assert found.sharper[0].reason.startswith("sharpest of 4 frames of its scene, sharpness ")
+    assert found.sharper[0].sharpness > found.sharper[1].sharpness
+
+
+def test_the_window_counts_by_capture_time(tmp_path: Path) -> None:
+    photos = burst(tmp_path, (9.0, 7.0, 5.0, 0.0))
+    shutil.move(photos[3], tmp_path / "a_first_by_name.png")
+    assert [each.path.name for each in finder(1).find(photos[0], tmp_path).sharper] == ["IMG_0002.png"]
+    assert finder(3).find(photos[0], tmp_path).sharper[0].path.name == "a_first_by_name.png"
+
+
+def test_without_times_the_window_counts_by_number(tmp_path: Path) -> None:
+    for number, extent in ((2, 9.0), (10, 5.0), (11, 0.0)):
+        save(tmp_path / f"IMG_{number}.png", frame(5, number % 6, extent))
+    photo = tmp_path / "IMG_2.png"
+    assert [each.path.name for each in finder(1).find(photo, tmp_path).sharper] == ["IMG_10.png"]
+    assert [each.path.name for each in finder(2).find(photo, tmp_path).sharper] == ["IMG_11.png", "IMG_10.png"]
+
+
+def test_another_folder_is_searched_around_the_photos_own_time(tmp_path: Path) -> None:
+    [photo] = burst(tmp_path / "blurred", (9.0,), first=3)
+    burst(tmp_path / "others", (0.0, 2.0, 4.0, 4.0, 2.0, 0.0), first=1)
+    found = finder(1).find(photo, tmp_path / "others")
+    assert {each.path.name for each in found.sharper} == {"IMG_0002.png", "IMG_0003.png"}
+    assert save(tmp_path / "x.png", frame(5, 0, 0), START + timedelta(hours=1)).exists()
+
+
+def test_earlier_results_and_other_formats_of_the_photo_are_no_references(tmp_path: Path) -> None:
+    [photo] = burst(tmp_path, (9.0,))
+    save(tmp_path / "IMG_0001_deblurred.png", frame(5, 0, 0))
+    save(tmp_path / "IMG_0001_deblurred_compare.png", frame(5, 0, 0))
+    save(tmp_path / "IMG_0001_deblurred_confidence.png", frame(5, 0, 0))
+    save(tmp_path / "IMG_0001.jpg", frame(5, 0, 0))
+    assert "no other photos" in finder().find(photo, tmp_path).why_none
+
+
+def test_each_photo_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deblur_cli.pipelines import find_references as module
+
+    seen: list[Path] = []
+    read = module.read_grey
+    monkeypatch.setattr(module, "read_grey", lambda path, **more: seen.append(path) or read(path, **more))
+    photos = burst(tmp_path, (9.0, 0.0, 4.0))
+    one = finder()
+    for photo in photos:
+        one.find(photo, tmp_path)
+    assert sorted(seen) == sorted(photos)
