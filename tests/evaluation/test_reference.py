@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from deblur_cli.cli import app
+from deblur_cli.errors import DatasetError, UsageError
+from deblur_cli.evaluation import reference as module
+from deblur_cli.evaluation.evaluate import EvaluateJob
+from deblur_cli.evaluation.reference import ReferenceKind, evaluate_references
+from deblur_cli.measure.blur_extent import BlurExtent
+from tests.support.bursts import frame, save
+from tests.support.fake_networks import Borrow, Brighten, install_ref, reference_model, single_model
+
+SEEDS = (5, 6, 21)
+
+
+@pytest.fixture(autouse=True)
+def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that takes half of whatever reference it is given, right or wrong; alone, photos come back brighter."""
+    monkeypatch.setattr(module, "estimate_blur_extent", lambda pixels: BlurExtent(12.0, 1.0))
+    install_ref(monkeypatch, reference_model(Borrow(0.5)), single_model(Brighten(0.02)))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    for seed in SEEDS:
+        save(tmp_path / f"set/blur/p{seed}.png", frame(seed, 0, 10.0))
+        save(tmp_path / f"set/sharp/p{seed}.png", frame(seed, 0, 0))
+        save(tmp_path / f"set/ref/p{seed}.png", frame(seed, 2, 0))
+    return tmp_path / "set"
+
+
+def job(*folders: Path, **more: object) -> EvaluateJob:
+    return EvaluateJob(folders, device="cpu", precision="float32", **more)  # type: ignore[arg-type]
+
+
+def outputs(bench: Path, *kinds: ReferenceKind) -> dict[ReferenceKind, list[float]]:
+    results = evaluate_references(job(bench), kinds)
+    return {result.reference: [s.psnr_out for s in result.evaluation.folders[0].photos] for result in results}
+
+
+class TestErrors:
+    def test_a_photo_without_reference(self, bench: Path) -> None:
+        (bench / "ref/p6.png").unlink()
+        with pytest.raises(
+            DatasetError, match=r"p6\.png has no reference: there is no picture of its name in a folder ref/"
+        ):
+            evaluate_references(job(bench), [ReferenceKind.SHARP])
+
+    def test_one_scene_has_no_wrong_reference(self, bench: Path) -> None:
+        for seed in SEEDS[1:]:
+            for folder in ("blur", "sharp", "ref"):
+                (bench / f"{folder}/p{seed}.png").unlink()
+        with pytest.raises(DatasetError, match="none has a wrong reference"):
+            evaluate_references(job(bench), [ReferenceKind.WRONG])
+
+    def test_finished_outputs_have_no_reference(self, bench: Path) -> None:
+        with pytest.raises(UsageError, match="--outputs"):
+            evaluate_references(job(bench, outputs=bench), [ReferenceKind.SHARP])
+
+
+def test_each_kind_is_what_it_says(bench: Path) -> None:
+    kinds = tuple(ReferenceKind)
+    scores = outputs(bench, *kinds)
+    before = [s.psnr_in for s in evaluate_references(job(bench), [ReferenceKind.SELF])[0].evaluation.folders[0].photos]
+    assert scores[ReferenceKind.SELF] == pytest.approx(before, abs=0.01)
+    for index in range(len(SEEDS)):
+        at = {kind: scores[kind][index] for kind in kinds}
+        assert at[ReferenceKind.SHARP] > at[ReferenceKind.SELF] + 1.5
+        assert at[ReferenceKind.PIPELINE] == pytest.approx(at[ReferenceKind.SHARP], abs=1e-6)
+        assert at[ReferenceKind.WRONG] < at[ReferenceKind.SELF] - 1
+        assert at[ReferenceKind.NONE] < at[ReferenceKind.SELF] - 1
+
+
+def test_the_pipeline_refuses_what_does_not_fit(bench: Path) -> None:
+    for seed, other in zip(SEEDS, (6, 21, 5), strict=True):
+        save(bench / f"ref/p{seed}.png", frame(other, 2, 0))
+    scores = outputs(bench, ReferenceKind.SHARP, ReferenceKind.PIPELINE, ReferenceKind.SELF)
+    for taken, refused in zip(scores[ReferenceKind.SHARP], scores[ReferenceKind.PIPELINE], strict=True):
+        assert refused > taken + 1
+
+
+def test_a_photo_that_is_sharp_already_is_left_alone(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "estimate_blur_extent", lambda pixels: BlurExtent(0.2, 1.0))
+    photos = evaluate_references(job(bench), [ReferenceKind.WRONG])[0].evaluation.folders[0].photos
+    assert all(score.already_sharp and score.gain_db == 0 for score in photos)
+
+
+def test_references_of_other_sizes(bench: Path) -> None:
+    large = np.repeat(np.repeat(frame(5, 2, 0), 2, axis=0), 2, axis=1)
+    save(bench / "ref/p5.png", large)
+    assert outputs(bench, ReferenceKind.SHARP)[ReferenceKind.SHARP][0] > 20
+
+
+def run(*arguments: str):
+    command = ["evaluate", *arguments, "--device", "cpu", "--precision", "float32"]
+    return CliRunner().invoke(app, command, prog_name="deblur", catch_exceptions=False)
+
+
+class TestCommand:
+    def test_several_kinds_are_columns(self, bench: Path) -> None:
+        result = run(str(bench), "--reference", "sharp", "--reference", "self")
+        assert result.exit_code == 0
+        header, row = result.stdout.splitlines()[:2]
+        assert header.split() == ["folder", "photos", "input", "sharp", "self", "worse"]
+        assert row.startswith("set ")
+        assert row.endswith("0, 0")
+
+    def test_one_kind_is_scored_photo_by_photo(self, bench: Path) -> None:
+        result = run(str(bench), "--reference", "sharp")
+        assert "p21.png" in result.stdout
+        assert "set: 3 photos, gain +" in result.stdout
+
+    def test_machines_get_all(self, bench: Path) -> None:
+        answer = json.loads(run(str(bench), "--reference", "sharp", "--reference", "none", "--json").stdout)
+        assert [each["reference"] for each in answer] == ["sharp", "none"]
+        lines = run(str(bench), "--reference", "self", "--csv").stdout.splitlines()
+        assert lines[0].startswith("reference,folder,photo,psnr_in")
+        assert len(lines) == 4
+
+    def test_identity_takes_none(self, bench: Path) -> None:
+        result = run(str(bench), "--reference", "sharp", "--identity")
+        assert result.exit_code == 2
+        assert "takes no --reference" in result.stderr
+
+    def test_the_choices_are_the_evaluations(self) -> None:
+        from deblur_cli.commands.evaluate import ReferenceChoice
+
+        assert [choice.value for choice in ReferenceChoice] == [kind.value for kind in ReferenceKind]
