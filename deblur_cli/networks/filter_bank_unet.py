@@ -2,8 +2,8 @@
 
 Our own network, made to learn from little. Deblurring one photo means recognising its blur and undoing it:
 
-1. *Recognise.* Motion leaves its length and direction in the power spectrum. Over windows of 224 px, the spectrum in
-   polar bins (12 directions × 14 radii) goes through a small perceptron that gives one weight for each filter.
+1. *Recognise.* Motion leaves its length and direction in the power spectrum. The spectra of windows of 224 px, and what
+   they have in common, go through a small perceptron that gives one weight for each filter (`blur_selector`).
 2. *Undo.* Undoing a known blur needs no learning: regularised inverses of straight motions, 8 directions by several
    lengths at full, half and quarter scale, are mixed with these weights into one candidate. Since the error of a mix
    is quadratic in its weights, the perceptron can be fitted to thousands of patches in a minute.
@@ -23,20 +23,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deblur_cli.networks.blur_selector import DIRECTIONS, STEP_PX, BlurSelector, spread
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
 from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
 from deblur_cli.networks.undrawn import shapes_of
 
-DIRECTIONS = 8
 LENGTHS_PX = ((2.5, 4.0), (2.5, 9.0), (5.5, 14.0))
 """Shortest and longest motion undone at full, half and quarter scale, in pixels of that scale."""
 BANK_RATE = 0.1
 """Banks are stored divided by it: Adam's steps do not scale with a parameter, and at full rate it tears up filters."""
-WINDOW_PX, STEP_PX = 224, 112
-"""Windows of the spectrum: four times the longest blur that is undone, half overlapping."""
-ANGLES, RADII = 12, 14
-OUTLIER = 1.25
-"""A window's filters may be this much stronger than the picture's middle window wants."""
 NOISE_TO_SIGNAL = 0.05
 """Regularisation of the inverses, relative to the spectrum of natural pictures (falling with the frequency squared)."""
 
@@ -70,7 +65,7 @@ class FilterBankUNet(ResidualUNet):
             for count, side, lengths in zip(config.filters, config.filter_sides_px, LENGTHS_PX, strict=True)
         )
         self.bank_full, self.bank_half, self.bank_quarter = full, half, quarter
-        self.selector = Selector(config.selector_width, sum(config.filters))
+        self.selector = BlurSelector(config.selector_width, sum(config.filters) // DIRECTIONS)
         self.stem = nn.Conv2d(24, channels[0], 3, padding=1)
         self.residual = nn.Conv2d(channels[0], 12, 3, padding=1)
         self.trust = nn.Conv2d(channels[0], 12, 3, padding=1)
@@ -98,64 +93,6 @@ class FilterBankUNet(ResidualUNet):
         return change + _raise(_mix(quarter, self.bank_quarter, weights[:, full_count + half_count :], full), 4)
 
 
-class Selector(nn.Module):
-    """The perceptron that reads blur off the local power spectrum: grey (B, H, W) to filter weights (B, N, h, w).
-
-    One vector of weights for each window of `WINDOW_PX`, windows `STEP_PX` apart and inside the picture; a picture
-    smaller than a window is continued by reflection. Computed in float32 whatever the surrounding precision.
-    """
-
-    bins: Tensor
-    counts: Tensor
-    window: Tensor
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, width: int, filters: int) -> None:
-        super().__init__()
-        features = ANGLES * RADII
-        bins = _polar_bins()
-        self.register_buffer("bins", bins, persistent=False)
-        counts = torch.zeros(features + 1, device=bins.device).index_add_(0, bins, torch.ones_like(bins).float())
-        self.register_buffer("counts", counts.clamp_min(1), persistent=False)
-        hann = torch.hann_window(WINDOW_PX)
-        self.register_buffer("window", hann[:, None] * hann[None, :], persistent=False)
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("deviation", torch.ones(features))
-        last = nn.Linear(width, filters)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.layers = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), last)
-
-    def forward(self, grey: Tensor) -> Tensor:
-        """Returns weights at the centres of the windows, (B, N, rows, columns)."""
-        # The meta device, on which operations are counted, has no autocast to switch off.
-        device = "cpu" if grey.is_meta else grey.device.type
-        with torch.autocast(device, enabled=False):
-            features = (self.spectrum(grey.float()) - self.mean) / self.deviation
-            weights: Tensor = self.layers(features)
-        return _without_outliers(weights.movedim(-1, 1))
-
-    def spectrum(self, grey: Tensor) -> Tensor:
-        """Returns the log power spectrum in polar bins of every window, (B, rows, columns, ANGLES · RADII)."""
-        height, width = grey.shape[1:]
-        missing = (max(WINDOW_PX - width, 0), max(WINDOW_PX - height, 0))
-        while any(missing):
-            # Reflection reaches no farther than the picture itself, so tiny pictures take several turns.
-            step = (min(missing[0], grey.shape[2] - 1), min(missing[1], grey.shape[1] - 1))
-            grey = F.pad(grey, (0, step[0], 0, step[1]), mode="reflect")
-            missing = (missing[0] - step[0], missing[1] - step[1])
-        rows, columns = (_window_starts(side) for side in grey.shape[1:])
-        windows = torch.stack(
-            [torch.stack([grey[:, y : y + WINDOW_PX, x : x + WINDOW_PX] for x in columns], 1) for y in rows], 1
-        )
-        windows = (windows - windows.mean((-1, -2), keepdim=True)) * self.window
-        power = torch.view_as_real(torch.fft.rfft2(windows)).square().sum(-1).flatten(3)
-        shape = (*power.shape[:3], ANGLES * RADII + 1)
-        sums = torch.zeros(shape, device=grey.device).index_add_(3, self.bins, power)
-        return torch.log((sums / self.counts)[..., :-1] + 1e-6)
-
-
 def _raise(picture: Tensor, factor: int) -> Tensor:
     return F.interpolate(picture, scale_factor=float(factor), mode="bilinear")
 
@@ -177,52 +114,6 @@ def _mix(picture: Tensor, bank: Tensor, weights: Tensor, full: tuple[int, int]) 
     answers = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank * BANK_RATE)
     everywhere = spread(weights, full, (height, width))
     return (answers.reshape(count, planes, len(bank), height, width) * everywhere[:, None]).sum(2)
-
-
-def spread(weights: Tensor, full: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Returns weights (B, N, rows, columns) at windows' centres for every pixel of a picture of `size`.
-
-    `full` is the size that the windows were laid over, before any shrinking. Bilinear between centres, constant from
-    the outermost centres to the border.
-    """
-    grid = []
-    for side, shrunken in zip(full, size, strict=True):
-        # The outermost centres lie half a window inside the full picture.
-        half = min(WINDOW_PX / side / 2, 0.5)
-        place = (torch.arange(shrunken, device=weights.device) + 0.5) / shrunken
-        grid.append(((place - half) / max(1 - 2 * half, 1e-6)).clamp(0, 1) * 2 - 1)
-    y, x = torch.meshgrid(*grid, indexing="ij")
-    where = torch.stack((x, y), -1)[None].expand(len(weights), -1, -1, -1)
-    return F.grid_sample(weights.float(), where, mode="bilinear", padding_mode="border", align_corners=True)
-
-
-def _without_outliers(weights: Tensor) -> Tensor:
-    """Returns weights (B, N, rows, columns) in which no window asks for much more than the picture's middle one.
-
-    A shaking hand blurs the whole frame. A window that wants far stronger filters than the others mostly shows
-    something out of focus, which inverse filters of motion would turn into rings.
-    """
-    strength = weights.abs().sum(1, keepdim=True)
-    middle = strength.flatten(2).median(2).values[..., None, None]
-    return weights * (OUTLIER * middle / strength.clamp_min(1e-6)).clamp(max=1)
-
-
-def _window_starts(side: int) -> list[int]:
-    """Returns where windows start along a side of at least `WINDOW_PX`: evenly, about `STEP_PX` apart, inside."""
-    count = -(-(side - WINDOW_PX) // STEP_PX) + 1
-    return [round(i * (side - WINDOW_PX) / max(count - 1, 1)) for i in range(count)]
-
-
-def _polar_bins() -> Tensor:
-    """Returns the polar bin of each coefficient of `rfft2` of a window, flat; the last bin collects the unused."""
-    fy, fx = torch.fft.fftfreq(WINDOW_PX)[:, None], torch.fft.rfftfreq(WINDOW_PX)[None, :]
-    radius = torch.hypot(fy, fx)
-    octaves = torch.log2(radius * WINDOW_PX + 1e-9) - 0.5
-    ring = (octaves / (math.log2(WINDOW_PX / 2) - 0.5) * RADII).clamp(-1, RADII - 0.001).floor().long()
-    angle = torch.atan2(fy, fx.expand_as(radius)) % math.pi
-    sector = (angle / math.pi * ANGLES).long().clamp(0, ANGLES - 1)
-    used = (ring >= 0) & (radius < 0.5)
-    return torch.where(used, sector * RADII + ring, ANGLES * RADII).flatten()
 
 
 def inverse_filters(count: int, side_px: int, lengths_px: tuple[float, float]) -> Tensor:

@@ -7,17 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.networks.filter_bank_unet import (
     ARCHITECTURE,
     BANK_RATE,
-    WINDOW_PX,
     FilterBankUNet,
     FilterBankUNetConfig,
     _line,
     _mix,
     inverse_filters,
     size_multiple,
-    spread,
 )
 
 TINY = FilterBankUNetConfig(
@@ -132,17 +131,6 @@ def test_tiles_are_asked_to_keep_to_the_windows_grid_and_the_levels() -> None:
     assert ARCHITECTURE.default_traits(deeper).size_multiple == 448
 
 
-def test_windows_lie_inside_and_their_weights_spread_evenly() -> None:
-    net = network()
-    weights = net.selector(torch.rand(1, WINDOW_PX + 112, WINDOW_PX + 224))
-    assert weights.shape == (1, 32, 2, 3)
-    everywhere = spread(torch.tensor([[[[0.0, 1.0, 2.0]]]]), (WINDOW_PX, WINDOW_PX + 224), (56, 112))
-    assert everywhere[0, 0, :, 0].unique().tolist() == [0]
-    assert everywhere[0, 0, 0, -1] == 2
-    assert everywhere[0, 0, 0, 55:57].mean().item() == pytest.approx(1, abs=1e-5)
-    assert torch.all(everywhere[0, 0, 0].diff() >= 0)
-
-
 def test_one_window_gives_the_same_answer_by_mixing_filters_as_by_mixing_answers() -> None:
     picture = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
     bank = inverse_filters(8, 7, (2.0, 3.0))
@@ -150,17 +138,3 @@ def test_one_window_gives_the_same_answer_by_mixing_filters_as_by_mixing_answers
     mixed_first = _mix(picture, bank, weights, (40, 48))
     answered_first = _mix(picture, bank, weights.expand(-1, -1, 1, 2), (WINDOW_PX, WINDOW_PX + 112))
     assert torch.allclose(mixed_first, answered_first, atol=1e-5)
-
-
-@pytest.mark.parametrize("direction", [0, 3, 6])
-def test_the_spectrum_shows_the_direction_of_a_motion(direction: int) -> None:
-    from deblur_cli.networks.filter_bank_unet import ANGLES, RADII
-
-    scene = torch.rand(1, WINDOW_PX, WINDOW_PX, generator=torch.Generator().manual_seed(0))
-    transfer = torch.fft.rfft2(_line(8.0, math.pi * direction / ANGLES, WINDOW_PX))
-    blurry = torch.fft.irfft2(torch.fft.rfft2(scene) * transfer)
-    rings = network().selector.spectrum(blurry)[0, 0, 0].view(ANGLES, RADII)
-    # Motion along an angle takes the high frequencies of that angle, and leaves those across it.
-    high = rings[:, -5:].mean(1)
-    across = (direction + ANGLES // 2) % ANGLES
-    assert high[across] - high[direction] > 1

@@ -47,7 +47,7 @@ def test_other_shapes_are_not_its_own(change: str) -> None:
     elif change == "other":
         found["stem.weight"] = (8, 39, 3, 3)
     else:
-        found["selector.mean"] = (168,)
+        found["selector.mean"] = (3, 1, 20)
     assert ARCHITECTURE.infer(found) is None
 
 
