@@ -39,6 +39,8 @@ COMMANDS = (
     CommandRow("single", "single", "single", "Restore blurred photos, each by itself."),
     CommandRow("ref", "ref", "ref", "Restore blurred photos with the sharpness of another frame."),
     CommandRow("pair", "pair", "pair", "Fuse a short, noisy and a long, blurry exposure."),
+    CommandRow("blur2blur", "blur2blur", "blur2blur", "Restore photos of your own camera with its profile."),
+    CommandRow("train-device", "train_device", "app", "Make a profile of your own camera from its shots."),
     CommandRow("score-sharpness", "score_sharpness", "score_sharpness", "Rank photos from the sharpest down."),
     CommandRow("models", "models", "app", "List, fetch and describe networks."),
     CommandRow("evaluate", "evaluate", "evaluate", "Measure a network on pictures whose truth is known."),

@@ -89,6 +89,10 @@ class UnrecognisedNetworkError(WeightsError):
     """A state dict whose keys and shapes fit no network that this tool knows."""
 
 
+class ProfileError(WeightsError):
+    """A file is no camera profile, or one that was made for another network."""
+
+
 class DeviceError(DeblurError):
     """The device or precision asked for is not there; never substituted quietly."""
 

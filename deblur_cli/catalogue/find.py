@@ -14,7 +14,13 @@ from deblur_cli.catalogue.recognise import is_strange, recognise
 from deblur_cli.catalogue.source import LocalFile
 from deblur_cli.catalogue.untrained import untrained, untrained_named
 from deblur_cli.catalogue.weight_file import as_safetensors, read_header
-from deblur_cli.errors import MissingWeightsError, UnknownModelError, UnrecognisedNetworkError, WrongModelKindError
+from deblur_cli.errors import (
+    MissingWeightsError,
+    ProfileError,
+    UnknownModelError,
+    UnrecognisedNetworkError,
+    WrongModelKindError,
+)
 from deblur_cli.networks.contract import InputKind
 
 WANTS = {
@@ -22,6 +28,8 @@ WANTS = {
     InputKind.REFERENCE: "a photo and a sharper reference",
     InputKind.PAIR: "a short noisy and a long blurry exposure",
 }
+PROFILE_KEY = "deblur.camera_profile"
+"""The one metadata entry of a camera profile, whose weights alone are no model: `camera_profile` reads it."""
 SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".ckpt", ".bin"})
 
 
@@ -50,7 +58,7 @@ def find_any(name: str) -> Entry[Any]:
     """Returns the entry of that name or weight file, whatever photos it needs.
 
     Raises UnknownModelError, MissingWeightsError for a network that nobody offers weights of, and WeightsError for a
-    file that cannot be read or recognised.
+    file that cannot be read or recognised, ProfileError for a camera profile.
     """
     by_name = {entry.name: entry for entry in entries()}
     if name in by_name:
@@ -75,6 +83,10 @@ def find_any(name: str) -> Entry[Any]:
 def _from_file(path: Path) -> Entry[Any]:
     file = as_safetensors(path)
     header = read_header(file)
+    if PROFILE_KEY in header.metadata:
+        raise ProfileError(
+            f"{path.name} is a camera profile, no deblurring network. Use it with `deblur blur2blur --camera {path}`."
+        )
     try:
         found = recognise(header.shapes, header.metadata, where=path.name)
     except UnrecognisedNetworkError as refusal:

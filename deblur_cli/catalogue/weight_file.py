@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ def as_safetensors(path: Path, sha256: str | None = None) -> Path:
     pickle's hash (`sha256` where it is known already), beside a hash of its own: a damaged copy is made anew. Raises
     DamagedWeightsError, UnrecognisedNetworkError (no state dict inside), CannotWriteError.
     """
-    if _is_safetensors(path):
+    if is_safetensors(path):
         return path
     target = converted_file(sha256 or sha256_of(path))
     seal = target.with_suffix(".sha256")
@@ -66,10 +66,15 @@ def read_header(path: Path) -> Header:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Returns the tensors of a safetensors file; what is half precision becomes float32. Raises DamagedWeightsError."""
+    tensors = read_tensors(path)
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a safetensors file as they are in it. Raises DamagedWeightsError."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
 
@@ -78,11 +83,12 @@ def write_safetensors(target: Path, weights: Mapping[str, Tensor], metadata: Map
     """Writes the tensors and metadata; the file is whole or absent. Raises CannotWriteError."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".deblur-", suffix=".safetensors", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = target.parent / f".deblur-{secrets.token_hex(6)}.safetensors"
         try:
+            temporary.open("xb").close()
+            mode = temporary.stat().st_mode
             save_file({key: value.contiguous() for key, value in weights.items()}, str(temporary), dict(metadata))
+            temporary.chmod(mode)  # as any new file here: safetensors' own are for their owner's eyes alone
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(target)
@@ -94,7 +100,8 @@ def write_safetensors(target: Path, weights: Mapping[str, Tensor], metadata: Map
         ) from error
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
+    """Returns whether a file begins as safetensors do. Raises DamagedWeightsError for one that cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(9)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deblur_cli.commands.options import Device, Json, Precision, Quiet, Verbose
-from deblur_cli.commands.report import Terminal, answer, answer_json, answer_table
+from deblur_cli.commands.report import Terminal, answer, answer_json, answer_lines, answer_table
 
 if TYPE_CHECKING:
     from deblur_cli.catalogue.listing import Listed
@@ -94,9 +95,14 @@ def show(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show all that is known of one network, or of a weight file."""
+    """Show all that is known of one network, of a weight file, or of a camera profile."""
+    from deblur_cli.catalogue.camera_profile import is_profile
+    from deblur_cli.commands.show_profile import show_profile
     from deblur_cli.evaluation.timings import recall_timings
 
+    if is_profile(Path(name)):
+        show_profile(Path(name), as_json=as_json)
+        return
     with Terminal(verbose=verbose, quiet=quiet) as terminal:
         item = _find(name, terminal)
         if time:
@@ -105,10 +111,7 @@ def show(
     if as_json:
         answer_json(row)
         return
-    lines = _lines(row)
-    width = max(len(label) for label, _ in lines)
-    for label, text in lines:
-        answer(f"{label:<{width}}  {text}")
+    answer_lines(_lines(row))
 
 
 @app.command()

@@ -10,7 +10,8 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 BYTES = "bytes"
 """A stage of this unit is shown in MB."""
+TOLD_EVERY_S = 30.0
+"""Seconds between two lines about long work, where no bar is shown."""
 
 
 class Terminal:
@@ -64,6 +67,41 @@ class Terminal:
             yield _Bar(bars, task)
         finally:
             self._close(task)
+
+    @contextmanager
+    def tracking(self, name: str) -> Iterator[Callable[[float, str], None]]:
+        """Gives what shows the share that is done, in [0, 1], and a line of figures, until the context is left.
+
+        Where no bar can be shown, the line is told as it is every `TOLD_EVERY_S` seconds.
+        """
+        if self._quiet or not sys.stderr.isatty():
+            yield self._seldom(name)
+            return
+        opened: list[tuple[Bars, TaskID]] = []  # with the first figures: until then there is nothing to show
+
+        def show(share: float, figures: str) -> None:
+            if not opened:
+                opened.append(self._open(name, 1, ""))
+            bars, task = opened[0]
+            bars.update(task, completed=share, amount=_printable(figures))
+
+        try:
+            yield show
+        finally:
+            for _, task in opened:
+                self._close(task)
+
+    def _seldom(self, name: str) -> Callable[[float, str], None]:
+        told_at = -math.inf
+
+        def show(share: float, figures: str) -> None:
+            nonlocal told_at
+            now = time.monotonic()
+            if not self._quiet and now - told_at >= TOLD_EVERY_S:
+                told_at = now
+                self._line(f"{name} {share:.0%}: {figures}")
+
+        return show
 
     def note(self, message: str) -> None:
         """Tells the user a sentence, unless quiet."""
@@ -167,6 +205,13 @@ def answer_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         _write(sys.stdout, "  ".join(aligned).rstrip())
+
+
+def answer_lines(lines: Sequence[tuple[str, str]]) -> None:
+    """Prints labels and texts on stdout, one a line, the texts below one another."""
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        answer(f"{label:<{width}}  {text}")
 
 
 def answer_csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

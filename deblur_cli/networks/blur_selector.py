@@ -99,7 +99,7 @@ class BlurSelector(nn.Module):
             power = torch.view_as_real(torch.fft.rfft2(windows)).square().sum(-1).flatten(2)
             sums = torch.zeros(*power.shape[:2], ANGLES * RADII, device=grey.device)
             seen.append(sums.index_add_(2, self.bins, power[..., self.frequencies] * self.shares))
-        return torch.stack(seen, 1).unflatten(-1, (ANGLES, RADII))
+        return torch.stack(seen, 1).reshape(len(grey), len(rows), len(columns), ANGLES, RADII)
 
     def _judge(self, spectra: Tensor, *, mirrored: bool = False) -> Tensor:
         """Returns weights (B, rows, columns, N) from spectra; `mirrored` ones come with their angles in reverse."""

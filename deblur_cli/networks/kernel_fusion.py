@@ -62,7 +62,7 @@ def fuse(guide: Tensor, blurry: Tensor, *, tone_of_blurry: bool = False) -> Fuse
     X = (K* B / β² + G / γ²) / (|K|² / β² + 1 / γ² + 1 / signal), γ measured in the guide's highest frequencies, β in
     what the kernel leaves unexplained.
     """
-    with _float32(guide):
+    with float32(guide):
         return _fuse(guide.float(), blurry.float(), tone_of_blurry=tone_of_blurry)
 
 
@@ -72,10 +72,27 @@ def shifts(guide: Tensor, blurry: Tensor) -> Tensor:
     In pixels, x then y, rightwards and downwards. Each window's shift is the centroid of its kernel, and between the
     windows' centres it is interpolated.
     """
-    with _float32(guide):
-        grey = [_spectra(_continued(picture.float().mean(1, keepdim=True)))[0][:, 0] for picture in (guide, blurry)]
+    with float32(guide):
+        grey = [spectra(continued(picture.float().mean(1, keepdim=True)))[0][:, 0] for picture in (guide, blurry)]
         size = (guide.shape[2], guide.shape[3])
-        return _everywhere(_centroid(_inner(kernels(grey[0], grey[1]), size)), size)
+        return _everywhere(_centroid(inner(kernels(grey[0], grey[1]), size)), size)
+
+
+def blurred_alike(guide: Tensor, blurry: Tensor) -> Tensor:
+    """Returns the guide (B, C, H, W) blurred window by window as the blurry picture is, but not moved by it.
+
+    Each window's kernel is centred first, so what is left between the two pictures is how places are displaced.
+    """
+    with float32(guide):
+        guides, mean = spectra(continued(guide.float()))
+        blurries, _ = spectra(continued(blurry.float()))
+        size = (guide.shape[2], guide.shape[3])
+        found = inner(kernels(guides.mean(1), blurries.mean(1)), size)
+        x, y = _centroid(found)[..., None, None].unbind(-3)
+        down = torch.fft.fftfreq(WINDOW_PX, device=guide.device)[:, None]
+        across = torch.fft.rfftfreq(WINDOW_PX, device=guide.device)[None, :]
+        back = torch.exp(2j * math.pi * (x * across + y * down))
+        return together((transfer_of(found) * back)[:, None] * guides, mean, size)
 
 
 def moved(picture: Tensor, shift_px: Tensor) -> Tensor:
@@ -85,11 +102,12 @@ def moved(picture: Tensor, shift_px: Tensor) -> Tensor:
     x = torch.arange(width, device=picture.device, dtype=torch.float32)[None, :]
     place = ((x - shift_px[:, 0]) / max(width - 1, 1), (y - shift_px[:, 1]) / max(height - 1, 1))
     where = 2 * torch.stack(place, -1) - 1
-    with _float32(picture):
+    with float32(picture):
         return F.grid_sample(picture.float(), where, mode="bicubic", padding_mode="border", align_corners=True)
 
 
-def _float32(picture: Tensor) -> torch.autocast:
+def float32(picture: Tensor) -> torch.autocast:
+    """Returns the context in which the powers of spectra do not overflow."""
     # The meta device, on which operations are counted, has no autocast to switch off.
     return torch.autocast("cpu" if picture.is_meta else picture.device.type, enabled=False)
 
@@ -113,9 +131,9 @@ def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
     picture.
     """
     cross = _with_neighbours(guide.conj() * blurry)
-    power = _with_neighbours(_power(guide))
+    strength = _with_neighbours(power(guide))
     level = KERNEL_NOISE * ENERGY
-    spread = torch.fft.irfft2(cross / (power + level), s=(WINDOW_PX, WINDOW_PX))
+    spread = torch.fft.irfft2(cross / (strength + level), s=(WINDOW_PX, WINDOW_PX))
     near = torch.roll(spread, (REACH_PX, REACH_PX), (-2, -1))[..., : 2 * REACH_PX + 1, : 2 * REACH_PX + 1]
     positive = (near - KERNEL_FLOOR * near.amax((-1, -2), keepdim=True)).clamp_min(0)
     return positive / positive.sum((-1, -2), keepdim=True).clamp_min(1e-12)
@@ -123,18 +141,18 @@ def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
 
 def _fuse(guide: Tensor, blurry: Tensor, *, tone_of_blurry: bool) -> Fused:
     size = (guide.shape[2], guide.shape[3])
-    guides, mean = _spectra(_continued(guide))
-    blurries, blurry_mean = _spectra(_continued(blurry))
+    guides, mean = spectra(continued(guide))
+    blurries, blurry_mean = spectra(continued(blurry))
     grey_guide, grey_blurry = guides.mean(1), blurries.mean(1)
-    transfer = _transfer(_inner(kernels(grey_guide, grey_blurry), size))
+    transfer = transfer_of(inner(kernels(grey_guide, grey_blurry), size))
     seen = transfer * grey_guide
     gamma = _noise(guides).clamp_min(GUIDE_SIGMA**2)
     beta = BLURRY_SIGMA**2 + _misfit(grey_blurry - seen, transfer, gamma)
     transfer = transfer[:, None]
-    certainty = _power(transfer) / beta + 1 / gamma + _frequency_squared(guide.device)
+    certainty = power(transfer) / beta + 1 / gamma + _frequency_squared(guide.device)
     estimate = (transfer.conj() * blurries / beta + guides / gamma) / certainty
     mean = blurry_mean if tone_of_blurry else mean
-    return Fused(_together(estimate, mean, size), _unexplained(seen, grey_blurry, size))
+    return Fused(together(estimate, mean, size), unexplained(seen, grey_blurry, size))
 
 
 def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
@@ -143,22 +161,22 @@ def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
     Clipped lights, what moved, and kernels that change within a window leave differences with the spectrum of a
     picture, so their energy is spread over frequencies as a picture's is.
     """
-    noise = _power(transfer).mean((-1, -2)) * gamma.mean(1)[..., 0, 0]
-    power = (_power(left).mean((-1, -2)) / ENERGY - noise).clamp_min(0)
+    noise = power(transfer).mean((-1, -2)) * gamma.mean(1)[..., 0, 0]
+    energy = (power(left).mean((-1, -2)) / ENERGY - noise).clamp_min(0)
     shape = 1 / _frequency_squared(left.device)
-    return (power[..., None, None] * (MISFIT * shape / shape.mean()))[:, None]
+    return (energy[..., None, None] * (MISFIT * shape / shape.mean()))[:, None]
 
 
-def _unexplained(seen: Tensor, blurries: Tensor, size: tuple[int, int]) -> Tensor:
+def unexplained(seen: Tensor, blurries: Tensor, size: tuple[int, int]) -> Tensor:
     """Returns the share of the blurry picture's local detail that is left when the blurred guide is taken off."""
     both = torch.stack((blurries - seen, blurries), dim=1)
-    energy = _together(both, torch.zeros_like(both[..., :1, :1].real), size).square()
+    energy = together(both, torch.zeros_like(both[..., :1, :1].real), size).square()
     pooled = F.avg_pool2d(energy, 15, 1, 7, count_include_pad=False)
     left, detail = pooled[:, :1], pooled[:, 1:]
     return ((left - BLURRY_SIGMA**2).clamp_min(0) / (detail + BLURRY_SIGMA**2)).clamp(0, 1)
 
 
-def _continued(picture: Tensor) -> Tensor:
+def continued(picture: Tensor) -> Tensor:
     """Returns the picture continued by reflection, by half a window at least, to whole steps of windows."""
     height, width = picture.shape[2:]
     before = WINDOW_PX // 2
@@ -178,7 +196,7 @@ def reflected(picture: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
     return picture
 
 
-def _spectra(picture: Tensor) -> tuple[Tensor, Tensor]:
+def spectra(picture: Tensor) -> tuple[Tensor, Tensor]:
     """Returns spectra of windows without their mean, (B, 3, r, c, W, W / 2 + 1), and the means (B, 3, r, c, 1, 1)."""
     windows = picture.unfold(2, WINDOW_PX, STEP_PX).unfold(3, WINDOW_PX, STEP_PX)
     mean = windows.mean((-1, -2), keepdim=True)
@@ -186,7 +204,7 @@ def _spectra(picture: Tensor) -> tuple[Tensor, Tensor]:
     return torch.fft.rfft2((windows - mean) * (taper[:, None] * taper[None, :])), mean
 
 
-def _together(spectra: Tensor, mean: Tensor, size: tuple[int, int]) -> Tensor:
+def together(spectra: Tensor, mean: Tensor, size: tuple[int, int]) -> Tensor:
     """Returns the picture (B, 3, *size) whose windows have these spectra and means."""
     taper = _taper(WINDOW_PX, mean.device)
     taper = taper[:, None] * taper[None, :]
@@ -204,8 +222,9 @@ def _taper(length: int, device: torch.device | None = None) -> Tensor:
     return torch.hann_window(length, device=device).sqrt()
 
 
-def _power(spectra: Tensor) -> Tensor:
-    return torch.view_as_real(spectra).square().sum(-1)
+def power(found: Tensor) -> Tensor:
+    """Returns the squared magnitude of complex numbers."""
+    return torch.view_as_real(found).square().sum(-1)
 
 
 def _with_neighbours(spectra: Tensor) -> Tensor:
@@ -219,7 +238,7 @@ def _with_neighbours(spectra: Tensor) -> Tensor:
     return spectra + NEIGHBOURS * mean
 
 
-def _inner(found: Tensor, size: tuple[int, int]) -> Tensor:
+def inner(found: Tensor, size: tuple[int, int]) -> Tensor:
     """Returns kernels in which windows that reach beyond the picture have that of the nearest one inside.
 
     In what a picture is continued by, motion is mirrored, so kernels found there are half of something else.
@@ -233,7 +252,7 @@ def _inner(found: Tensor, size: tuple[int, int]) -> Tensor:
     return found
 
 
-def _transfer(found: Tensor) -> Tensor:
+def transfer_of(found: Tensor) -> Tensor:
     """Returns the transfer functions (B, r, c, W, W / 2 + 1) of kernels (B, r, c, 2R + 1, 2R + 1)."""
     rest = WINDOW_PX - found.shape[-1]
     whole = F.pad(found, (0, rest, 0, rest))
@@ -247,13 +266,13 @@ def _centroid(found: Tensor) -> Tensor:
     return torch.stack(((found.sum(-2) * place).sum(-1), (found.sum(-1) * place).sum(-1)), dim=-1)
 
 
-def _noise(spectra: Tensor) -> Tensor:
+def _noise(found: Tensor) -> Tensor:
     """Returns the variance of the noise in windows, (B, 3, r, c, 1, 1): the median power of the highest octave."""
     # A sixteenth of the frequencies tells the median as well; all lie above half of the highest in both directions.
     low, high = WINDOW_PX // 4, 3 * WINDOW_PX // 4
-    power = _power(spectra[..., low:high:4, low::4]).flatten(-2)
+    strength = power(found[..., low:high:4, low::4]).flatten(-2)
     # The power of noise at one frequency is distributed exponentially, so its median is log 2 of its mean.
-    return (power.median(-1).values / (math.log(2) * ENERGY))[..., None, None]
+    return (strength.median(-1).values / (math.log(2) * ENERGY))[..., None, None]
 
 
 def _frequency_squared(device: torch.device) -> Tensor:

@@ -68,6 +68,7 @@ def look(plan: PlannedPhoto, job: SingleJob) -> Waiting | PhotoResult:
             Status.PLANNED,
             comparison=plan.comparison,
             confidence_map=plan.confidence_map,
+            translated=plan.translated,
         )
     return Waiting(plan, height * width / 1e6)
 
@@ -83,12 +84,14 @@ def failed(item: Waiting, error: BaseException) -> PhotoResult:
 def deliver(
     restored: RestoredPhoto, before: Photo | None, plan: PlannedPhoto, job: SingleJob, progress: Progress
 ) -> None:
-    """Writes the restored photo and, where `before` is given, its comparison. Raises OutputError."""
+    """Writes the restored photo, its comparison where `before` is given, and its translation. Raises OutputError."""
     notes = write_photo(restored.photo, plan.target, quality=_quality(restored, plan, job), overwrite=job.overwrite)
     for note in notes:
         OfPhoto(progress, plan.target.name).note(note)
     if plan.comparison is not None and before is not None:
         write_comparison(before, restored.photo, plan.comparison, overwrite=job.overwrite)
+    if plan.translated is not None and restored.translated is not None:
+        write_photo(restored.translated, plan.translated, quality=job.quality, overwrite=job.overwrite)
 
 
 def _quality(restored: RestoredPhoto, plan: PlannedPhoto, job: SingleJob) -> int | None:
@@ -113,6 +116,7 @@ def described(plan: PlannedPhoto, restored: RestoredPhoto, seconds: Seconds) -> 
         scale=restored.scale,
         change_db=restored.change_db,
         seconds=seconds,
+        translated=None if restored.translated is None else plan.translated,
     )
     if restored.engine is None:
         return result

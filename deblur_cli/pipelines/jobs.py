@@ -85,6 +85,7 @@ class PhotoResult:
     seconds: Seconds = Seconds()
     confidence_map: Path | None = None
     references: tuple[ReferenceUse, ...] = ()
+    translated: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,26 @@ class RefResult(SingleResult):
     """What became of all photos; `single_model` restored those that no reference helped, None where it had not to."""
 
     single_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Blur2BlurJob(SingleJob):
+    """What `deblur blur2blur` is to do: what `deblur single` is told, and the camera's profile.
+
+    `model` names the deblurring network that the profile was made for, where that is a weight file. `keep_translated`:
+    also write what the deblurring network was given.
+    """
+
+    camera: Path = Path("camera.safetensors")
+    keep_translated: bool = False
+
+
+@dataclass(frozen=True)
+class Blur2BlurResult(SingleResult):
+    """What became of all photos; `method` and `camera` are the profile's, the latter in words."""
+
+    method: str = ""
+    camera: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ RESULT_MARK = "_deblurred"
 """Ends the name of a result that lies beside its photo."""
 COMPARISON_MARK = "_compare"
 CONFIDENCE_MARK = "_confidence"
+TRANSLATED_MARK = "_translated"
+BESIDE_MARKS = (COMPARISON_MARK, CONFIDENCE_MARK, TRANSLATED_MARK)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Wish:
     recursive: bool = False
     overwrite: bool = False
     confidence_map: bool = False
+    translated: bool = False
 
     @property
     def out_is_file(self) -> bool:
@@ -42,11 +45,16 @@ class PlannedPhoto:
     comparison: Path | None
     exists: bool
     confidence_map: Path | None = None
+    translated: Path | None = None
 
     @property
     def beside(self) -> tuple[tuple[str, Path], ...]:
         """What is written beside the result, by name."""
-        named = (("comparison", self.comparison), ("confidence map", self.confidence_map))
+        named = (
+            ("comparison", self.comparison),
+            ("confidence map", self.confidence_map),
+            ("translated photo", self.translated),
+        )
         return tuple((name, path) for name, path in named if path is not None)
 
 
@@ -76,7 +84,8 @@ def _planned(photo: FoundPhoto, wish: Wish) -> PlannedPhoto:
     target = _target(photo, wish)
     comparison = target.with_name(f"{target.stem}{COMPARISON_MARK}.png") if wish.compare else None
     borrowed = target.with_name(f"{target.stem}{CONFIDENCE_MARK}.png") if wish.confidence_map else None
-    return PlannedPhoto(photo.path, target, comparison, target.exists() or target.is_symlink(), borrowed)
+    translated = target.with_name(f"{target.stem}{TRANSLATED_MARK}{target.suffix}") if wish.translated else None
+    return PlannedPhoto(photo.path, target, comparison, target.exists() or target.is_symlink(), borrowed, translated)
 
 
 def _target(photo: FoundPhoto, wish: Wish) -> Path:
@@ -92,7 +101,7 @@ def _target(photo: FoundPhoto, wish: Wish) -> Path:
 
 def origin_of(stem: str) -> str:
     """Returns the stem of the photo that a result beside its photo was made of; the stem itself if it is no result."""
-    base = stem.removesuffix(COMPARISON_MARK).removesuffix(CONFIDENCE_MARK)
+    base = next((stem.removesuffix(mark) for mark in BESIDE_MARKS if stem.endswith(mark)), stem)
     origin = base.removesuffix(RESULT_MARK)
     return stem if origin == base else origin
 

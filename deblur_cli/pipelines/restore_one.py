@@ -45,7 +45,8 @@ class RestoredPhoto:
     """A photo with its restored pixels, and what is to be said about how it was done.
 
     `change_db` is the PSNR of the result to the photo itself; infinity for no change. Where `already_sharp`, the
-    pixels are the photo's own, no network has run and `engine` is None.
+    pixels are the photo's own, no network has run and `engine` is None. `translated` is what the network was given in
+    the photo's place, where that is to be written. `warning` is a phrase.
     """
 
     photo: Photo
@@ -54,11 +55,14 @@ class RestoredPhoto:
     already_sharp: bool
     change_db: float
     engine: EngineReport | None
+    translated: Photo | None = None
+    warning: str = ""
 
     @property
     def message(self) -> str:
         """What the user should know, as a sentence; empty where there is nothing to say."""
-        return "was sharp already and is unchanged" if self.already_sharp else ""
+        unchanged = "was sharp already and is unchanged" if self.already_sharp else ""
+        return "; ".join(phrase for phrase in (unchanged, self.warning) if phrase)
 
 
 @dataclass(frozen=True)

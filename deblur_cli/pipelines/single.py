@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
-from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.engine.device import choose, fit_to_network
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
@@ -21,19 +22,25 @@ from deblur_cli.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
-class _Read:
+class ReadOne:
+    """A photo, and what was measured of its blur."""
+
     photo: Photo
     extent: BlurExtent
     seconds: float
 
 
 @dataclass(frozen=True)
-class _Restored:
-    """`before` only where a comparison is to be written: it is as large as the photo."""
+class RestoredOne:
+    """A restored photo; `before` only where a comparison is to be written: it is as large as the photo."""
 
     restored: RestoredPhoto
     before: Photo | None
     seconds: Seconds
+
+
+RestoreOne = Callable[[Photo, BlurExtent], RestoredPhoto]
+"""What makes of a photo, and of what was measured of its blur, the restored one."""
 
 
 def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
@@ -46,7 +53,14 @@ def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
     entry = find(job.model, SingleModel)
     plans = plan_photos(job.inputs, Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite))
     device = fit_to_network(choose(job.device, job.precision), entry.name, entry.traits)
-    photos = run_all(plans, job, lambda: _steps(load(entry, progress), device, job, progress), progress)
+
+    def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
+        model = load(entry, progress)
+        return photo_steps(
+            lambda photo, extent: restore_photo(photo, extent, model, device, job.settings, progress), job, progress
+        )
+
+    photos = run_all(plans, job, start, progress)
     seconds = time.monotonic() - started
     result = SingleResult(photos, entry.name, str(device.torch_device), device.dtype_name, seconds)
     if result.network_share:
@@ -54,33 +68,36 @@ def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
     return result
 
 
-def _steps(
-    model: SingleModel, device: Device, job: SingleJob, progress: Progress
-) -> Steps[Waiting, _Read, _Restored, PhotoResult]:
-    """Returns what is done with each photo on its way from reader to writer."""
+def photo_steps(
+    restore_one: RestoreOne, job: SingleJob, progress: Progress, *, held: float = 1.0
+) -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
+    """Returns what is done with each photo on its way from reader to writer.
 
-    def read(item: Waiting) -> _Read:
+    `held` says how much is held of a photo while it is restored, in units of the photo and its result.
+    """
+
+    def read(item: Waiting) -> ReadOne:
         started = time.monotonic()
         photo = read_photo(item.plan.source, max_megapixels=job.max_megapixels)
         for note in photo.notes:
             OfPhoto(progress, photo.path.name).note(note)
         # Here rather than with the network: so it costs no time while another photo is restored.
         extent = estimate_blur_extent(photo.pixels)
-        return _Read(photo, extent, time.monotonic() - started)
+        return ReadOne(photo, extent, time.monotonic() - started)
 
-    def restore(item: Waiting, ready: _Read) -> _Restored:
+    def restore(item: Waiting, ready: ReadOne) -> RestoredOne:
         started = time.monotonic()
-        restored = restore_photo(ready.photo, ready.extent, model, device, job.settings, progress)
+        restored = restore_one(ready.photo, ready.extent)
         seconds = Seconds(
             ready.seconds,
             time.monotonic() - started,
             0.0 if restored.engine is None else restored.engine.network_seconds,
         )
-        return _Restored(restored, ready.photo if job.compare else None, seconds)
+        return RestoredOne(restored, ready.photo if job.compare else None, seconds)
 
-    def write(item: Waiting, ready: _Restored) -> PhotoResult:
+    def write(item: Waiting, ready: RestoredOne) -> PhotoResult:
         started = time.monotonic()
         deliver(ready.restored, ready.before, item.plan, job, progress)
         return described(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
 
-    return Steps(read, restore, write, failed, lambda item: item.megapixels)
+    return Steps(read, restore, write, failed, lambda item: held * item.megapixels)

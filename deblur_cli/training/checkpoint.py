@@ -42,10 +42,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes a checkpoint whole or not at all; until it is whole the previous one stays.
-
-    Temporary name in the same folder, flush to the disk, rename. Raises CannotWriteError.
-    """
+    """Writes a checkpoint whole or not at all. Raises CannotWriteError."""
     recipe = to_json(checkpoint.config)
     record = {
         "kind": KIND,
@@ -65,6 +62,14 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         ),
         "torch": str(torch.__version__),
     }
+    save_record(record, path)
+
+
+def save_record(record: Mapping[str, Any], path: Path) -> None:
+    """Writes a record of tensors, numbers and texts whole or not at all; until it is whole the previous one stays.
+
+    Temporary name in the same folder, flush to the disk, rename. Raises CannotWriteError.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -90,14 +95,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}. Leave --resume out to start a training there.")
-    try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is damaged or no checkpoint ({reason}). Start again without --resume in another folder, with "
-            "--init from weights that were exported earlier."
-        ) from error
+    record = load_record(path)
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise CheckpointError(f"{path} is not a training checkpoint of this tool. Resume from a folder it made.")
     if record.get("version") != VERSION:
@@ -106,6 +104,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return _parse(record)
     except (KeyError, ConfigurationError) as error:
         raise CheckpointError(f"{path} is incomplete or of another version: {error}. Start a new training.") from error
+
+
+def load_record(path: Path) -> Any:
+    """Returns what `save_record` wrote; nothing in the file is executed (`weights_only`).
+
+    Raises CheckpointError for a damaged or foreign file.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is damaged or no checkpoint ({reason}). Start again without --resume in another folder, with "
+            "--init from weights that were exported earlier."
+        ) from error
 
 
 def check_continues(checkpoint: Checkpoint, config: TrainConfig, data: str) -> None:
@@ -144,8 +157,8 @@ def _parse(record: dict[str, Any]) -> Checkpoint:
     )
 
 
-def _write(record: dict[str, Any], file: BinaryIO) -> None:
-    torch.save(record, cast(Any, file))
+def _write(record: Mapping[str, Any], file: BinaryIO) -> None:
+    torch.save(dict(record), cast(Any, file))
 
 
 def _sync_folder(folder: Path) -> None:

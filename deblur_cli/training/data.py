@@ -19,7 +19,7 @@ from deblur_cli.training.kinds import INPUTS, finished
 from deblur_cli.training.makers import ChunkMaker, crop_px, needs_shutter
 from deblur_cli.training.photos import Picture, size_of
 from deblur_cli.training.readers import Dataset
-from deblur_cli.training.ring import Chunk, Ring, RingPlan, Sample
+from deblur_cli.training.ring import Chunk, MakerFactory, Ring, RingPlan, Sample
 from deblur_cli.training.tasks import Batch
 from deblur_cli.training.video import Frame
 
@@ -132,17 +132,21 @@ class SampleStream:
         rank: int,
         start_step: int,
         progress: Progress,
+        factory: MakerFactory | None = None,
     ) -> None:
-        """Starts the ring at `start_step`; a resumed training makes again what was live there."""
+        """Starts the ring at `start_step`; a resumed training makes again what was live there.
+
+        `factory` makes the chunks where they come from something else than datasets.
+        """
         self._config = config
         self._device = device
         self._stream = f"rank {rank}"
         self._plan = ring_plan(config, device)
-        factory = functools.partial(ChunkMaker, datasets=datasets, config=config, plan=self._plan, stream=self._stream)
+        made_of = functools.partial(ChunkMaker, datasets=datasets, config=config, plan=self._plan, stream=self._stream)
         self._ring = Ring(
             self._plan,
             sample_px(config),
-            factory,
+            factory or made_of,
             inputs=INPUTS[config.kind],
             device=device,
             workers=config.data.workers,

@@ -21,6 +21,7 @@ from deblur_cli.networks.deblur_merger import DeblurMergerConfig
 from deblur_cli.networks.deblur_rnn import DeblurRNNConfig
 from deblur_cli.networks.deblurnet import DeblurNetConfig
 from deblur_cli.networks.deep_ref_net import DeepRefNetConfig
+from deblur_cli.networks.exposure_fusion_unet import ExposureFusionUNetConfig
 from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
 from deblur_cli.networks.kernel_fusion_unet import KernelFusionUNetConfig
 from deblur_cli.networks.kernel_reference_unet import KernelReferenceUNetConfig
@@ -39,6 +40,7 @@ TINY: dict[str, Any] = {
     "deblur-rnn": DeblurRNNConfig((8, 16, 24)),
     "deblurnet": DeblurNetConfig(8),
     "deeprefnet": DeepRefNetConfig((8, 12, 16), 2, (8, 8, 16)),
+    "exposure-fusion-unet": ExposureFusionUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),
     "filter-bank-unet": FilterBankUNetConfig((8, 8, 16), (0, 1), 1, (1, 0), (8, 16, 8), (7, 11, 9)),
     "kernel-reference-unet": KernelReferenceUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),
     "mimo-unet": MimoUNetConfig(2, 8),

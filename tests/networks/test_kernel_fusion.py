@@ -13,13 +13,13 @@ from deblur_cli.networks.kernel_fusion import (
     STEP_PX,
     WINDOW_PX,
     _centroid,
-    _continued,
-    _spectra,
-    _together,
+    continued,
     fuse,
     kernels,
     reflected,
     shifts,
+    spectra,
+    together,
 )
 
 SIDE = 3 * STEP_PX
@@ -56,14 +56,14 @@ def noisy(picture: Tensor, sigma: float) -> Tensor:
 
 
 def found(guide: Tensor, blurry: Tensor) -> Tensor:
-    spectra = [_spectra(_continued(picture))[0].mean(1) for picture in (guide, blurry)]
-    return kernels(*spectra)
+    grey = [spectra(continued(picture))[0].mean(1) for picture in (guide, blurry)]
+    return kernels(*grey)
 
 
 def test_windows_put_together_give_the_picture_back() -> None:
     picture = texture(height=150, width=210)
-    spectra, mean = _spectra(_continued(picture))
-    assert torch.allclose(_together(spectra, mean, (150, 210)), picture, atol=1e-5)
+    windows, mean = spectra(continued(picture))
+    assert torch.allclose(together(windows, mean, (150, 210)), picture, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (2, 3), (500, 40)])

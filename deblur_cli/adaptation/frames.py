@@ -1,0 +1,97 @@
+"""A camera's shots as tensors, and random squares of them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deblur_cli.adaptation.contract import FEWEST_BLURRY, FEWEST_SHARP, Frame, Shots
+from deblur_cli.convert import stack_bytes
+from deblur_cli.errors import DatasetError
+
+Pixels = npt.NDArray[np.float32]
+Grey = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """Shots as (3, H, W) uint8 tensors on one device, each at least `side_px` long on its shorter side."""
+
+    pictures: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        """The number of shots."""
+        return len(self.pictures)
+
+    def crop(self, index: int, side_px: int, draw: random.Random, scale: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+        """Returns a random square of a shot, (3, side, side) float32 in [0, 1], shrunken by a random scale."""
+        picture = self.pictures[index]
+        height, width = picture.shape[1:]
+        factor = max(draw.uniform(*scale), side_px / min(height, width))
+        cut = min(round(side_px / factor), height, width)
+        y, x = draw.randint(0, height - cut), draw.randint(0, width - cut)
+        square = picture[:, y : y + cut, x : x + cut].float() / 255
+        if cut == side_px:
+            return square
+        size = (side_px, side_px)
+        return F.interpolate(square[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def store_of(frames: Sequence[Frame], side_px: int, device: torch.device, what: str) -> FrameStore:
+    """Returns the shots that a square of `side_px` fits into. Raises DatasetError where there are none."""
+    fitting = tuple(stack_bytes([frame])[0].to(device) for frame in frames if min(frame.shape[:2]) >= side_px)
+    if not fitting:
+        largest = max((min(frame.shape[:2]) for frame in frames), default=0)
+        raise DatasetError(
+            f"None of {len(frames)} {what} shots has {side_px} pixels on its shorter side, as crops need; the largest "
+            f"has {largest}. Give the camera's full-size files, or take smaller crops."
+        )
+    return FrameStore(fitting)
+
+
+def floats_of(frame: Frame) -> Pixels:
+    """Returns a shot as (H, W, 3) float32 in [0, 1]."""
+    return np.asarray(frame / np.float32(255), np.float32)
+
+
+def grey_of(pixels: Pixels) -> Grey:
+    """Returns the brightness (H, W) float32 of (H, W, 3) float32 in [0, 1]."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def thinned(frames: Sequence[Frame], most: int) -> tuple[Frame, ...]:
+    """Returns at most so many frames, evenly spread."""
+    if len(frames) <= most:
+        return tuple(frames)
+    return tuple(frames[index] for index in np.linspace(0, len(frames) - 1, most).round().astype(int))
+
+
+def check_shots(shots: Shots) -> None:
+    """Returns if there are shots enough to learn from. Raises DatasetError that says how many of which are missing."""
+    for what, count, fewest in (
+        ("blurry", len(shots.blurry), FEWEST_BLURRY),
+        ("sharp", len(shots.sharp), FEWEST_SHARP),
+        ("held-back blurry", len(shots.held_back), 1),
+    ):
+        if count < fewest:
+            raise DatasetError(f"There are {count} {what} shots, and {fewest} are needed at least. Take more of them.")
+
+
+def digest_of_shots(shots: Shots) -> str:
+    """Returns the SHA-256 of all shots' pixels, and of which is what."""
+    digest = hashlib.sha256()
+    for part in (shots.blurry, shots.sharp, shots.held_back):
+        digest.update(f"|{len(part)}".encode())
+        for frame in part:
+            digest.update(str(frame.shape).encode())
+            digest.update(frame.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,127 @@
+"""Which shots are blurred and which are sharp.
+
+Within a scene the Fourier metric ranks shots well, so there it decides: what has lost as much detail against the
+scene's best as a visible blur takes is blurred. Between scenes it says little, since a wall has less detail than a
+hedge. There the width of edges decides, which does not depend on what a shot shows, measured against the camera's
+sharpest shots: a clip is never as sharp as a photo. `docs/how-to/adapt-to-your-camera.md` has how often that is right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from deblur_cli.adaptation.survey import Seen
+from deblur_cli.measure.scene import SAME_SCENE, likeness
+
+Kind = Literal["blurry", "sharp", "unclear"]
+
+SHARP_EXTENT_PX, BLURRY_EXTENT_PX = 2.4, 3.2
+"""At 1024 pixels, in a shot's sharper parts: of sharp photos 3 in 4 lie below the first, of shaken ones 3 in 4 above
+the second."""
+CAMERAS_BEST = 10
+"""Percentile of the shots' blur that is taken for what the camera calls sharp; a soft lens or a clip raises it."""
+SOFTEST_CAMERA_PX = 3.0
+"""No camera's own softness passes for more: a folder of blurred shots has no sharp ones."""
+ABOVE_BEST_SHARP, ABOVE_BEST_BLURRY = 0.6, 1.4
+COMPARABLE = 3
+"""Fewer shots of a scene than this are judged each by itself."""
+NEAR_BEST, LOST = 1.5, 3.0
+"""Points of the Fourier metric under the best around. Shake took 4 at least from 9 shots in 10, 8 from the median. In a
+scene whose shots differ by as much, one near the best is not blurred, however wide its edges are."""
+SCENES_BEST = 10
+LEAST_WIDER_PX = 0.8
+"""Above this percentile of the blur of the scene's shots."""
+NEIGHBOURS = 4
+"""Shots before and after in the scene that one is compared with: what a clip shows drifts, shake comes and goes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a shot belongs: `group` is its clip, or a run of photos that show one scene; `scene` a part of the group.
+
+    Both count through all shots.
+    """
+
+    group: int
+    scene: int
+
+
+@dataclass(frozen=True)
+class Sorting:
+    """What each shot is taken for, and the extent below and above which shots by themselves are sharp or blurred."""
+
+    kinds: tuple[Kind, ...]
+    sharp_px: float
+    blurry_px: float
+
+
+def places_of(seen: Sequence[Seen]) -> tuple[Place, ...]:
+    """Returns where each shot belongs: neighbours of one clip or folder that look alike show one scene."""
+    places: list[Place] = []
+    for index, shot in enumerate(seen):
+        before = seen[index - 1] if index else None
+        if before is None:
+            places.append(Place(0, 0))
+            continue
+        last = places[-1]
+        goes_on = _same_series(before, shot) and likeness(before.stamp, shot.stamp) >= SAME_SCENE
+        same_clip = shot.frame is not None and before.path == shot.path
+        scene = last.scene if goes_on else last.scene + 1
+        places.append(Place(last.group if goes_on or same_clip else last.group + 1, scene))
+    return tuple(places)
+
+
+def sort_shots(seen: Sequence[Seen], places: Sequence[Place]) -> Sorting:
+    """Returns what each shot is taken for; between clearly sharp and clearly blurred lies unclear."""
+    measured = [shot.extent_px for shot in seen if math.isfinite(shot.extent_px)]
+    best = float(np.clip(np.percentile(measured, CAMERAS_BEST), 0, SOFTEST_CAMERA_PX)) if measured else 0.0
+    sharp_px = max(SHARP_EXTENT_PX, best + ABOVE_BEST_SHARP)
+    blurry_px = max(BLURRY_EXTENT_PX, best + ABOVE_BEST_BLURRY)
+    alone = [_by_itself(shot, sharp_px, blurry_px) for shot in seen]
+    scenes: dict[int, list[int]] = {}
+    for index, place in enumerate(places):
+        scenes.setdefault(place.scene, []).append(index)
+    kinds = list(alone)
+    for members in scenes.values():
+        if len(members) >= COMPARABLE:
+            for index in members:
+                kinds[index] = _beside_its_scene(seen, index, members, alone[index])
+    return Sorting(tuple(kinds), sharp_px, blurry_px)
+
+
+def _by_itself(shot: Seen, sharp_px: float, blurry_px: float) -> Kind:
+    if not math.isfinite(shot.extent_px):
+        return "unclear"
+    return "sharp" if shot.extent_px <= sharp_px else "blurry" if shot.extent_px >= blurry_px else "unclear"
+
+
+def _beside_its_scene(seen: Sequence[Seen], index: int, members: Sequence[int], alone: Kind) -> Kind:
+    """Returns the kind, by what the shot has lost against those of its scene that were taken about when it was.
+
+    Lost detail counts only where edges are wider than in the scene's sharpest shots too: what moves into a scene takes
+    detail as well.
+    """
+    place = members.index(index)
+    near = members[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
+    lost = max(seen[other].score for other in near) - seen[index].score
+    extents = [seen[other].extent_px for other in members if math.isfinite(seen[other].extent_px)]
+    if not extents or not math.isfinite(seen[index].extent_px):
+        return alone
+    wider = seen[index].extent_px - float(np.percentile(extents, SCENES_BEST))
+    if lost >= LOST and wider >= LEAST_WIDER_PX and alone != "blurry":
+        return "unclear" if alone == "sharp" and lost < 2 * LOST else "blurry"
+    scores = [seen[other].score for other in members]
+    if alone == "blurry" and lost < NEAR_BEST and max(scores) - min(scores) >= LOST:
+        return "unclear"
+    return alone
+
+
+def _same_series(before: Seen, shot: Seen) -> bool:
+    if shot.frame is None and before.frame is None:
+        return before.path.parent == shot.path.parent
+    return before.path == shot.path

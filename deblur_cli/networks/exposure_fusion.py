@@ -1,0 +1,169 @@
+"""A short noisy and a long blurry exposure: the best linear estimate of the scene from both, nothing of it learned.
+
+`kernel_fusion` finds the blur between the two; here the rest that a Wiener filter needs is measured too, in every
+window: the spectrum of the short frame's noise (no camera's is flat: demosaicing and JPEG take the finest detail away
+and leave coarse blotches of colour), what the kernel does not explain of the long frame, and the spectrum of the scene.
+In opponent colours, since a scene has little colour detail and noise has much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deblur_cli.networks.kernel_fusion import (
+    ENERGY,
+    STEP_PX,
+    WINDOW_PX,
+    continued,
+    float32,
+    inner,
+    kernels,
+    power,
+    spectra,
+    together,
+    transfer_of,
+    unexplained,
+)
+
+BLOCK_PX, BLOCK_STEP_PX = 32, 16
+"""Noise is measured in the flattest of these blocks of a window."""
+FLATTEST = 0.2
+"""The quantile of the blocks' power that stands for noise alone."""
+BANDS = (0.03, 0.075, 0.14, 0.23, 0.34, 0.47)
+"""Centres of the frequency bands of noise, in cycles a pixel."""
+QUANTILE_OF_MEAN = (0.490, 0.743, 0.841, 0.885, 0.913, 0.919)
+"""In blocks of white noise, that quantile over the mean, band by band: low bands have few frequencies, so they vary."""
+LUMA_SHAPE = (1.82, 1.69, 1.56, 1.32, 1.0, 0.56)
+"""Power of brightness noise, band by band, as demosaicing and JPEG leave it. Texture is mistaken for noise in some band
+at least seldom: the band that has least says how much noise there is, this shape how it is distributed."""
+LEAST_NOISE = 1e-5
+"""Variance of the rounding to 8 bits."""
+LONG_NOISE = 6.4e-5
+"""Variance of the long frame's noise."""
+COARSE, SMOOTH = 3, 3
+"""Powers are averaged over this many frequencies a side, then over this many of those."""
+
+
+@dataclass(frozen=True)
+class FusedExposures:
+    """The linear estimate (B, 3, H, W) at the short frame's pose, not clipped, and how sure it can be.
+
+    `noise` (B, 1, H, W) is the standard deviation of the short frame's noise; `unexplained` (B, 1, H, W) in [0, 1] the
+    share of the long frame's detail that the short one, blurred, does not explain.
+    """
+
+    estimate: Tensor
+    noise: Tensor
+    unexplained: Tensor
+
+
+def fuse_exposures(noisy: Tensor, blurry: Tensor) -> FusedExposures:
+    """Returns what both exposures (B, 3, H, W), display-encoded in [0, 1] and equally bright, tell together.
+
+    Window by window the Wiener filter for two observations, X = (K* B / β + G / γ) / (|K|² / β + 1 / γ + 1 / S), with γ
+    the noise of the short frame G, β what is left of the long frame B without K · G and its noise, and S the power of
+    the scene, from both frames and then once more from the first estimate. All at each frequency.
+    """
+    with float32(noisy):
+        return _fuse(noisy.float(), blurry.float())
+
+
+def _fuse(noisy: Tensor, blurry: Tensor) -> FusedExposures:
+    size = (noisy.shape[2], noisy.shape[3])
+    whole = continued(_opponent(noisy))
+    short, short_mean = spectra(whole)
+    long, _ = spectra(continued(_opponent(blurry)))
+    kernel = transfer_of(inner(kernels(short[:, 0], long[:, 0]), size))
+    seen = kernel[:, None] * short
+    left = long - seen
+    gamma = noise_spectrum(whole)
+    estimate = _wiener(short, long, kernel[:, None], gamma, left)
+    deviation = gamma.sum(1, keepdim=True).mean((-1, -2), keepdim=True).div(3).sqrt()
+    return FusedExposures(
+        _opponent_back(together(estimate, short_mean, size)),
+        together(torch.zeros_like(estimate[:, :1]), deviation, size),
+        unexplained(seen[:, 0] / 3**0.5, long[:, 0] / 3**0.5, size),
+    )
+
+
+def _wiener(short: Tensor, long: Tensor, kernel: Tensor, gamma: Tensor, left: Tensor) -> Tensor:
+    """Returns the estimate's spectra (B, 3, r, c, W, W / 2 + 1); `left` is `long` without kernel · short."""
+    gain = power(kernel)
+    beta = (_smooth(left) - gain * gamma).clamp_min(0) + LONG_NOISE
+    by_long, by_short = gain / beta, 1 / gamma
+    scene_of_short = (_smooth(short) - gamma).clamp_min(0)
+    scene_of_long = (_smooth(long) - beta).clamp_min(0) / gain.clamp_min(1e-4)
+    share = by_long / (by_long + by_short)
+    scene = (scene_of_short + share * (scene_of_long - scene_of_short)).clamp_min(1e-7)
+    both = kernel.conj() * long / beta + short / gamma
+    known = by_long + by_short
+    certainty = known + 1 / scene
+    # The estimate's own power, with half of what it cannot know, is the better spectrum of the scene.
+    certainty = known + 1 / (_smooth(both / certainty) + 0.5 / certainty)
+    estimate: Tensor = both / certainty
+    return estimate
+
+
+def noise_spectrum(whole: Tensor) -> Tensor:
+    """Returns the variance of noise at each frequency of each window, (B, 3, r, c, W, W / 2 + 1).
+
+    Of a picture in opponent colours (B, 3, h, w), continued to whole windows.
+    """
+    blocks = whole.unfold(2, BLOCK_PX, BLOCK_STEP_PX).unfold(3, BLOCK_PX, BLOCK_STEP_PX)
+    taper = torch.hann_window(BLOCK_PX, device=whole.device).sqrt()
+    blocks = (blocks - blocks.mean((-1, -2), keepdim=True)) * (taper[:, None] * taper[None, :])
+    bands = _bands(BLOCK_PX, whole.device)
+    energy = power(torch.fft.rfft2(blocks)).flatten(-2) @ (bands / bands.sum(0)) / (BLOCK_PX / 2) ** 2
+    count, step = (WINDOW_PX - BLOCK_PX) // BLOCK_STEP_PX + 1, STEP_PX // BLOCK_STEP_PX
+    of_window = energy.unfold(2, count, step).unfold(3, count, step).flatten(-2)
+    rank = max(1, round(FLATTEST * of_window.shape[-1]))
+    quantile = of_window.kthvalue(rank, dim=-1).values / torch.tensor(QUANTILE_OF_MEAN, device=whole.device)
+    shape = torch.tensor(LUMA_SHAPE, device=whole.device)
+    luma = (quantile[:, :1] / shape).amin(-1, keepdim=True) * shape
+    levels = torch.cat((luma, quantile[:, 1:]), dim=1).clamp_min(LEAST_NOISE)
+    spectrum = levels @ _bands(WINDOW_PX, whole.device).T
+    return spectrum.view(*spectrum.shape[:-1], WINDOW_PX, WINDOW_PX // 2 + 1)
+
+
+@cache
+def _weights_of_bands(length: int) -> Tensor:
+    down, across = torch.fft.fftfreq(length)[:, None], torch.fft.rfftfreq(length)[None, :]
+    radius = torch.sqrt(down.square() + across.square()).flatten()
+    weights = torch.zeros(len(radius), len(BANDS))
+    place = torch.bucketize(radius, torch.tensor(BANDS)).clamp(1, len(BANDS) - 1)
+    centres = torch.tensor(BANDS)
+    share = ((radius - centres[place - 1]) / (centres[place] - centres[place - 1])).clamp(0, 1)
+    weights.scatter_(1, place[:, None], share[:, None])
+    weights.scatter_(1, place[:, None] - 1, 1 - share[:, None])
+    return weights
+
+
+def _bands(length: int, device: torch.device) -> Tensor:
+    """Returns how much of each band each frequency of windows of this side is, (length · (length / 2 + 1), bands)."""
+    return _weights_of_bands(length).to(device)
+
+
+def _smooth(values: Tensor) -> Tensor:
+    """Returns the power of spectra (…, W, W / 2 + 1) averaged over frequencies around, as variance."""
+    flat = power(values).flatten(0, -3)[:, None]
+    coarse = F.avg_pool2d(flat, COARSE, COARSE, ceil_mode=True, count_include_pad=False)
+    coarse = F.avg_pool2d(coarse, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)
+    fine = F.interpolate(coarse, size=flat.shape[-2:], mode="bilinear", align_corners=False)
+    return fine.view(values.shape) / ENERGY
+
+
+OPPONENT = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
+"""Brightness, red against blue, and green against both: orthonormal, so noise keeps its variance."""
+
+
+def _opponent(picture: Tensor) -> Tensor:
+    return torch.einsum("oc,bchw->bohw", torch.tensor(OPPONENT, device=picture.device), picture)
+
+
+def _opponent_back(picture: Tensor) -> Tensor:
+    return torch.einsum("oc,bohw->bchw", torch.tensor(OPPONENT, device=picture.device), picture)

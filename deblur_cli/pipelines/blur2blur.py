@@ -1,0 +1,124 @@
+"""`deblur blur2blur`: photos of one camera in, sharper ones out, by what its own shots taught."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, find_made_for, load_profile, read_profile
+from deblur_cli.catalogue.entry import Entry
+from deblur_cli.catalogue.load import load
+from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.errors import UsageError
+from deblur_cli.imaging.metadata import summarise
+from deblur_cli.imaging.photo import Photo
+from deblur_cli.measure.blur_extent import BlurExtent
+from deblur_cli.networks.contract import SingleModel
+from deblur_cli.pipelines.delivery import run_all
+from deblur_cli.pipelines.jobs import Blur2BlurJob, Blur2BlurResult
+from deblur_cli.pipelines.plan import Wish, plan_photos
+from deblur_cli.pipelines.restore_one import RestoredPhoto, restore_photo
+from deblur_cli.pipelines.restore_translated import Chain, restore_translated
+from deblur_cli.pipelines.single import RestoreOne, photo_steps
+from deblur_cli.progress import SILENT, Progress
+
+HELD = 1.5
+"""Photo, translation and result are held at once, where otherwise two pictures are."""
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """What is to be loaded, and where it runs. `entry` is the deblurring network behind a translator, else None."""
+
+    profile: CameraProfile
+    device: Device
+    entry: Entry[SingleModel] | None
+    entry_device: Device
+
+    @property
+    def last(self) -> Device:
+        """Where the network runs that gives the result."""
+        return self.device if self.entry is None else self.entry_device
+
+
+def deblur_with_profile(job: Blur2BlurJob, progress: Progress = SILENT) -> Blur2BlurResult:
+    """Restores every photo of the job with a camera's profile and returns what became of each, in the order found.
+
+    Photos given are never written to. Free refusals come first, then the photos' headers, then the weights. A photo
+    that another camera took is restored all the same, with a warning. Raises ProfileError and DamagedWeightsError for
+    the profile, UsageError and its kin, DeviceError, WeightsError.
+    """
+    started = time.monotonic()
+    profile = read_profile(job.camera)
+    if job.keep_translated and profile.method != "translate":
+        raise UsageError(
+            f"{job.camera.name} holds an adapted network, which translates nothing. Leave --keep-translated out."
+        )
+    wish = Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite, translated=job.keep_translated)
+    networks = _networks(job, profile)
+    plans = plan_photos(job.inputs, wish)
+    if not profile.helps:
+        progress.note(
+            f"{job.camera.name} showed no gain on the shots that were held back when it was made: compare with "
+            "`deblur single`."
+        )
+
+    def restore_one() -> RestoreOne:
+        return _warned(_loaded(job, networks, progress), profile.camera)
+
+    photos = run_all(plans, job, lambda: photo_steps(restore_one(), job, progress, held=HELD), progress)
+    seconds = time.monotonic() - started
+    last = networks.last
+    name, camera = profile.made_for.name, str(profile.camera)
+    return Blur2BlurResult(
+        photos, name, str(last.torch_device), last.dtype_name, seconds, method=profile.method, camera=camera
+    )
+
+
+def _networks(job: Blur2BlurJob, profile: CameraProfile) -> _Networks:
+    """Returns which networks run where; nothing is loaded. Raises ProfileError, DeviceError and what `find` raises."""
+    chosen = choose(job.device, job.precision)
+    own = fit_to_network(chosen, job.camera.name, profile.traits)
+    if profile.method == "translate":
+        entry = find_made_for(profile, job.camera, job.model)
+        return _Networks(profile, own, entry, fit_to_network(chosen, entry.name, entry.traits))
+    if job.model is not None:  # an adapted network stands for itself; one that is named must be what it was made of
+        find_made_for(profile, job.camera, job.model)
+    return _Networks(profile, own, None, own)
+
+
+def _loaded(job: Blur2BlurJob, networks: _Networks, progress: Progress) -> RestoreOne:
+    """Returns what restores a photo, its networks loaded. Raises WeightsError."""
+    adapted = load_profile(job.camera, networks.profile)
+    if networks.entry is None:
+        return lambda photo, extent: restore_photo(photo, extent, adapted, networks.device, job.settings, progress)
+    chain = Chain(adapted, networks.device, load(networks.entry, progress), networks.entry_device)
+    return lambda photo, extent: restore_translated(
+        photo, extent, chain, job.settings, progress, keep_translated=job.keep_translated
+    )
+
+
+def _warned(restore_one: RestoreOne, camera: Camera) -> RestoreOne:
+    def restore(photo: Photo, extent: BlurExtent) -> RestoredPhoto:
+        return replace(restore_one(photo, extent), warning=other_camera(photo, camera))
+
+    return restore
+
+
+def other_camera(photo: Photo, camera: Camera) -> str:
+    """Returns a phrase where the photo says that it was taken with another camera or lens; else nothing.
+
+    What photo or profile do not say is no difference.
+    """
+    said = summarise(photo.metadata.exif)
+    own = Camera(said.make, said.model, said.lens)
+    if _differ(own.model, camera.model) or (camera.model is None and _differ(own.make, camera.make)):
+        taken = Camera(own.make, own.model)
+        return f"was taken with another camera ({taken}) than the profile's ({Camera(camera.make, camera.model)})"
+    if _differ(own.lens, camera.lens):
+        return f"was taken with another lens ({own.lens}) than the profile's ({camera.lens})"
+    return ""
+
+
+def _differ(own: str | None, other: str | None) -> bool:
+    return own is not None and other is not None and own.strip().casefold() != other.strip().casefold()

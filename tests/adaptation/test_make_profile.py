@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from deblur_cli.adaptation import make_profile as module
+from deblur_cli.adaptation.contract import LAPTOP, Adapted, AdaptSettings, Shots, Step, TranslateSettings
+from deblur_cli.adaptation.make_profile import Beside, ProfileJob, make_profile, settings_of
+from deblur_cli.adaptation.shots import Plan, Wish
+from deblur_cli.catalogue import weight_file
+from deblur_cli.catalogue.camera_profile import load_profile, read_profile
+from deblur_cli.engine.device import Device
+from deblur_cli.errors import (
+    CannotWriteError,
+    CheckpointError,
+    DatasetError,
+    DeblurError,
+    OutputCollisionError,
+    OutputExistsError,
+    UsageError,
+)
+from deblur_cli.networks.contract import SingleModel
+from deblur_cli.networks.registry import architecture
+from deblur_cli.training.distributed import World
+from tests.adaptation.camera_shots import write_camera
+from tests.support.profiles import TINY_MIMO, deblurring_network, identity_weights
+
+PLANS: dict[Wish, Plan] = {}
+LOADED: dict[int, tuple[Shots, Plan]] = {}
+STRIP = torch.zeros(8, 12, 3, dtype=torch.uint8).numpy()
+
+
+class Standin:
+    """Stands for the training: keeps what it was given, shows one step, and answers with an identity translator."""
+
+    def __init__(self) -> None:
+        self.shots: Shots | None = None
+        self.settings: AdaptSettings | None = None
+        self.model: SingleModel | None = None
+        self.interrupted = self.had_state = False
+        self.helps = True
+        self.weights = identity_weights()
+
+    def __call__(
+        self,
+        shots: Shots,
+        model: SingleModel,
+        settings: AdaptSettings,
+        *,
+        state: Path,
+        observe: Callable[[Step], None],
+        stop: Callable[[], bool],
+        **rest: object,
+    ) -> Adapted:
+        self.shots, self.settings, self.model, self.had_state = shots, settings, model, state.exists()
+        state.write_text("a state")
+        scores = (("sharpness", 30.0, 34.0),)
+        observe(Step(10, 0.5, (("critic", 0.7),), 0.62, STRIP, scores))
+        return Adapted(
+            method=settings.method,
+            weights=self.weights,
+            architecture="mimo-unet",
+            config=TINY_MIMO,
+            traits=architecture("mimo-unet").default_traits(TINY_MIMO),
+            scores=scores,
+            helps=self.helps,
+            steps=20,
+            seconds=3.0,
+            recipe="a stand-in's",
+            interrupted=self.interrupted or stop(),
+        )
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> Standin:
+    standin = Standin()
+    monkeypatch.setattr(module, "adapt", standin)
+    return standin
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_camera(tmp_path_factory.mktemp("camera"))
+
+
+@pytest.fixture
+def job(camera: Path, tmp_path: Path) -> ProfileJob:
+    deblurring_network(tmp_path / "net.safetensors")
+    wish = Wish((), (camera / "blurry",), (camera / "sharp",))
+    network = str(tmp_path / "net.safetensors")
+    return ProfileJob(
+        wish, tmp_path / "my.safetensors", "translate", network, steps=20, device="cpu", precision="float32"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has the same shots: the first look at them serves all."""
+    plan_shots, load_shots = module.plan_shots, module.load_shots
+
+    def plan(wish: Wish, *rest: object) -> Plan:
+        if wish not in PLANS:
+            PLANS[wish] = plan_shots(wish, *rest)  # type: ignore[arg-type]
+        return PLANS[wish]
+
+    def loaded(plan: Plan, *rest: object) -> tuple[Shots, Plan]:
+        if id(plan) not in LOADED:
+            LOADED[id(plan)] = load_shots(plan, *rest)  # type: ignore[arg-type]
+        return LOADED[id(plan)]
+
+    monkeypatch.setattr(module, "plan_shots", plan)
+    monkeypatch.setattr(module, "load_shots", loaded)
+
+
+def seen(_: Step) -> None:
+    """Looks at nothing."""
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("changed", "kind", "message"),
+        [
+            ({"shots": Wish()}, UsageError, "Give either one folder that is to be sorted, or both --blurry and"),
+            ({"shots": Wish(blurry=(Path("a"),))}, UsageError, "both --blurry and --sharp"),
+            ({"shots": Wish((Path("a"),), (Path("b"),), (Path("c"),))}, UsageError, "Give either one folder"),
+            ({"out": Path("my-camera.pt")}, UsageError, "must end with .safetensors"),
+            ({"method": "finetune", "known_blur": Path("GoPro")}, UsageError, "add --method translate"),
+            ({"known_blur": Path("nowhere")}, UsageError, "--known-blur nowhere is no folder"),
+            ({"known_blur": Path(__file__).parent}, DatasetError, "holds no"),
+            (
+                {"model": "a.safetensors", "out": Path("a.safetensors")},
+                OutputCollisionError,
+                "is the deblurring network",
+            ),
+            ({"out": Path("/dev/null/my.safetensors")}, CannotWriteError, "cannot be written to /dev/null"),
+            ({"resume": True}, CheckpointError, r"no .*my\.state\.pt to go on from"),
+        ],
+    )
+    def test_before_anything_is_opened(
+        self,
+        changed: dict[str, object],
+        kind: type[DeblurError],
+        message: str,
+        job: ProfileJob,
+        standin: Standin,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(module, "find", None)
+        with pytest.raises(kind, match=message):
+            make_profile(replace(job, **changed), seen)  # type: ignore[arg-type]
+
+    def test_a_profile_is_never_replaced_unasked(self, job: ProfileJob, standin: Standin) -> None:
+        job.out.write_text("somebody's")
+        with pytest.raises(OutputExistsError, match="--overwrite to replace it"):
+            make_profile(job, seen)
+        assert job.out.read_text() == "somebody's"
+        assert standin.shots is None
+
+    def test_a_training_that_stopped_is_not_thrown_away(self, job: ProfileJob, standin: Standin) -> None:
+        Beside.of(job.out).state.write_text("an old state")
+        with pytest.raises(UsageError, match=r"holds a training already. Add --resume"):
+            make_profile(job, seen)
+
+    def test_the_same_files_as_both(self, job: ProfileJob, camera: Path, standin: Standin) -> None:
+        wish = Wish((), (camera / "blurry",), (camera / "blurry",))
+        with pytest.raises(UsageError, match="Given as --blurry and as --sharp"):
+            make_profile(replace(job, shots=wish), seen)
+
+    def test_too_few_shots_are_shown_all_the_same(self, job: ProfileJob, tmp_path: Path, standin: Standin) -> None:
+        few = write_camera(tmp_path / "few", blurry=7, sharp=5)
+        wish = Wish((), (few / "blurry",), (few / "sharp",))
+        with pytest.raises(DatasetError, match="too few shots to learn from: 7 blurry and 5 sharp"):
+            make_profile(replace(job, shots=wish, preview=True), seen)
+        assert Beside.of(job.out).shots.exists()
+        assert standin.shots is None
+
+    def test_a_full_disk_leaves_no_half_profile(
+        self, job: ProfileJob, standin: Standin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(tensors: object, path: str, metadata: object) -> None:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(weight_file, "save_file", full)
+        with pytest.raises(CannotWriteError, match=r"No space left.*--resume writes it from my\.state\.pt"):
+            make_profile(job, seen)
+        assert not job.out.exists()
+        assert Beside.of(job.out).state.exists()
+        assert not list(job.out.parent.glob(".deblur-*"))
+
+
+def test_a_profile_says_what_it_was_made_of(job: ProfileJob, standin: Standin) -> None:
+    steps: list[Step] = []
+    result = make_profile(job, steps.append)
+    profile = read_profile(job.out)
+    assert result.out == job.out
+    assert profile.made_for == result.made_for
+    assert profile.made_for.name == "net.safetensors"
+    assert (profile.camera.make, profile.camera.model) == (result.camera.make, result.camera.model)
+    assert profile.camera.model is not None
+    assert (profile.recipe, profile.helps, profile.steps) == ("a stand-in's", True, 20)
+    assert profile.scores == (("sharpness", 30.0, 34.0),)
+    assert load_profile(job.out, profile).name == "my.safetensors"
+    assert [step.step for step in steps] == [10]
+
+
+def test_the_shots_reach_the_training(job: ProfileJob, standin: Standin) -> None:
+    result = make_profile(job, seen)
+    assert standin.shots is not None
+    counts = result.shots
+    assert (counts.blurry, counts.held_back, counts.sharp) == tuple(
+        map(len, (standin.shots.blurry, standin.shots.held_back, standin.shots.sharp))
+    )
+    assert counts.held_back >= 1
+    assert counts.blurry + counts.held_back + counts.sharp + sum(n for _, n in counts.left_out) == counts.seen == 24
+    assert standin.model is not None
+    assert standin.model.name == "net.safetensors"
+
+
+def test_the_same_training_gives_the_same_file(job: ProfileJob, standin: Standin, tmp_path: Path) -> None:
+    make_profile(job, seen)
+    make_profile(replace(job, out=tmp_path / "again.safetensors"), seen)
+    assert (tmp_path / "again.safetensors").read_bytes() == job.out.read_bytes()
+
+
+def test_what_lies_beside_the_profile(job: ProfileJob, standin: Standin) -> None:
+    beside = Beside.of(job.out)
+    result = make_profile(replace(job, preview=True), seen)
+    assert (result.sheet, result.strip) == (beside.shots, beside.strip)
+    assert all(path.exists() for path in (beside.shots, beside.strip, beside.log))
+    assert not beside.state.exists(), "a training that is done needs no state"
+    again = replace(job, preview=True, overwrite=True)
+    assert make_profile(again, seen).strip == beside.strip, "pictures of an earlier run are replaced"
+
+
+def test_a_dry_run_trains_nothing(job: ProfileJob, standin: Standin, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    result = make_profile(replace(job, dry_run=True), seen)
+    assert standin.shots is None
+    assert (result.out, result.helps, result.steps) == (None, None, 0)
+    assert set(tmp_path.iterdir()) - before == {Beside.of(job.out).shots}
+
+
+def test_an_interrupted_training_writes_no_profile_and_goes_on(job: ProfileJob, standin: Standin) -> None:
+    standin.interrupted = True
+    result = make_profile(job, seen)
+    assert (result.out, result.helps, result.interrupted) == (None, None, True)
+    assert not job.out.exists()
+    standin.interrupted = False
+    assert make_profile(replace(job, resume=True), seen).out == job.out
+    assert standin.had_state
+
+
+def test_overwriting_begins_anew_and_resuming_does_not(job: ProfileJob, standin: Standin) -> None:
+    standin.helps = False
+    make_profile(job, seen)
+    make_profile(replace(job, overwrite=True), seen)
+    assert not standin.had_state
+    make_profile(replace(job, overwrite=True, resume=True), seen)
+    assert standin.had_state
+
+
+def test_a_profile_that_does_not_help_is_marked(job: ProfileJob, standin: Standin) -> None:
+    standin.helps = False
+    assert make_profile(job, seen).helps is False
+    assert read_profile(job.out).helps is False
+
+
+def test_only_the_leading_process_writes(
+    job: ProfileJob, standin: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "world_from_environment", lambda: World(1, 2, 1))
+    before = set(tmp_path.iterdir())
+    result = make_profile(replace(job, preview=True), seen)
+    assert (result.leads, result.out) == (False, None)
+    assert set(tmp_path.iterdir()) - before == {Beside.of(job.out).state}, "which the stand-in wrote"
+
+
+def test_a_laptop_trains_a_smaller_translator(job: ProfileJob) -> None:
+    on_cpu = settings_of(job, Device(torch.device("cpu"), torch.float32, "tests"))
+    on_gpu = settings_of(job, Device(torch.device("cuda", 0), torch.bfloat16, "tests"))
+    assert (on_cpu.translate, on_gpu.translate) == (LAPTOP, TranslateSettings())
+    assert (on_cpu.steps, on_cpu.minutes, on_cpu.method) == (20, None, "translate")
