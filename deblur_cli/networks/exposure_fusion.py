@@ -30,13 +30,13 @@ from deblur_cli.networks.kernel_fusion import (
     unexplained,
 )
 
-BLOCK_PX, BLOCK_STEP_PX = 32, 16
+BLOCK_PX, BLOCK_STEP_PX = 16, 8
 """Noise is measured in the flattest of these blocks of a window."""
 FLATTEST = 0.2
 """The quantile of the blocks' power that stands for noise alone."""
 BANDS = (0.03, 0.075, 0.14, 0.23, 0.34, 0.47)
 """Centres of the frequency bands of noise, in cycles a pixel."""
-QUANTILE_OF_MEAN = (0.490, 0.743, 0.841, 0.885, 0.913, 0.919)
+QUANTILE_OF_MEAN = (0.235, 0.503, 0.689, 0.775, 0.830, 0.840)
 """In blocks of white noise, that quantile over the mean, band by band: low bands have few frequencies, so they vary."""
 LUMA_SHAPE = (1.82, 1.69, 1.56, 1.32, 1.0, 0.56)
 """Power of brightness noise, band by band, as demosaicing and JPEG leave it. Texture is mistaken for noise in some band

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deblur_cli.commands import report
-from deblur_cli.commands.report import Terminal
+from deblur_cli.commands.report import TOLD_EVERY_S, Terminal
 
 
 class Colour(StrEnum):
@@ -122,4 +122,34 @@ def test_a_bar_is_taken_off_when_the_work_fails(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TERM", "xterm")
     with pytest.raises(ZeroDivisionError), Terminal() as terminal, terminal.stage("Tiles", 3):
         _ = 1 // 0
+    assert stream.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K") or "\x1b[?25h" in stream.getvalue()
+
+
+def test_figures_of_long_work_are_told_seldom_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((100.0, 110.0, 100.0 + TOLD_EVERY_S))
+    monkeypatch.setattr(report.time, "monotonic", lambda: next(clock))
+    with Terminal() as terminal, terminal.tracking("Training") as show:
+        for step in (1, 2, 3):
+            show(step / 4, f"step {step}")
+    assert capsys.readouterr() == ("", "Training 25%: step 1\nTraining 75%: step 3\n")
+
+
+def test_quiet_tells_no_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal(quiet=True) as terminal, terminal.tracking("Training") as show:
+        show(0.5, "step 1")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_figures_stand_in_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = TerminalStream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with Terminal() as terminal, terminal.tracking("Training") as show:
+        assert stream.getvalue() == "", "nothing is shown before there are figures"
+        show(0.5, "step 7, critic 0.69")
+        terminal.note("held-back shots")
+    assert "step 7, critic 0.69" in stream.getvalue()
+    assert "held-back shots" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K") or "\x1b[?25h" in stream.getvalue()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from deblur_cli.catalogue import listing
 from deblur_cli.catalogue.camera_profile import Camera, MadeFor
 from deblur_cli.catalogue.download import sha256_of
 from deblur_cli.cli import app
@@ -17,6 +18,8 @@ SOME = MadeFor("deblur-single", "5" * 64)
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Counting the parameters of every network of the catalogue takes half a minute, and nothing here is about them.
+    monkeypatch.setattr(listing, "list_models", lambda progress=None: ())
 
 
 def run(*arguments: str) -> Result:

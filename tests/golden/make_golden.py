@@ -23,7 +23,6 @@ from deblur_cli.networks.deblurnet import DeblurNetConfig
 from deblur_cli.networks.deep_ref_net import DeepRefNetConfig
 from deblur_cli.networks.exposure_fusion_unet import ExposureFusionUNetConfig
 from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
-from deblur_cli.networks.kernel_fusion_unet import KernelFusionUNetConfig
 from deblur_cli.networks.kernel_reference_unet import KernelReferenceUNetConfig
 from deblur_cli.networks.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.nafnet import NAFNetConfig
@@ -44,7 +43,6 @@ TINY: dict[str, Any] = {
     "filter-bank-unet": FilterBankUNetConfig((8, 8, 16), (0, 1), 1, (1, 0), (8, 16, 8), (7, 11, 9)),
     "kernel-reference-unet": KernelReferenceUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),
     "mimo-unet": MimoUNetConfig(2, 8),
-    "kernel-fusion-unet": KernelFusionUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),
     "nafnet": NAFNetConfig(8, (1, 2), 1, (1, 1)),
     "ref-deblurnet": RefDeblurNetConfig(8, 1, 8, 2),
     "ref-mimo-unet": RefMimoUNetConfig(1, 8, 1, 8, 2),
@@ -101,10 +99,10 @@ def answer(name: str, inputs: dict[str, Tensor]) -> Tensor:
 
 def _draw(name: str, shape: tuple[int, ...], stream: np.random.RandomState) -> Tensor:
     values = stream.standard_normal(shape)
-    if len(shape) > 1:
-        values /= np.sqrt(np.prod(shape[1:]))
-    elif name.endswith(("weight", "deviation", "running_var")):
+    if name.endswith(("deviation", "running_var")) or (len(shape) == 1 and name.endswith("weight")):
         values = 1 + 0.1 * np.clip(values, -3, 3)
+    elif len(shape) > 1:
+        values /= np.sqrt(np.prod(shape[1:]))
     else:
         values *= 0.1
     return torch.from_numpy(values.astype(np.float32))

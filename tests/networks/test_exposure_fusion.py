@@ -71,7 +71,7 @@ def test_a_clean_short_frame_comes_back_as_it_was(length: int) -> None:
     assert psnr(fuse_exposures(short, long).estimate, short) > 40
 
 
-@pytest.mark.parametrize(("sigma", "gain"), [(0.03, 1.0), (0.1, 4.0)])
+@pytest.mark.parametrize(("sigma", "gain"), [(0.03, 1.0), (0.1, 3.0)])
 def test_both_frames_tell_more_than_either(sigma: float, gain: float) -> None:
     sharp = scene(4)
     truth, short, long = cut(sharp, noisy(sharp, sigma), noisy(moved(sharp, 11, late=4), 0.005))
