@@ -83,7 +83,7 @@ class Terminal:
             if not opened:
                 opened.append(self._open(name, 1, ""))
             bars, task = opened[0]
-            bars.update(task, completed=share, amount=_printable(figures))
+            bars.update(task, completed=share, amount=_printable(f"{share:.0%}, {figures}"), refresh=True)
 
         try:
             yield show

@@ -21,7 +21,7 @@ from deblur_cli.evaluation.evaluate import EvaluateJob, Maker, Produced, at_8_bi
 from deblur_cli.evaluation.scores import Evaluation
 from deblur_cli.evaluation.sets import PairSet
 from deblur_cli.geometry.alignment import Alignment, scaling
-from deblur_cli.geometry.register import register
+from deblur_cli.geometry.register import register_places
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.measure.blur_extent import estimate_blur_extent
@@ -163,5 +163,7 @@ def _lay_anyhow(photo: Photo, reference: Photo, kind: ReferenceKind) -> LaidRefe
     as_it_is = Alignment(stretch, np.ones(3, np.float32), 0.0, "as it is")
     if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
         return lay(photo, reference, as_it_is)
-    found = register(reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding)
+    found = register_places(
+        reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding
+    )
     return lay(photo, reference, found if found.trusted else as_it_is)

@@ -23,7 +23,9 @@ class Alignment:
     `transform` maps pixel coordinates of `onto` to those of `moving`. `gain` (3,) float32 multiplies the linear light
     of `moving` to give that of `onto`. `confidence` in [0, 1] is how well the two agree once laid over each other: 0
     for pictures that have nothing in common, and from TRUSTED on to be relied upon. `method` says how it was found.
-    `overlap` is the share of `onto` that `moving` covers, [0, 1].
+    `overlap` is the share of `onto` that `moving` covers, [0, 1]. Where one transform does not hold for the whole
+    picture, `displaced` (h, w, 2), x then y, in pixels of `onto`, on a small grid over it, is what a pixel's place is
+    moved by before the transform.
     """
 
     transform: Transform
@@ -31,6 +33,7 @@ class Alignment:
     confidence: float
     method: str
     overlap: float = 1.0
+    displaced: npt.NDArray[np.float32] | None = None
 
     @property
     def trusted(self) -> bool:
@@ -79,8 +82,12 @@ def is_plausible(transform: Transform, height: int, width: int) -> bool:
     if turns.min() <= 0:
         return False
     lengths = np.linalg.norm(sides, axis=1) / np.maximum([width - 1, height - 1, width - 1, height - 1], 1)
-    return bool(lengths.min() >= 1 / MOST_ZOOM and lengths.max() <= MOST_ZOOM and np.ptp(lengths) < 0.5 * lengths.max())
+    return bool(
+        lengths.min() >= 1 / MOST_ZOOM and lengths.max() <= MOST_ZOOM and np.ptp(lengths) < MOST_SLOPE * lengths.max()
+    )
 
 
 MOST_ZOOM = 6.0
-MOST_PERSPECTIVE = 1.6
+MOST_SLOPE = 0.7
+"""How much shorter one side may look than another: a kite's camera looks at the ground aslant."""
+MOST_PERSPECTIVE = 2.5

@@ -18,6 +18,10 @@ RATIO = 0.85
 """Lowe's test: a match must be this much nearer than the next best."""
 LEAST_MATCHES = 8
 INLIER_PX = 4.0
+PLANE_FEATURES = 3000
+PLANE_PX = 3.0
+LEAST_OF_PLANE = 12
+MOST_PLANES = 8
 PHASE_PX = 256
 PEAKS = 2
 """Peaks of each correlation that are tried: with repeated structure the highest may be the wrong one."""
@@ -35,6 +39,14 @@ class Candidate:
     method: str
 
 
+@dataclass(frozen=True)
+class Plane:
+    """A homography between two pictures, from `onto` to `moving`, and how many matched features agree on it."""
+
+    transform: Transform
+    matches: int
+
+
 def as_they_are(moving: Working, onto: Working) -> Candidate:
     """Returns the guess that both photos show exactly the same, whatever their sizes."""
     stretch = scaling(moving.grey.shape[1] / onto.grey.shape[1], moving.grey.shape[0] / onto.grey.shape[0])
@@ -44,15 +56,9 @@ def as_they_are(moving: Working, onto: Working) -> Candidate:
 def by_features(moving: Working, onto: Working) -> list[Candidate]:
     """Returns similarity and homography of matched SIFT features, none where too few match."""
     moving, onto = smaller(moving, FEATURE_PX), smaller(onto, FEATURE_PX)
-    detector = cv2.SIFT.create(FEATURES, contrastThreshold=0.02)
-    points, descriptors = zip(*(_features(detector, picture.grey) for picture in (moving, onto)), strict=True)
-    if min(len(found) for found in points) < LEAST_MATCHES:
+    source, target = _matches(moving.grey, onto.grey, cv2.SIFT.create(FEATURES, contrastThreshold=0.02))
+    if len(source) < LEAST_MATCHES:
         return []
-    matches = _matched(descriptors[1], descriptors[0])
-    if len(matches) < LEAST_MATCHES:
-        return []
-    source = points[1][[m.queryIdx for m in matches]]
-    target = points[0][[m.trainIdx for m in matches]]
     found = []
     similar, inliers = cv2.estimateAffinePartial2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=INLIER_PX)
     if similar is not None and inliers.sum() >= LEAST_MATCHES:
@@ -65,6 +71,32 @@ def by_features(moving: Working, onto: Working) -> list[Candidate]:
         for transform in found
         if is_plausible(np.asarray(transform, np.float64), *onto.grey.shape)
     ]
+
+
+def planes(moving: Grey, onto: Grey) -> list[Plane]:
+    """Returns the homographies from `onto` to `moving` on which groups of matched features agree, the largest first.
+
+    Each is where one plane of the scene lies, or what is far. Of another scene no group is large enough: none.
+    """
+    source, target = _matches(moving, onto, cv2.SIFT.create(PLANE_FEATURES, contrastThreshold=0.01))
+    found: list[Plane] = []
+    while len(source) >= LEAST_OF_PLANE and len(found) < MOST_PLANES:
+        transform, inliers = cv2.findHomography(source, target, cv2.USAC_MAGSAC, PLANE_PX, maxIters=5000)
+        count = 0 if transform is None else int(inliers.sum())
+        if count < LEAST_OF_PLANE:
+            break
+        found.append(Plane(np.asarray(transform, np.float64), count))
+        source, target = source[inliers.ravel() == 0], target[inliers.ravel() == 0]
+    return found
+
+
+def _matches(moving: Grey, onto: Grey, detector: cv2.SIFT) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Returns places (N, 2) in `onto` and in `moving` of the features that are alike; none where too few are found."""
+    (theirs, their_look), (ours, our_look) = (_features(detector, grey) for grey in (moving, onto))
+    if min(len(ours), len(theirs)) < LEAST_MATCHES:
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+    matches = _matched(our_look, their_look)
+    return ours[[m.queryIdx for m in matches]], theirs[[m.trainIdx for m in matches]]
 
 
 def _features(detector: cv2.SIFT, grey: Grey) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -39,6 +39,8 @@ BLURRED_WORTH = {"rotation": 0.9, "similarity": 0.8, "homography": 0.7}
 """The same where both are softened by BLURRED_PX or more: blur displaces windows one by one, by what each shows, and a
 zoom or perspective that follows them is none."""
 BLURRED_PX = 3.0
+SIMPLER = 1.3
+"""A model of the whole motion may leave this much more of the squared residual than a correction of what is known."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,32 @@ def refine(transform: Transform, moving: Working, onto: Working, *, softness_px:
         shifts = window_shifts(evened(moved, softness_px), target, mask, softness_px)
         if np.count_nonzero(shifts.weights) < LEAST_WINDOWS:
             break
-        found = apply(np.linalg.inv(base) @ level, shifts.places + shifts.moved)
-        fitted, name = fit(Shifts(shifts.places, found - shifts.places, shifts.weights), target.shape, softness_px)
-        if not is_plausible(base @ fitted, height, width):
+        better, name = _corrected(level, base, shifts, target.shape, softness_px)
+        if not is_plausible(better, height, width):
             break
-        before, level, model = level, base @ fitted, name
+        before, level, model = level, better, name
         probes = corners(height, width)
         if np.abs(apply(level, probes) - apply(before, probes)).max() < SETTLED_PX:
             break
     return at_photos(level, moving, onto), model
+
+
+def _corrected(
+    level: Transform, base: Transform, shifts: Shifts, shape: tuple[int, ...], softness_px: float
+) -> tuple[Transform, str]:
+    """Returns the transform that explains the shifts left over, and its model.
+
+    A model of the whole motion, as seen from `base`, where one explains them; where none does (a photo turned far, or a
+    perspective beyond what a blurred pair's models may ask for), what came in, with a correction on top.
+    """
+    found = apply(np.linalg.inv(base) @ level, shifts.places + shifts.moved)
+    whole = Shifts(shifts.places, found - shifts.places, shifts.weights)
+    fitted, name = fit(whole, shape, softness_px)
+    on_top, correction = fit(shifts, shape, softness_px)
+    # Both costs are in pixels of what is matched, up to the zoom between the photos, which `fit` keeps out of them.
+    if _cost(fitted, whole) <= SIMPLER * _cost(on_top, shifts):
+        return base @ fitted, name
+    return level @ on_top, f"as found, then {correction}"
 
 
 def window_shifts(moving: Grey, onto: Grey, mask: Mask, softness_px: float) -> Shifts:

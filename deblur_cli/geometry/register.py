@@ -19,6 +19,7 @@ from deblur_cli.geometry.agreement import Agreement, agreement
 from deblur_cli.geometry.alignment import Alignment, Transform, scaling
 from deblur_cli.geometry.candidates import Candidate, as_they_are, by_features, by_phase
 from deblur_cli.geometry.exposure import SRGB, estimate_gain
+from deblur_cli.geometry.parallax import find_field
 from deblur_cli.geometry.refine import refine
 from deblur_cli.geometry.warp import warp_by
 from deblur_cli.geometry.working import Working, at_level, shrink, smaller
@@ -31,6 +32,10 @@ KEPT = 3
 """First guesses that are made better before the best is chosen."""
 HOPELESS = 0.5
 """A guess under which gradients agree less than this, of the best guess's agreement, is not made better."""
+LEAST_MOVED = 0.01
+"""With less of the photo displaced, the one transform says it all."""
+WORSE = 0.02
+"""Windows that lead to an agreement lower by this much were misled, by parallax or by repeated structure."""
 LEAST_SIDE_PX = 24
 SOFTNESS = 0.8
 """Gaussian that evens out a blur, of its extent: a box of width w has the standard deviation 0.29 w."""
@@ -89,12 +94,41 @@ def register(
     for level in (middle, fine):
         if level is not middle and (level.long_side_px <= MIDDLE_PX or level.extent_px > FINE_EXTENT_PX):
             break
-        transform, found = refine(transform, level.moving, level.onto, softness_px=level.softness_px)
+        transform, found = _better(level, transform)
         model = found or model
     judged = _judge(middle, transform)
-    confidence = float(np.clip((judged.likeness - UNLIKE) / (LIKE - UNLIKE), 0, 1))
-    gain = _gain(moving, onto, transform, moving_encoding, onto_encoding)
-    return Alignment(transform, gain, confidence, f"{guess.method}, {model}", judged.overlap)
+    gain = _gain(moving, onto, transform, None, moving_encoding, onto_encoding)
+    return Alignment(transform, gain, _confidence(judged), f"{guess.method}, {model}", judged.overlap)
+
+
+def register_places(
+    moving: Pixels,
+    onto: Pixels,
+    *,
+    moving_encoding: Encoding = SRGB,
+    onto_encoding: Encoding = SRGB,
+) -> Alignment:
+    """Returns `register`, and how places are displaced where one transform does not hold: parallax, what moved.
+
+    Arguments as in `register`. Photos that no transform lays over each other are trusted where features show that they
+    are of one scene, and gradients agree once places are displaced. A 24-megapixel pair takes some seconds more.
+    """
+    whole = register(moving, onto, moving_encoding=moving_encoding, onto_encoding=onto_encoding)
+    field = find_field(moving, onto, whole)
+    if field is None or field.moved_share < LEAST_MOVED:
+        return whole
+    middle = _level(shrink(moving, FINE_PX), shrink(onto, FINE_PX)).smaller(MIDDLE_PX)
+    judged = _judge(middle, whole.transform, field.displaced)
+    method = f"{whole.method}, {field.moved_share:.0%} of it displaced"
+    confidence = max(_confidence(judged), whole.confidence) if whole.trusted else _confidence(judged)
+    gain = whole.gain
+    if not whole.trusted:
+        gain = _gain(moving, onto, whole.transform, field.displaced, moving_encoding, onto_encoding)
+    return Alignment(whole.transform, gain, confidence, method, judged.overlap, field.displaced)
+
+
+def _confidence(judged: Agreement) -> float:
+    return float(np.clip((judged.likeness - UNLIKE) / (LIKE - UNLIKE), 0, 1))
 
 
 def _level(moving: Working, onto: Working) -> _Level:
@@ -111,27 +145,41 @@ def _best_guess(coarse: _Level, middle: _Level) -> Candidate:
         scored += [(_judge(coarse, guess.transform).likeness, guess) for guess in shifted]
     scored.sort(key=lambda pair: -pair[0])
     likely = [guess for likeness, guess in scored[:KEPT] if likeness >= HOPELESS * scored[0][0]]
-    better = [
-        Candidate(refine(guess.transform, coarse.moving, coarse.onto, softness_px=coarse.softness_px)[0], guess.method)
-        for guess in likely
-    ]
+    better = [Candidate(_better(coarse, guess.transform)[0], guess.method) for guess in likely]
     return max(better, key=lambda guess: _judge(coarse, guess.transform).likeness)
 
 
-def _judge(level: _Level, transform: Transform) -> Agreement:
+def _better(level: _Level, transform: Transform) -> tuple[Transform, str]:
+    """Returns the transform made exact at this level and its model; as it was, and "", where it plainly got worse."""
+    found, model = refine(transform, level.moving, level.onto, softness_px=level.softness_px)
+    if _judge(level, found).likeness < _judge(level, transform).likeness - WORSE:
+        return transform, ""
+    return found, model
+
+
+def _judge(level: _Level, transform: Transform, displaced: Pixels | None = None) -> Agreement:
     height, width = level.onto.grey.shape
-    moved, mask = warp_by(level.moving.grey, at_level(transform, level.moving, level.onto), height, width)
+    if displaced is not None:
+        displaced = displaced * np.float32(level.onto.from_photo[0, 0])
+    moved, mask = warp_by(level.moving.grey, at_level(transform, level.moving, level.onto), height, width, displaced)
     return agreement(moved, level.onto.grey, mask, level.softness_px)
 
 
 def _gain(
-    moving: Pixels, onto: Pixels, transform: Transform, moving_encoding: Encoding, onto_encoding: Encoding
+    moving: Pixels,
+    onto: Pixels,
+    transform: Transform,
+    displaced: Pixels | None,
+    moving_encoding: Encoding,
+    onto_encoding: Encoding,
 ) -> npt.NDArray[np.float32]:
     """Returns the gain, measured on small pictures: colours need no detail."""
     small = _small(onto)
     height, width = small.shape[:2]
     to_small = scaling(width / onto.shape[1], height / onto.shape[0])
-    moved, mask = warp_by(moving, transform @ np.linalg.inv(to_small), height, width)
+    if displaced is not None:
+        displaced = displaced * np.float32(width / onto.shape[1])
+    moved, mask = warp_by(moving, transform @ np.linalg.inv(to_small), height, width, displaced)
     return estimate_gain(moved, small, mask, moving_encoding=moving_encoding, onto_encoding=onto_encoding)
 
 

@@ -25,11 +25,17 @@ def warp(moving: Pixels, alignment: Alignment, height: int, width: int) -> tuple
     (Lanczos would ring at clipped lights), clipped to the range of [0, 1]; beyond its border the photo is continued by
     reflection, so that what looks at neighbours meets no edge, and the mask (height, width) bool is False there.
     """
-    return warp_by(moving, alignment.transform, height, width)
+    return warp_by(moving, alignment.transform, height, width, alignment.displaced)
 
 
-def warp_by(moving: Pixels, transform: Transform, height: int, width: int) -> tuple[Pixels, Mask]:
-    """Returns `warp` by a transform alone; pictures of one channel (h, w) give (height, width)."""
+def warp_by(
+    moving: Pixels, transform: Transform, height: int, width: int, displaced: Pixels | None = None
+) -> tuple[Pixels, Mask]:
+    """Returns `warp` by a transform alone; pictures of one channel (h, w) give (height, width).
+
+    `displaced` (rows, columns, 2), x then y, in pixels of the result, is what each place is moved by before the
+    transform; it may be smaller than the result and is interpolated.
+    """
     moving, transform = _shrunk(moving, transform, height, width)
     transform = transform.astype(np.float64)
     shape = (height, width) if moving.ndim == 2 else (height, width, moving.shape[2])
@@ -37,8 +43,8 @@ def warp_by(moving: Pixels, transform: Transform, height: int, width: int) -> tu
     columns = np.arange(width, dtype=np.float64)
     for top in range(0, height, BAND_ROWS):
         rows = np.arange(top, min(top + BAND_ROWS, height), dtype=np.float64)
-        x, y = _places(transform, columns, rows)
         band = slice(top, top + len(rows))
+        x, y = _places(transform, columns, rows, None if displaced is None else spread(displaced, band, height, width))
         warped = cv2.remap(moving, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         np.clip(warped, 0, 1, out=result[band])
         inside = (x >= 0) & (x <= moving.shape[1] - 1) & (y >= 0) & (y <= moving.shape[0] - 1)
@@ -46,13 +52,28 @@ def warp_by(moving: Pixels, transform: Transform, height: int, width: int) -> tu
     return result, mask
 
 
+def spread(displaced: Pixels, rows: slice, height: int, width: int) -> Pixels:
+    """Returns displacements (h, w, 2), on a small grid over a picture, for each pixel of a band of its rows."""
+    x = (np.arange(width) + 0.5) * (displaced.shape[1] / width) - 0.5
+    y = (np.arange(rows.start, rows.stop) + 0.5) * (displaced.shape[0] / height) - 0.5
+    across, down = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    found = cv2.remap(displaced, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
+
+
 def _places(
-    transform: Transform, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+    transform: Transform,
+    columns: npt.NDArray[np.float64],
+    rows: npt.NDArray[np.float64],
+    displaced: Pixels | None,
 ) -> tuple[Pixels, Pixels]:
     """Returns where in the other photo each pixel of the band is found, (rows, columns) each."""
-    depth = transform[2, 0] * columns + (transform[2, 1] * rows + transform[2, 2])[:, None]
-    x = (transform[0, 0] * columns + (transform[0, 1] * rows + transform[0, 2])[:, None]) / depth
-    y = (transform[1, 0] * columns + (transform[1, 1] * rows + transform[1, 2])[:, None]) / depth
+    across, down = (columns[None, :], rows[:, None])
+    if displaced is not None:
+        across, down = across + displaced[..., 0], down + displaced[..., 1]
+    depth = transform[2, 0] * across + transform[2, 1] * down + transform[2, 2]
+    x = (transform[0, 0] * across + transform[0, 1] * down + transform[0, 2]) / depth
+    y = (transform[1, 0] * across + transform[1, 1] * down + transform[1, 2]) / depth
     return x.astype(np.float32), y.astype(np.float32)
 
 

@@ -23,11 +23,11 @@ from deblur_cli.networks.kernel_fusion import (
     float32,
     inner,
     kernels,
+    laid,
     power,
+    share_left,
     spectra,
-    together,
     transfer_of,
-    unexplained,
 )
 
 BLOCK_PX, BLOCK_STEP_PX = 16, 8
@@ -74,21 +74,39 @@ def fuse_exposures(noisy: Tensor, blurry: Tensor) -> FusedExposures:
 
 
 def _fuse(noisy: Tensor, blurry: Tensor) -> FusedExposures:
-    size = (noisy.shape[2], noisy.shape[3])
-    whole = continued(_opponent(noisy))
-    short, short_mean = spectra(whole)
-    long, _ = spectra(continued(_opponent(blurry)))
-    kernel = transfer_of(inner(kernels(short[:, 0], long[:, 0]), size))
-    seen = kernel[:, None] * short
-    left = long - seen
-    gamma = noise_spectrum(whole)
-    estimate = _wiener(short, long, kernel[:, None], gamma, left)
+    short, long = continued(_opponent(noisy)), continued(_opponent(blurry))
+    height, width = noisy.shape[2:]
+    kernel = transfer_of(inner(kernels(_grey_spectra(short), _grey_spectra(long)), (height, width)))
+    # A row of windows at a time: spectra of all at once would be 2 KiB a pixel.
+    canvas = short.new_zeros((len(short), 6, *short.shape[2:]))
+    for row in range(kernel.shape[1]):
+        rows = slice(row * STEP_PX, row * STEP_PX + WINDOW_PX)
+        canvas[:, :, rows] += _strip(short[:, :, rows], long[:, :, rows], kernel[:, None, row : row + 1])
+    before = WINDOW_PX // 2
+    inside = canvas[..., before : before + height, before : before + width]
+    return FusedExposures(_opponent_back(inside[:, :3]), inside[:, 3:4], share_left(inside[:, 4:]))
+
+
+def _grey_spectra(picture: Tensor) -> Tensor:
+    found, _ = spectra(picture[:, :1])
+    return found[:, 0]
+
+
+def _strip(noisy: Tensor, blurry: Tensor, kernel: Tensor) -> Tensor:
+    """Returns what one row of windows, (B, 3, W, w) in opponent colours, adds to the picture, (B, 6, W, w).
+
+    Three planes of the estimate, the noise, and what is left of the long frame's brightness beside that brightness.
+    """
+    short, mean = spectra(noisy)
+    long, _ = spectra(blurry)
+    left = long - kernel * short
+    gamma = noise_spectrum(noisy)
+    estimate = laid(_wiener(short, long, kernel, gamma, left), mean)
+    both = torch.cat((left[:, :1], long[:, :1]), dim=1) / 3**0.5
     deviation = gamma.sum(1, keepdim=True).mean((-1, -2), keepdim=True).div(3).sqrt()
-    return FusedExposures(
-        _opponent_back(together(estimate, short_mean, size)),
-        together(torch.zeros_like(estimate[:, :1]), deviation, size),
-        unexplained(seen[:, 0] / 3**0.5, long[:, 0] / 3**0.5, size),
-    )
+    empty = torch.zeros_like(both[..., :1, :1].real)
+    noise = laid(torch.zeros_like(left[:, :1]), deviation)
+    return torch.cat((estimate, noise, laid(both, empty)), dim=1)
 
 
 def _wiener(short: Tensor, long: Tensor, kernel: Tensor, gamma: Tensor, left: Tensor) -> Tensor:

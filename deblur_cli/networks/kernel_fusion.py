@@ -170,8 +170,12 @@ def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
 def unexplained(seen: Tensor, blurries: Tensor, size: tuple[int, int]) -> Tensor:
     """Returns the share of the blurry picture's local detail that is left when the blurred guide is taken off."""
     both = torch.stack((blurries - seen, blurries), dim=1)
-    energy = together(both, torch.zeros_like(both[..., :1, :1].real), size).square()
-    pooled = F.avg_pool2d(energy, 15, 1, 7, count_include_pad=False)
+    return share_left(together(both, torch.zeros_like(both[..., :1, :1].real), size))
+
+
+def share_left(both: Tensor) -> Tensor:
+    """Returns the local energy of what is left of a picture (B, 2, H, W) as a share of the picture's, (B, 1, H, W)."""
+    pooled = F.avg_pool2d(both.square(), 15, 1, 7, count_include_pad=False)
     left, detail = pooled[:, :1], pooled[:, 1:]
     return ((left - BLURRY_SIGMA**2).clamp_min(0) / (detail + BLURRY_SIGMA**2)).clamp(0, 1)
 
@@ -206,15 +210,22 @@ def spectra(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 def together(spectra: Tensor, mean: Tensor, size: tuple[int, int]) -> Tensor:
     """Returns the picture (B, 3, *size) whose windows have these spectra and means."""
+    before = WINDOW_PX // 2
+    return laid(spectra, mean)[..., before : before + size[0], before : before + size[1]]
+
+
+def laid(spectra: Tensor, mean: Tensor) -> Tensor:
+    """Returns windows with these spectra and means laid over each other, (B, 3, STEP_PX · (r + 1), STEP_PX · (c + 1)).
+
+    Beyond the first and the last half window, where two of them meet, this is the picture that they were cut from.
+    """
     taper = _taper(WINDOW_PX, mean.device)
     taper = taper[:, None] * taper[None, :]
     windows = torch.fft.irfft2(spectra, s=(WINDOW_PX, WINDOW_PX)) * taper + mean * taper.square()
     count, planes, rows, columns = windows.shape[:4]
     flat = windows.permute(0, 1, 4, 5, 2, 3).reshape(count, planes * WINDOW_PX**2, rows * columns)
     whole = (STEP_PX * (rows + 1), STEP_PX * (columns + 1))
-    picture = F.fold(flat, whole, WINDOW_PX, stride=STEP_PX)
-    before = WINDOW_PX // 2
-    return picture[..., before : before + size[0], before : before + size[1]]
+    return F.fold(flat, whole, WINDOW_PX, stride=STEP_PX)
 
 
 def _taper(length: int, device: torch.device | None = None) -> Tensor:
@@ -224,7 +235,7 @@ def _taper(length: int, device: torch.device | None = None) -> Tensor:
 
 def power(found: Tensor) -> Tensor:
     """Returns the squared magnitude of complex numbers."""
-    return torch.view_as_real(found).square().sum(-1)
+    return found.real.square() + found.imag.square()
 
 
 def _with_neighbours(spectra: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from deblur_cli.geometry.alignment import Alignment
 from deblur_cli.geometry.exposure import apply_gain
-from deblur_cli.geometry.register import register
+from deblur_cli.geometry.register import register_places
 from deblur_cli.geometry.warp import Mask, warp
 from deblur_cli.geometry.working import shrink
 from deblur_cli.imaging.photo import Photo, Pixels
@@ -47,7 +47,7 @@ def lay_reference(photo: Photo, reference: Photo, progress: Progress = SILENT) -
     Neither photo is changed. A reference helps where it can be aligned with confidence, shows a tenth of the photo or
     more, and is sharper there.
     """
-    alignment = register(
+    alignment = register_places(
         reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding
     )
     path = reference.path

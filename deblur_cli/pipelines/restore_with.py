@@ -10,6 +10,7 @@ import numpy as np
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Borrowed, Pixels, Restored, restore
 from deblur_cli.engine.scale import carry_up, shrink
+from deblur_cli.geometry.warp import spread
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import ReferenceModel
@@ -103,6 +104,10 @@ def _within(borrowed: Borrowed | None, reference: LaidReference, photo: Photo) -
         raise ValueError(f"nothing is known of what {photo.path.name} borrowed")
     np.clip(borrowed.confidence, 0, 1, out=borrowed.confidence)
     borrowed.confidence[~reference.covered] = 0
+    displaced = reference.alignment.displaced
+    if displaced is not None:
+        for rows in _bands(photo.height):
+            borrowed.flow[rows] += spread(displaced, rows, photo.height, photo.width)
     return borrowed
 
 
