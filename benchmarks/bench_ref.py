@@ -3,14 +3,16 @@
     python benchmarks/bench_ref.py [--megapixels 12] [-- options of deblur ref, as --precision float32]
 
 Each photo is made up, blurred, and restored with a sharp reference that was held a little differently, darker, by a
-process of its own, as a user starts it. Prints wall time, what of it the network took and what finding out how the two
-lie on each other did, the peak of resident memory, and how much of the blur's error is left.
+process of its own, as a user starts it. Prints wall time and the processors' own (the same on one core that nothing
+else uses), what of it the network took and what finding out how the two lie on each other did, the peak of resident
+memory, and how much of the blur's error is left.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -20,7 +22,7 @@ import cv2
 import numpy as np
 from bench_single import make_photo, network_seconds, run_command
 
-from deblur_cli.geometry.register import register
+from deblur_cli.geometry.register import register_places
 from deblur_cli.imaging.read import read_photo
 
 MEGAPIXELS = (12, 24)
@@ -56,9 +58,15 @@ def make_pair(folder: Path, megapixels: float) -> tuple[Path, Path, Path]:
 def registration_seconds(photo: Path, reference: Path) -> float:
     """Returns how long it takes to find out how the two lie on each other."""
     onto, moving = read_photo(photo).pixels, read_photo(reference).pixels
-    began = time.perf_counter()
-    register(moving, onto)
-    return time.perf_counter() - began
+    began = time.process_time()
+    register_places(moving, onto)
+    return time.process_time() - began
+
+
+def children_seconds() -> float:
+    """Returns how long all processes that ended so far kept processors busy."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def error_left(photo: Path, restored: Path, truth: Path) -> float:
@@ -76,14 +84,16 @@ def main() -> None:
         at = ours.index("--")
         ours, options = ours[:at], ours[at + 1 :]
     chosen = parser.parse_args(ours)
-    print("megapixels   wall s  network s  registering s  peak MiB  borrowed  error left  exit")
+    print("megapixels   wall s  processor s  network s  registering s  peak MiB  borrowed  error left  exit")
     with tempfile.TemporaryDirectory() as name:
         for megapixels in chosen.megapixels or MEGAPIXELS:
             folder = Path(name) / f"{megapixels:g}"
             photo, reference, truth = make_pair(folder, megapixels)
             out = folder / "out"
+            before = children_seconds()
             run = run_command(["ref", str(photo), "--ref", str(reference), "-o", str(out), "--json", *options])
-            line = f"{megapixels:10.1f} {run.seconds:8.1f} {network_seconds(run.report):10.1f}"
+            line = f"{megapixels:10.1f} {run.seconds:8.1f} {children_seconds() - before:12.1f}"
+            line += f" {network_seconds(run.report):10.1f}"
             if run.exit_code == 0:
                 use = json.loads(run.report)["photos"][0]["references"][0]
                 share = f"{use['borrowed_share']:9.0%}" if use["used"] else "  refused"

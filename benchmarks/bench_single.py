@@ -38,8 +38,11 @@ class Run:
     report: str
 
 
-def make_photo(path: Path, megapixels: float, seed: int = 0) -> None:
-    """Writes a JPEG of this size, 3:2, with shapes of all sizes, blurred along a line and noisy like a photo."""
+def make_photo(path: Path, megapixels: float, seed: int = 0, *, length_px: int | None = None) -> None:
+    """Writes a JPEG of this size, 3:2, with shapes of all sizes, blurred along a line and noisy like a photo.
+
+    `length_px` of the blur: without it, a 300th of the width; 1 for none.
+    """
     rng = np.random.default_rng(seed)
     width = round(math.sqrt(megapixels * 1e6 * 1.5) / 8) * 8
     height = width * 2 // 3
@@ -50,7 +53,7 @@ def make_photo(path: Path, megapixels: float, seed: int = 0) -> None:
             axes = int(size * rng.uniform(0.2, 0.7)), int(size * rng.uniform(0.2, 0.7))
             colour = tuple(int(v) for v in rng.integers(10, 245, 3))
             cv2.ellipse(picture, centre, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
-    length = max(width // 300, 3)
+    length = max(width // 300, 3) if length_px is None else length_px
     picture = cv2.filter2D(picture, -1, np.eye(length, dtype=np.float32) / length)
     noise = rng.normal(0, 2, (512, 512, 3)).astype(np.int16)
     for top in range(0, height, 512):  # in blocks, so that making the photo stays small as well

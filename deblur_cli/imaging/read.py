@@ -133,9 +133,10 @@ def _damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
     text = str(error)
     ended = (EOFError, struct.error)  # Pillow wraps what its header parsers raise
     if "truncated" in text.lower() or isinstance(error, ended) or isinstance(error.__cause__, ended):
-        size = path.stat().st_size / 1e6
+        there = path.stat().st_size
+        size = f"{there / 1e6:.1f} MB" if there >= 1e5 else f"{there / 1e3:.1f} kB"
         return UnreadablePhotoError(
-            path, f"is cut short: its picture goes on after the {size:.1f} MB that are there. {COPY_AGAIN}"
+            path, f"is cut short: its picture goes on after the {size} that are there. {COPY_AGAIN}"
         )
     why = type(error).__name__ if isinstance(error, LookupError) or not text else text  # a bare index says nothing
     return UnreadablePhotoError(path, f"is damaged and cannot be decoded ({why}). {COPY_AGAIN}")

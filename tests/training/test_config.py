@@ -88,6 +88,15 @@ def test_the_papers_recipes_for_two_photos_are_the_papers() -> None:
     assert (zhang.optimiser.rate, zhang.optimiser.betas[0], zhang.adversary.betas[0]) == (2e-4, 0.5, 0.5)
 
 
+def test_the_two_small_recipes_for_pairs_differ_in_the_network_alone() -> None:
+    rnn, merger = (load_recipe(f"pair-small-{name}") for name in ("rnn", "merger"))
+    assert (rnn.network.name, merger.network.name) == ("deblur-rnn", "deblur-merger")
+    assert (rnn.loss.denoising, rnn.loss.denoising_apart, merger.loss.denoising) == (50, True, 0)
+    same = replace(merger, network=rnn.network, loss=rnn.loss)
+    assert same == rnn
+    assert (rnn.loss.l1, rnn.loss.gradient, rnn.loss.dark_channel, rnn.adversary.weight) == (50, 50, 250, 1)
+
+
 def test_what_a_recipe_says_is_taken_and_the_rest_has_defaults(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, "[data]\nbatch = 3\n[shutter]\npath_px = [2, 9]\n[run]\nminutes = 5"))
     assert recipe.data.batch == 3
