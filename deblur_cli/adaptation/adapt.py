@@ -44,7 +44,7 @@ def adapt(
     check_shots(shots)
     with joined(world, device.torch_device):
         judge = Judge(shots, model, device)
-        learner = _learner(shots, model, settings, device, world, progress)
+        learner = _learner(shots, model, settings, device, world, progress, stop)
         try:
             return _Run(shots, model, settings, state, learner, judge, device, world).run(observe, stop)
         finally:
@@ -52,10 +52,16 @@ def adapt(
 
 
 def _learner(
-    shots: Shots, model: SingleModel, settings: AdaptSettings, device: Device, world: World, progress: Progress
+    shots: Shots,
+    model: SingleModel,
+    settings: AdaptSettings,
+    device: Device,
+    world: World,
+    progress: Progress,
+    stop: Callable[[], bool],
 ) -> Learner:
     if settings.method == "finetune":
-        return Finetuner(shots, model, settings, device, world, progress)
+        return Finetuner(shots, model, settings, device, world, progress, stop)
     return Translator(shots, model, settings, device, world, progress)
 
 

@@ -113,19 +113,22 @@ PUBLIC_CODE = TranslateSettings(
 class FinetuneSettings:
     """Training of the deblurring network itself on the camera's sharp shots, blurred by a shutter fitted to the camera.
 
-    `fit`: fit the shutter to the blurry shots (off: its defaults). `matched_share` of a batch are blurry shots with
-    pseudo-sharp targets from sharp shots of the same scene, where any are found. `crop_px` is rounded up to what the
-    network takes. `scale`: range of the random shrinking
-    of sharp shots. `average`: decay of the averaged weights, which are what is kept.
+    `fit`: fit the shutter to the blurry shots (off: its defaults). `unfitted_share` of the exposures have the default
+    range of paths all the same, so that a wrong fit costs little and nothing is forgotten. `matched_share` of a batch
+    are blurry shots with pseudo-sharp targets from sharp shots of the same scene, where any are found. `crop_px` is
+    rounded up to what the network takes, and cut down to what the shots hold. Few large crops rather than many small
+    ones: a network that judges the blur by several windows of a picture unlearns that on crops of one window. `scale`:
+    range of the random shrinking of sharp shots. `average`: decay of the averaged weights, which are what is kept.
     """
 
-    batch: int = 4
-    crop_px: int = 192
-    rate: float = 3e-4
+    batch: int = 1
+    crop_px: int = 448
+    rate: float = 1e-4
     final_rate: float = 1e-6
     warmup_share: float = 0.02
     average: float = 0.998
     fit: bool = True
+    unfitted_share: float = 0.25
     matched_share: float = 0.25
     scale: tuple[float, float] = (0.7, 1.0)
     loss: LossConfig = field(default_factory=lambda: LossConfig(charbonnier=0.0, frequency=0.0, psnr=1.0))
@@ -133,6 +136,7 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         _require(self.batch >= 1 and self.crop_px >= 32, "batch must be at least 1 and crop_px at least 32")
         _require(0 <= self.final_rate <= self.rate, "final_rate must lie between 0 and rate")
+        _require(0 <= self.unfitted_share <= 1, "unfitted_share lies in [0, 1]")
         _require(0 <= self.matched_share < 1 and 0 < self.scale[0] <= self.scale[1] <= 1, "shares lie in [0, 1]")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
@@ -11,27 +11,38 @@ from deblur_cli.adaptation.contract import AdaptSettings
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.catalogue.recognise import Recognised
 from deblur_cli.shutter.expose import make_pairs
-from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.shutter.settings import Range, ShutterSettings
 from deblur_cli.training.config import DataConfig, NetworkConfig, OptimiserConfig, RunConfig, TrainConfig
 from deblur_cli.training.draw import generator_for, seed_for
 from deblur_cli.training.makers import crop_px
 from deblur_cli.training.ring import Chunk
 
-SLACK_PX = 32
-RING_PAIRS, RING_PAIRS_GPU = 384, 4096
+LEAST_CROP_PX, SLACK_PX = 32, 16
+RING_PAIRS, RING_PAIRS_GPU = 128, 2048
 REUSE = 4
-"""A pair serves four times, with other crops, noise and JPEG: it costs a quarter of a step's time to make."""
+"""A pair serves four times, with other noise and JPEG, turned and mirrored: it costs a quarter of a step's time to
+make."""
 
 
 def recipe_for(
-    settings: AdaptSettings, network: Recognised, multiple: int, shutter: ShutterSettings, *, on_gpu: bool = False
+    settings: AdaptSettings,
+    network: Recognised,
+    multiple: int,
+    shutter: ShutterSettings,
+    *,
+    room_px: int,
+    on_gpu: bool = False,
 ) -> TrainConfig:
-    """Returns the recipe by which the deblurring network is trained on; its crops are a `multiple` of pixels."""
+    """Returns the recipe by which the deblurring network is trained on.
+
+    Its crops are a `multiple` of pixels, and no larger than what `room_px` of a shot leave once it was blurred.
+    """
     finetune = settings.finetune
+    held = max(-(-LEAST_CROP_PX // multiple), (room_px - 2 * shutter.margin_px - SLACK_PX) // multiple)
     return TrainConfig(
         network=NetworkConfig(network.architecture.name, asdict(network.config)),
         data=DataConfig(
-            patch_px=-(-finetune.crop_px // multiple) * multiple,
+            patch_px=min(-(-finetune.crop_px // multiple), held) * multiple,
             batch=finetune.batch,
             slack_px=SLACK_PX,
             ring_pairs=RING_PAIRS_GPU if on_gpu else RING_PAIRS,
@@ -60,11 +71,22 @@ def shutter_crop_px(config: TrainConfig) -> int:
 
 
 class ExposureMaker:
-    """Makes chunks of pairs from sharp shots; chunk n is the same whoever makes it."""
+    """Makes chunks of pairs from sharp shots; chunk n is the same whoever makes it.
 
-    def __init__(self, sharp: FrameStore, config: TrainConfig, chunk: int, stream: str, device: torch.device) -> None:
+    `others`: share of the chunks whose paths are another range's than the recipe's, and that range.
+    """
+
+    def __init__(
+        self,
+        sharp: FrameStore,
+        config: TrainConfig,
+        chunk: int,
+        stream: str,
+        device: torch.device,
+        others: tuple[float, Range] | None = None,
+    ) -> None:
         self._sharp, self._config, self._chunk = sharp, config, chunk
-        self._stream, self._device = stream, device
+        self._stream, self._device, self._others = stream, device, others
 
     def make(self, number: int) -> Chunk:
         """Returns chunk `number`."""
@@ -73,5 +95,12 @@ class ExposureMaker:
         side, scale = shutter_crop_px(self._config), self._config.data.scale
         squares = [self._sharp.crop(draw.randrange(len(self._sharp)), side, draw, scale) for _ in range(self._chunk)]
         generator = generator_for(self._device, "exposures", *seed)
-        made = make_pairs(torch.stack(squares), self._config.shutter, generator)
+        made = make_pairs(torch.stack(squares), self._shutter(number), generator)
         return Chunk((made.blurry,), made.sharp, (False,), at_rest=made.path_px == 0)
+
+    def _shutter(self, number: int) -> ShutterSettings:
+        shutter = self._config.shutter
+        draw = random.Random(seed_for("other paths", self._config.run.seed, self._stream, number))
+        if self._others is None or draw.random() >= self._others[0]:
+            return shutter
+        return replace(shutter, path_px=self._others[1])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import functools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from deblur_cli.catalogue.recognise import recognise
 from deblur_cli.engine.device import Device
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import Progress
-from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.shutter.settings import Range, ShutterSettings
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.data import SampleStream, ring_plan
 from deblur_cli.training.distributed import World
@@ -46,20 +47,31 @@ class Finetuner:
         device: Device,
         world: World,
         progress: Progress,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Fits the shutter and finds sharp shots of the blurry ones' scenes; trains nothing yet.
 
+        Once `stop` says so the shutter is left as it is: what asks must not then take a step.
         Raises UnrecognisedNetworkError for a network that cannot be written to a file of ours, DatasetError.
         """
         self._model, self._device, self._world, self._progress = model, device.torch_device, world, progress
         known = recognise(
             {name: tuple(value.shape) for name, value in model.network.state_dict().items()}, where=model.name
         )
-        fitted = (
-            fit_shutter(shots, settings) if settings.finetune.fit else FittedShutter(ShutterSettings(), "not fitted")
-        )
+        fitted = FittedShutter(ShutterSettings(), "not fitted")
+        if settings.finetune.fit:
+            fitted = fit_shutter(shots, settings, stop=stop, progress=progress)
+            progress.note(f"The shutter for {model.name} is {fitted.told}.")
+        self._finetune = settings.finetune
         on_gpu = self._device.type == "cuda"
-        self._config = recipe_for(settings, known, model.traits.size_multiple, fitted.settings, on_gpu=on_gpu)
+        self._config = recipe_for(
+            settings,
+            known,
+            model.traits.size_multiple,
+            fitted.settings,
+            room_px=int(np.median([min(frame.shape[:2]) for frame in shots.sharp])),
+            on_gpu=on_gpu,
+        )
         self._sharp = store_of(shots.sharp, shutter_crop_px(self._config), self._device, "sharp")
         self._matched = match_shots(shots) if settings.finetune.matched_share > 0 else ()
         self._share = settings.finetune.matched_share if self._matched else 0.0
@@ -116,7 +128,8 @@ class Finetuner:
 
     def _open(self, step: int) -> SampleStream:
         stream = f"rank {self._world.rank}"
-        factory = functools.partial(_maker, self._sharp, self._config, stream)
+        others = (self._finetune.unfitted_share, ShutterSettings().path_px) if self._finetune.fit else None
+        factory = functools.partial(_maker, self._sharp, self._config, stream, others)
         self._stream = SampleStream(
             self._config,
             (),
@@ -148,5 +161,7 @@ class Finetuner:
         )
 
 
-def _maker(sharp: FrameStore, config: TrainConfig, stream: str, device: torch.device) -> Maker:
-    return ExposureMaker(sharp, config, ring_plan(config, device).chunk, stream, device)
+def _maker(
+    sharp: FrameStore, config: TrainConfig, stream: str, others: tuple[float, Range] | None, device: torch.device
+) -> Maker:
+    return ExposureMaker(sharp, config, ring_plan(config, device).chunk, stream, device, others)

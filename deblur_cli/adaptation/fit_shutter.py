@@ -1,19 +1,24 @@
 """The virtual shutter fitted to a camera: settings under which its exposures of the sharp shots measure like the
 blurry ones.
 
-Nothing is inverted by formula: the blur's extent and the noise are measured on the blurry shots, then on the camera's
-own sharp shots as shutters of known settings expose them, and the settings are read off where the two agree. So what
-the measures get wrong on a camera's scenes they get wrong on both sides.
+Nothing is inverted by formula: smear, noise and sharpening are measured on the blurry shots, then on the camera's own
+sharp shots as shutters of known settings expose them, and the settings are read off where the two agree. So what the
+measures get wrong on a camera's scenes they get wrong on both sides.
 
-The response curve keeps the shutter's range: how lopsided edges are once light was blurred under a curve differs by
-0.005 between gammas of 1 and 3, which is the standard error of the mean over forty shots, and one more camera's scenes
-move it as far. A rolling shutter and averages of few frames leave no trace that was found to be surer.
+Paths are told in the shutter's own unit, the length of a wandering path: a straight one of 20 px smears as its path of
+about 30 px does. A range is trusted to a factor of two at either end, and fine-tuning mixes in the unfitted range.
+
+The response curve keeps the shutter's range: how lopsided edges are once light was blurred under a curve differed by
+0.005 between gammas of 1 and 3, less than the scenes of one simulated camera differ from another's. Averages of few
+frames keep their probability: a regression on the same gradients told a simulated camera that takes nothing else from
+one that takes none by a tenth of the way. Nothing was tried for rolling shutters.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -24,9 +29,10 @@ from torch import Tensor
 
 from deblur_cli.adaptation.contract import AdaptSettings, Frame, Shots
 from deblur_cli.adaptation.frames import FrameStore, floats_of, grey_of, store_of, thinned
+from deblur_cli.adaptation.smear import crispness, levels_for, smear_looks, teach, told_unseen
 from deblur_cli.convert import to_pixels
-from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.measure.noise import estimate_noise
+from deblur_cli.progress import SILENT, Progress, Stage
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import Range, ShutterSettings
@@ -35,21 +41,32 @@ from deblur_cli.training.draw import generator_for, seed_for
 Floats = npt.NDArray[np.float64]
 Grey = npt.NDArray[np.float32]
 
-MEASURED_SHOTS = 60
+MEASURED_SHOTS = 80
 """So many blurry shots tell the quantiles well enough; more only take time."""
 SQUARE_PX = 320
 """Side of the squares that are measured, of shots and of exposures alike: a measure depends on how much it sees."""
-PATHS_PX = (1.5, 2.5, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 41.0, 60.0)
-PATHS_EACH = 6
+EXPOSURES = 160
+"""Exposures of known paths, evenly over the shutter's whole range, from which is learned what paths look like."""
+PATH_STEPS = 12
+"""Ends of ranges that are tried, evenly over the shutter's range on a logarithmic scale."""
+NARROWEST = 2.0
+"""Least ratio of a fitted range's ends: no camera always shakes alike."""
+SOFT_END = 1.15
+"""Exposures beyond a range's ends by this factor still count as of the range: a sharp end could not be seen."""
+SPREAD_FORGIVEN = 0.3
+"""Ranges fit about equally well that differ by less than this share of the shots' spread over their number's root."""
+SHARPENINGS = (0.0, 0.3, 0.6, 1.0, 1.5)
+SHARPENING_EITHER_SIDE, SHARPENED_SHARE, LEAST_SHARPENING = 0.3, 0.8, 0.15
 ISOS = (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """Where between the ends of the shutter's ranges of noise, on a logarithmic scale: beyond them too."""
 CORRELATIONS = (0.0, 0.35, 0.7)
-NOISE_EACH = 10
-QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
-TRUSTED_EXTENT = 0.15
-"""Least confidence of an extent: measured on photographs with few edges it says nothing."""
-FEWEST_MEASURED = 4
-LEAST_EXTENT_PX, LEAST_NOISE = 1.0, 1e-4
+NOISE_EXPOSURES = 40
+NOISE_EITHER_SIDE = 0.2
+"""How far a fitted range of noise reaches beyond the ISOs that fit best, in the same unit."""
+QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MILD_PX = 20.0
+FEWEST_MEASURED = 8
+LEAST_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -68,41 +85,126 @@ class NoiseLook:
     half: float
 
 
-def fit_shutter(shots: Shots, settings: AdaptSettings, base: ShutterSettings | None = None) -> FittedShutter:
+@dataclass(frozen=True)
+class Exposed:
+    """Exposures (N, 3, s, s) of the sharp shots, without noise, and the logarithms (N,) of the paths they are of."""
+
+    pictures: Tensor
+    paths: Floats
+
+    def within(self, path_px: Range) -> Exposed:
+        """Returns those of paths in a range; all where there are too few."""
+        low, high = np.log(path_px)
+        inside = (self.paths >= low) & (self.paths <= high)
+        if inside.sum() < FEWEST_MEASURED:
+            return self
+        return Exposed(self.pictures[torch.from_numpy(inside)], self.paths[inside])
+
+
+def fit_shutter(
+    shots: Shots,
+    settings: AdaptSettings,
+    base: ShutterSettings | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = SILENT,
+) -> FittedShutter:
     """Returns the shutter that exposes the camera's sharp shots as its blurry ones are. Deterministic in the seed.
 
-    What cannot be told (too few shots with edges) keeps the range of `base`. Raises DatasetError for small shots.
+    What cannot be told (too few shots) keeps the range of `base`; so does everything once `stop` says so, which is
+    asked between exposures. Raises DatasetError for small shots.
     """
     base = base or ShutterSettings()
+    blurry = thinned(shots.blurry, MEASURED_SHOTS)
+    if len(blurry) < FEWEST_MEASURED:
+        return FittedShutter(base, "of the usual paths and noise: there are too few blurry shots to fit it")
     side = SQUARE_PX + 2 * base.margin_px
     sharp = store_of(shots.sharp, min(side, _smallest(shots.sharp)), torch.device("cpu"), "sharp")
-    blurry = thinned(shots.blurry, MEASURED_SHOTS)
-    path_px = fit_paths(blurry, sharp, base, settings.seed)
-    fitted = base if path_px is None else replace(base, path_px=path_px)
-    noise = fit_noise(blurry, sharp, fitted, settings.seed)
-    if noise is not None:
-        shot, read, correlation = noise
-        fitted = replace(fitted, shot_noise=shot, read_noise=read, noise_correlation=correlation)
-    paths = "of the usual paths" if path_px is None else f"of paths {path_px[0]:.1f} to {path_px[1]:.1f} px"
-    noises = "usual noise" if noise is None else f"shot noise {noise[0][0]:.4f} to {noise[0][1]:.4f}"
-    return FittedShutter(fitted, f"{paths} and {noises}, fitted to {len(blurry)} blurry shots")
+    with progress.stage("Fitting the shutter", EXPOSURES, "exposures") as stage:
+        exposed = None if stop() else expose_known(sharp, base, settings.seed, stop, stage)
+    if exposed is None:
+        return FittedShutter(base, "not fitted: it was stopped")
+    squares = greys_of(blurry, settings.seed)
+    fitted = with_noise(base, squares, exposed.pictures, settings.seed)
+    path_px = fit_paths(squares, exposed, fitted, settings.seed)
+    fitted, exposed = replace(fitted, path_px=path_px), exposed.within(path_px)
+    amount = fit_sharpening(squares, exposed, fitted, settings.seed)
+    fitted = with_noise(_sharpening(fitted, amount), squares, exposed.pictures, settings.seed)
+    return FittedShutter(
+        fitted,
+        f"of paths {path_px[0]:.1f} to {path_px[1]:.1f} px, shot noise {fitted.shot_noise[0]:.4f} to "
+        f"{fitted.shot_noise[1]:.4f} and sharpening of {amount:.1f}, fitted to {len(blurry)} blurry shots",
+    )
 
 
-def fit_paths(blurry: Sequence[Frame], sharp: FrameStore, base: ShutterSettings, seed: int) -> Range | None:
-    """Returns the range of path lengths, in pixels, whose exposures are smeared as the shots are; None if untold."""
-    measured = _extents([_grey(square) for square in squares_of(blurry, seed)])
-    if len(measured) < FEWEST_MEASURED:
-        return None
-    still = replace(base, sharp_probability=0.0, object_probability=0.0)
-    found = []
-    for number, path_px in enumerate(PATHS_PX):
-        exposed = _exposures(sharp, replace(still, path_px=(path_px, path_px)), PATHS_EACH, seed, number)
-        found.append(_extents([_grey_of(picture) for picture in exposed]))
-    best = likest_range(measured[:, None], [extents[:, None] for extents in found])
-    if best is None:
-        return None
-    low, high = PATHS_PX[best[0]], PATHS_PX[best[1]]
-    return (low, high) if high > low else (low / 1.2, high * 1.2)
+def expose_known(
+    sharp: FrameStore, base: ShutterSettings, seed: int, stop: Callable[[], bool], stage: Stage
+) -> Exposed | None:
+    """Returns exposures of random squares of the sharp shots whose paths are known; None if stopped on the way.
+
+    The paths go evenly, on a logarithmic scale, from end to end of the shutter's range.
+    """
+    whole = replace(base, sharp_probability=0.0, object_probability=0.0)
+    low, high = (math.log(end) for end in base.path_px)
+    paths = low + (high - low) * (np.arange(EXPOSURES) + 0.5) / EXPOSURES
+    pictures = []
+    for number, path in enumerate(paths):
+        if stop():
+            return None
+        known = replace(whole, path_px=(math.exp(path), math.exp(path)))
+        pictures += _exposures(sharp, known, 1, seed, number)
+        stage.advance()
+    return Exposed(torch.cat(pictures), paths)
+
+
+def fit_paths(squares: Sequence[Grey], exposed: Exposed, shutter: ShutterSettings, seed: int) -> Range:
+    """Returns the range of path lengths, in pixels, whose exposures are smeared as the squares (H, W) of shots are.
+
+    A teller learns paths from the exposures; what it tells of the shots is compared with what it tells of exposures of
+    every range that it hasn't seen. The ranges that fit about equally well are averaged.
+    """
+    pictures = _saved(exposed.pictures, replace(shutter, sharpening_probability=0.0), seed, 0)
+    levels = levels_for(min(min(grey.shape) for grey in (*squares, *pictures)))
+    looks = smear_looks(pictures, levels)
+    of_shots = teach(looks, exposed.paths)(smear_looks(squares, levels))
+    return nearest_range(of_shots, told_unseen(looks, exposed.paths), exposed.paths, shutter.path_px)
+
+
+def nearest_range(of_shots: Floats, of_exposures: Floats, paths: Floats, whole: Range) -> Range:
+    """Returns the range of paths, within `whole`, whose exposures are told to be what the shots are told to be.
+
+    Distributions are compared by their quantiles; all but `whole` are logarithms.
+    """
+    wanted = np.quantile(of_shots, QUANTILES)
+    ends = np.linspace(math.log(whole[0]), math.log(whole[1]), PATH_STEPS + 1)
+    tried = []
+    for first, low in enumerate(ends):
+        for high in ends[first + 1 :]:
+            inside = (paths >= low - math.log(SOFT_END)) & (paths <= high + math.log(SOFT_END))
+            if high - low < math.log(NARROWEST) or not inside.any():
+                continue
+            apart = np.abs(np.quantile(of_exposures[inside], QUANTILES) - wanted).mean()
+            tried.append((float(apart), float(low), float(high)))
+    if not tried:
+        return whole
+    forgiven = SPREAD_FORGIVEN * float(of_shots.std()) / math.sqrt(len(of_shots))
+    bound = min(tried)[0] + forgiven
+    good = np.array([(low, high) for apart, low, high in tried if apart <= bound])
+    low, high = np.exp(good.mean(axis=0))
+    return float(low), float(high)
+
+
+def fit_sharpening(squares: Sequence[Grey], exposed: Exposed, shutter: ShutterSettings, seed: int) -> float:
+    """Returns how far the camera sharpens after the exposure, as the shutter's sharpening would; 0 for not at all.
+
+    Compared is the median crispness of the shots' squares (H, W) and of exposures of the fitted paths.
+    """
+    medians = [
+        float(np.median(crispness(_saved(exposed.pictures, _sharpened(shutter, amount), seed, 1))))
+        for amount in SHARPENINGS
+    ]
+    wanted = float(np.median(crispness(squares)))
+    return float(np.interp(wanted, np.maximum.accumulate(medians), SHARPENINGS))
 
 
 def likest_range(measured: Floats, found: Sequence[Floats]) -> tuple[int, int] | None:
@@ -124,16 +226,18 @@ def likest_range(measured: Floats, found: Sequence[Floats]) -> tuple[int, int] |
 
 
 def fit_noise(
-    blurry: Sequence[Frame], sharp: FrameStore, base: ShutterSettings, seed: int
+    squares: Sequence[Grey], pictures: Tensor, base: ShutterSettings, seed: int
 ) -> tuple[Range, Range, Range] | None:
-    """Returns ranges of shot noise, read noise and correlation under which exposures are as noisy as the shots.
+    """Returns ranges of shot noise, read noise and correlation under which exposures are as noisy as squares of shots.
 
-    None where there are too few shots to measure.
+    `squares` (H, W), `pictures` (N, 3, s, s) exposures without noise, of which so many as are needed are taken. None
+    where there are too few squares to measure.
     """
-    if len(blurry) < FEWEST_MEASURED:
+    if len(squares) < FEWEST_MEASURED:
         return None
-    measured = _noises([_grey(square) for square in squares_of(blurry, seed)])
-    grid = _noise_grid(sharp, base, seed)
+    measured = _noises(squares)
+    places = np.linspace(0, len(pictures) - 1, min(len(pictures), NOISE_EXPOSURES)).round().astype(int)
+    grid = _noise_grid(pictures[torch.from_numpy(places)], base, seed)
     ranges = [likest_range(measured, column) for column in grid]
     known = [(index, found) for index, found in enumerate(ranges) if found is not None]
     if not known:
@@ -144,11 +248,33 @@ def fit_noise(
         return float(np.abs(np.quantile(together, QUANTILES, axis=0) - np.quantile(measured, QUANTILES, axis=0)).mean())
 
     column, (first, last) = min(known, key=lambda pair: apart(*pair))
-    low, high = ISOS[first] - 0.1, ISOS[last] + 0.1
+    low, high = ISOS[first] - NOISE_EITHER_SIDE, ISOS[last] + NOISE_EITHER_SIDE
     correlation = CORRELATIONS[column]
     shot = (_between(base.shot_noise, low), _between(base.shot_noise, high))
     read = (_between(base.read_noise, low), _between(base.read_noise, high))
     return shot, read, (max(0.0, correlation - 0.15), min(0.9, correlation + 0.15))
+
+
+def with_noise(shutter: ShutterSettings, squares: Sequence[Grey], pictures: Tensor, seed: int) -> ShutterSettings:
+    """Returns the shutter with noise as `fit_noise` finds it; its own where that finds none."""
+    usual = ShutterSettings()
+    begin = replace(shutter, shot_noise=usual.shot_noise, read_noise=usual.read_noise)
+    noise = fit_noise(squares, pictures, begin, seed)
+    if noise is None:
+        return shutter
+    return replace(shutter, shot_noise=noise[0], read_noise=noise[1], noise_correlation=noise[2])
+
+
+def _sharpened(shutter: ShutterSettings, amount: float) -> ShutterSettings:
+    return replace(shutter, sharpening_probability=1.0 if amount else 0.0, sharpening=(amount, amount))
+
+
+def _sharpening(shutter: ShutterSettings, amount: float) -> ShutterSettings:
+    """Returns the shutter with a range of sharpening about an amount; its own where the camera sharpens hardly."""
+    if amount < LEAST_SHARPENING:
+        return replace(shutter, sharpening_probability=min(shutter.sharpening_probability, 1 - SHARPENED_SHARE))
+    ends = max(0.05, amount - SHARPENING_EITHER_SIDE), amount + SHARPENING_EITHER_SIDE
+    return replace(shutter, sharpening_probability=SHARPENED_SHARE, sharpening=ends)
 
 
 def squares_of(frames: Sequence[Frame], seed: int) -> list[Frame]:
@@ -168,10 +294,32 @@ def look_at_noise(grey: Grey) -> NoiseLook:
     return NoiseLook(estimate_noise(grey), estimate_noise(np.asarray(half, np.float32)))
 
 
-def _noise_grid(sharp: FrameStore, base: ShutterSettings, seed: int) -> list[list[Floats]]:
+def with_noise_of(
+    blurry: Sequence[Frame], sharp: FrameStore, shutter: ShutterSettings, seed: int, progress: Progress = SILENT
+) -> ShutterSettings:
+    """Returns the shutter with noise fitted to blurry shots, its paths left as they are; its own for too few shots.
+
+    The noise is fitted on exposures of short and middling paths.
+    """
+    if len(blurry) < FEWEST_MEASURED:
+        return shutter
+    low, high = shutter.path_px
+    mild = replace(shutter, path_px=(low, max(low * 1.5, min(MILD_PX, high))))
+    pictures = []
+    with progress.stage("Measuring the noise", NOISE_EXPOSURES, "exposures") as stage:
+        for number in range(NOISE_EXPOSURES):
+            pictures += _exposures(sharp, mild, 1, seed, EXPOSURES + number)
+            stage.advance()
+    return with_noise(shutter, greys_of(blurry, seed), torch.cat(pictures), seed)
+
+
+def greys_of(frames: Sequence[Frame], seed: int) -> list[Grey]:
+    """Returns the brightness (H, W) in [0, 1] of a random square of each shot."""
+    return [grey_of(floats_of(square)) for square in squares_of(frames, seed)]
+
+
+def _noise_grid(pictures: Tensor, base: ShutterSettings, seed: int) -> list[list[Floats]]:
     """Returns for each correlation, for each ISO, the logarithms (N, 2) of noise at full and half size."""
-    mild = replace(base, path_px=(base.path_px[0], max(base.path_px[0] * 1.5, min(20.0, base.path_px[1]))))
-    exposed = torch.cat(_exposures(sharp, mild, NOISE_EACH, seed, len(PATHS_PX)))
     grid = []
     for correlation in CORRELATIONS:
         column = []
@@ -181,8 +329,7 @@ def _noise_grid(sharp: FrameStore, base: ShutterSettings, seed: int) -> list[lis
                 base, shot_noise=(shot, shot), read_noise=(read, read), noise_correlation=(correlation, correlation)
             )
             generator = generator_for("cpu", "fit noise", seed, number, round(100 * correlation))
-            saved = finish(exposed, noisy, generator)
-            column.append(_noises([_grey_of(picture[None]) for picture in saved]))
+            column.append(_noises([_grey_of(picture[None]) for picture in finish(pictures, noisy, generator)]))
         grid.append(column)
     return grid
 
@@ -196,21 +343,16 @@ def _exposures(sharp: FrameStore, shutter: ShutterSettings, count: int, seed: in
     return [make_pairs(square[None], shutter, generator).blurry for square in squares]
 
 
-def _extents(pictures: Sequence[Grey]) -> Floats:
-    """Returns the logarithms (N,) of the pictures' blur extents, without those that nothing is known of."""
-    found = [estimate_blur_extent(grey) for grey in pictures]
-    known = [max(each.extent_px, LEAST_EXTENT_PX) for each in found if each.confidence >= TRUSTED_EXTENT]
-    return np.log(np.array(known, np.float64))
+def _saved(pictures: Tensor, shutter: ShutterSettings, seed: int, number: int) -> list[Grey]:
+    """Returns the brightness (H, W) of exposures as the shutter's camera saves them."""
+    generator = generator_for("cpu", "fit saved", seed, number)
+    return [_grey_of(picture[None]) for picture in finish(pictures, shutter, generator)]
 
 
 def _noises(pictures: Sequence[Grey]) -> Floats:
     """Returns the logarithms (N, 2) of the pictures' noise at full and half size."""
     looks = [look_at_noise(grey) for grey in pictures]
     return np.log(np.maximum([[look.fine, look.half] for look in looks], LEAST_NOISE))
-
-
-def _grey(frame: Frame) -> Grey:
-    return grey_of(floats_of(frame))
 
 
 def _grey_of(picture: Tensor) -> Grey:

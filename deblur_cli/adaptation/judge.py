@@ -37,8 +37,10 @@ MOST_SHARP = 40
 SHARP_ENOUGH = 1e-6
 COARSE = 4
 """Parts along each side over which light is compared: deblurring moves none between them."""
-MOST_DRIFT = 0.05
-"""Root mean square difference of the parts' means, display-encoded: the worst perfect restoration stays below."""
+MOST_DRIFT = 0.055
+"""Root mean square difference of the parts' means, display-encoded. Of the 244 true pairs of two simulated cameras'
+training scenes (`benchmarks/simulated_cameras.py`) 99 in a hundred drift by less than 0.045, the worst by 0.053: light
+from beyond the square was smeared into it."""
 MORE_NOISE, NOISE_FLOOR = 1.25, 0.002
 LEAST_MERIT = 0.1
 SURE = 1.0

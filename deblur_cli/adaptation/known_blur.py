@@ -11,14 +11,13 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from deblur_cli.adaptation.contract import AdaptSettings, Shots
-from deblur_cli.adaptation.exposures import SLACK_PX, ExposureMaker, shutter_crop_px
-from deblur_cli.adaptation.fit_shutter import MEASURED_SHOTS, fit_noise
+from deblur_cli.adaptation.exposures import ExposureMaker, shutter_crop_px
+from deblur_cli.adaptation.fit_shutter import MEASURED_SHOTS, with_noise_of
 from deblur_cli.adaptation.frames import FrameStore, store_of, thinned
 from deblur_cli.adaptation.kernel_extractor import (
     KERNEL_PX,
@@ -36,6 +35,7 @@ from deblur_cli.training.draw import seed_for
 from deblur_cli.training.readers import read_pairs
 from deblur_cli.training.ring import Chunk, Maker
 
+SLACK_PX = 32
 RING_PAIRS, RING_PAIRS_GPU, REUSE = 192, 4096, 4
 
 
@@ -47,7 +47,7 @@ class KnownBlur:
     ) -> None:
         """Reads the pairs where the blur is taken from some. Raises DatasetError."""
         self._settings, self._device, self._world, self._progress = settings, device, world, progress
-        self._config = _config(shots, settings, on_gpu=device.type == "cuda")
+        self._config = _config(shots, settings, progress, on_gpu=device.type == "cuda")
         self.sharp = store_of(shots.sharp, shutter_crop_px(self._config), device, "sharp")
         folder = settings.known_blur
         self._squares = None if folder is None else PairSquares(read_pairs(folder), device)
@@ -128,14 +128,12 @@ class TransferMaker:
         return Chunk((blurry,), crops[..., edge:-edge, edge:-edge], (False,))
 
 
-def _config(shots: Shots, settings: AdaptSettings, *, on_gpu: bool) -> TrainConfig:
+def _config(shots: Shots, settings: AdaptSettings, progress: Progress, *, on_gpu: bool) -> TrainConfig:
     """Returns what the stream of known blur is told: the shutter of the bundled networks, the camera's noise."""
     shutter, translate = ShutterSettings(), settings.translate
     small = min(min(frame.shape[:2]) for frame in shots.sharp)
     store = store_of(shots.sharp, min(small, 256), torch.device("cpu"), "sharp")
-    noise = fit_noise(thinned(shots.blurry, MEASURED_SHOTS), store, shutter, settings.seed)
-    if noise is not None:
-        shutter = replace(shutter, shot_noise=noise[0], read_noise=noise[1], noise_correlation=noise[2])
+    shutter = with_noise_of(thinned(shots.blurry, MEASURED_SHOTS), store, shutter, settings.seed, progress)
     data = DataConfig(
         patch_px=translate.crop_px,
         batch=translate.batch,

@@ -37,6 +37,10 @@ MORE_BLURRY_PX = 0.3
 MANY_CONTRARY = 0.3
 BALANCE = (0.5, 0.75)
 """Share of blurry shots between which Table 3 of Pham et al. shows little difference; 0.6 is best."""
+UNNAMED = (
+    "The shots don't say which camera took them (clips never do), so the profile cannot either: `deblur blur2blur` "
+    "will not warn of another camera's photos. Name the profile's file after the camera."
+)
 
 
 class Use(StrEnum):
@@ -281,12 +285,14 @@ def _camera(picked: Sequence[Picked]) -> tuple[Camera, tuple[str, ...]]:
     found = {name: sorted({str(getattr(s, name)) for s in said} - {"None"}) for name in ("make", "model", "lens")}
     makes, models, lenses = (values[0] if len(values) == 1 else None for values in found.values())
     several = found["model"] if len(found["model"]) > 1 else found["make"] if len(found["make"]) > 1 else []
-    note = (
-        f"The shots are from several cameras ({', '.join(several[:4])}). A profile is for one: take the others out."
-        if several
-        else ""
-    )
-    return Camera(makes, None if several else models, lenses), (note,) if note else ()
+    if several:
+        told = (
+            f"The shots are from several cameras ({', '.join(several[:4])}). A profile is for one: take the others out."
+        )
+        return Camera(makes, None, lenses), (told,)
+    if makes is None and models is None:
+        return Camera(None, None, lenses), (UNNAMED,)
+    return Camera(makes, models, lenses), ()
 
 
 def _scale(picked: Sequence[Picked], reach_px: float) -> float:

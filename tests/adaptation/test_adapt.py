@@ -67,9 +67,9 @@ def test_too_few_shots_are_refused_with_their_number(shots, model, finetune, tmp
 
 
 def test_shots_too_small_for_the_crops_are_refused(shots, model, finetune, tmp_path):
-    large = replace(finetune, finetune=replace(finetune.finetune, crop_px=128))
-    with pytest.raises(DatasetError, match="None of 5 sharp shots has 224 pixels"):
-        run(shots, model, large, tmp_path / "state.pt")
+    small = replace(shots, sharp=tuple(shot[:100, :100] for shot in shots.sharp))
+    with pytest.raises(DatasetError, match="None of 5 sharp shots has 112 pixels"):
+        run(small, model, finetune, tmp_path / "state.pt")
 
 
 def test_a_run_without_an_end_is_refused():
@@ -117,6 +117,24 @@ def test_a_stopped_and_resumed_run_ends_like_one_without_interruption(shots, mod
     assert not same(halfway, learner_in(tmp_path / "parts.pt"))
     assert same(whole.weights, second.weights)
     assert whole.scores == second.scores
+
+
+def test_a_run_stopped_while_its_shutter_is_fitted_goes_on_as_if_it_had_not_been(
+    shots, model, finetune, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fit_shutter, "EXPOSURES", 12)
+    monkeypatch.setattr(fit_shutter, "NOISE_EXPOSURES", 4)
+    many = replace(shots, blurry=shots.blurry * 2)
+    fitting = replace(finetune, finetune=replace(finetune.finetune, fit=True), steps=2)
+    first = run(many, model, fitting, tmp_path / "parts.pt", stop_after=5)
+    assert first.interrupted
+    assert first.steps == 0
+    assert "stopped" in first.recipe
+    second = run(many, model, fitting, tmp_path / "parts.pt")
+    whole = run(many, model, fitting, tmp_path / "whole.pt")
+    assert second.recipe == whole.recipe
+    assert "fitted to 12 blurry shots" in whole.recipe
+    assert same(whole.weights, second.weights)
 
 
 @pytest.mark.parametrize("method", ["finetune", "translate"])

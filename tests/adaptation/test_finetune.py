@@ -57,11 +57,43 @@ def test_a_network_that_no_file_of_ours_can_hold_is_refused(build):
 
 def test_the_shutter_that_is_fitted_is_the_one_that_is_used(build, monkeypatch):
     fitted = ShutterSettings(path_px=(7.0, 9.0))
-    monkeypatch.setattr(module, "fit_shutter", lambda shots, settings: FittedShutter(fitted, "of my own"))
+    monkeypatch.setattr(module, "fit_shutter", lambda *_, **__: FittedShutter(fitted, "of my own"))
     learner = build(fit=True)
     assert learner._config.shutter == fitted
     assert "of my own" in learner.product.recipe
     assert build(fit=False)._config.shutter == ShutterSettings()
+
+
+def test_crops_are_cut_down_to_what_the_shots_hold(build):
+    """Of 150 px a margin of 32 on each side and 16 of slack leave 70, which the tiny network's multiple divides."""
+    assert build(crop_px=128)._config.data.patch_px == 70
+    assert build(crop_px=33)._config.data.patch_px == 34
+
+
+def test_a_share_of_the_exposures_keeps_the_usual_paths(build, monkeypatch):
+    """However wrong the fit is, the network goes on seeing what it knew."""
+    fitted = ShutterSettings(path_px=(7.0, 9.0))
+    monkeypatch.setattr(module, "fit_shutter", lambda *_, **__: FittedShutter(fitted, ""))
+    drawn = []
+    original = exposures.make_pairs
+
+    def made(crops, shutter, generator):
+        drawn.append(shutter.path_px)
+        return original(crops, shutter, generator)
+
+    monkeypatch.setattr(exposures, "make_pairs", made)
+
+    def paths(**changes: object) -> list[tuple[float, float]]:
+        learner = build(fit=True, **changes)
+        others = (changes["unfitted_share"], ShutterSettings().path_px)
+        maker = module._maker(learner._sharp, learner._config, "test", others, torch.device("cpu"))
+        drawn.clear()
+        for number in range(16):
+            maker.make(number)
+        return list(drawn)
+
+    assert set(paths(unfitted_share=0.0)) == {(7.0, 9.0)}
+    assert 4 <= paths(unfitted_share=0.5).count(ShutterSettings().path_px) <= 12
 
 
 def test_some_samples_are_matched_shots(build, monkeypatch):

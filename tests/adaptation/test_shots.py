@@ -14,6 +14,7 @@ from deblur_cli.adaptation.material import Material
 from deblur_cli.adaptation.preview import draw_preview, write_preview
 from deblur_cli.adaptation.shots import Plan, UnfitShotsError, Use, Wish, load_shots, plan_shots
 from deblur_cli.adaptation.survey import Seen, Survey
+from deblur_cli.catalogue.camera_profile import Camera
 from deblur_cli.errors import DatasetError, OutputExistsError, UsageError
 from deblur_cli.imaging.metadata import ExifSummary
 from deblur_cli.imaging.read import read_photo
@@ -226,6 +227,16 @@ def test_two_cameras_are_told_and_none_is_named(looks: Looks) -> None:
     plan = plan_shots(MIXED, REACH_PX)
     assert (plan.camera.make, plan.camera.model) == ("Maker", None)
     assert "several cameras (One, Two)" in plan.notes[0]
+
+
+def test_shots_that_name_no_camera_are_told(looks: Looks) -> None:
+    named = [*photos(15, BLUR, "b"), *photos(15, SHARP, "s")]
+    looks(mixed=[replace(shot, camera=ExifSummary()) for shot in named])
+    plan = plan_shots(MIXED, REACH_PX)
+    assert plan.camera == Camera()
+    assert "don't say which camera took them" in plan.notes[0]
+    looks(mixed=named)
+    assert plan_shots(MIXED, REACH_PX).notes == ()
 
 
 @pytest.mark.parametrize(("long_side", "scale"), [(1000, 1.0), (6000, 0.5), (12000, 0.25), (50000, 0.25)])
