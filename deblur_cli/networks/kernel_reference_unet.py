@@ -26,6 +26,10 @@ DOUBT, HALFWAY = 12.0, 0.25
 """How steeply an untrained network's trust falls with the share that the reference leaves unexplained, and where it is
 half. References of the same scene leave 0.00–0.05 in the virtual shutter's pairs, those of another 0.4–0.9."""
 
+LEAST_TRUST, NEAR_PX = 0.1, 4
+"""Mean trust within about this distance under which a reference counts for less; 48 held-back patches gain 0.01 dB by it
+and lose 0.01 instead of 0.04 dB to a reference of another scene, at worst 0.16 instead of 0.65."""
+
 
 @dataclass(frozen=True)
 class KernelReferenceUNetConfig:
@@ -63,10 +67,23 @@ class KernelReferenceUNet(ResidualUNet):
         seen = torch.cat((query, there.to(alone.dtype), estimate, alone, unexplained), dim=1)
         features = self.features(self.stem(F.pixel_unshuffle(seen, 2)))
         trust = torch.sigmoid(F.pixel_shuffle(self.trust(features), 2) + DOUBT * (HALFWAY - unexplained))
-        restored: Tensor = alone + trust * (estimate - alone) + F.pixel_shuffle(self.residual(features), 2)
+        change = trust * (estimate - alone) + F.pixel_shuffle(self.residual(features), 2)
+        restored: Tensor = alone + _believed(trust) * change
         if not with_confidence:
             return restored
         return ReferenceOutput(restored, trust, -shift)
+
+
+def _believed(trust: Tensor) -> Tensor:
+    """Returns (B, 1, H, W) 1 where the reference is believed hereabouts, falling to 0 where nothing of it is.
+
+    There the query's own estimate stands: what the U-Net would still add to it loses 0.1 to 0.4 dB on photos from two
+    standpoints.
+    """
+    for _ in range(2):
+        padded = F.pad(trust, (NEAR_PX, NEAR_PX, NEAR_PX, NEAR_PX), mode="replicate")
+        trust = F.avg_pool2d(padded, 2 * NEAR_PX + 1, 1)
+    return (trust / LEAST_TRUST).clamp(max=1)
 
 
 def _infer(shapes: Shapes) -> KernelReferenceUNetConfig | None:

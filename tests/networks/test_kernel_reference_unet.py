@@ -59,3 +59,14 @@ def test_other_shapes_are_not_its_own(key: str) -> None:
     found = shapes(TINY)
     del found[key]
     assert ARCHITECTURE.infer(found) is None
+
+
+@torch.inference_mode()
+def test_where_nothing_is_believed_the_query_alone_stands() -> None:
+    doubting = network()
+    torch.nn.init.normal_(doubting.residual.weight)
+    reference, query, _ = scene(3)
+    alone = doubting.single(query).clamp(0, 1)
+    assert (doubting(query, reference) - alone).abs().max() > 0.01
+    doubting.trust.bias.fill_(-60.0)
+    torch.testing.assert_close(doubting(query, reference), alone)
