@@ -256,7 +256,7 @@ def score_ceiling(folder: Path, model: SingleModel, arguments: argparse.Namespac
     patch_px = -(-finetune.crop_px // multiple) * multiple
     config = TrainConfig(
         network=NetworkConfig(),
-        data=DataConfig(patch_px=patch_px, batch=finetune.batch, slack_px=16, ring_pairs=128, reuse=4, workers=0),
+        data=DataConfig(patch_px=patch_px, batch=finetune.batch, slack_px=16, ring_pairs=384, reuse=4, workers=0),
         optimiser=OptimiserConfig(
             name="adamw",
             rate=finetune.rate,

@@ -18,10 +18,9 @@ from deblur_cli.training.makers import crop_px
 from deblur_cli.training.ring import Chunk
 
 LEAST_CROP_PX, SLACK_PX = 32, 16
-RING_PAIRS, RING_PAIRS_GPU = 128, 2048
+RING_PAIRS, RING_PAIRS_GPU = 384, 4096
 REUSE = 4
-"""A pair serves four times, with other noise and JPEG, turned and mirrored: it costs a quarter of a step's time to
-make."""
+"""A pair serves four times, with other crops, noise and JPEG: it costs a quarter of a step's time to make."""
 
 
 def recipe_for(

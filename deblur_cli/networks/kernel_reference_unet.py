@@ -27,8 +27,8 @@ DOUBT, HALFWAY = 12.0, 0.25
 half. References of the same scene leave 0.00–0.05 in the virtual shutter's pairs, those of another 0.4–0.9."""
 
 LEAST_TRUST, NEAR_PX = 0.1, 4
-"""Mean trust within about this distance under which a reference counts for less. By it 48 held-back patches gain 0.01 dB,
-and lose 0.01 instead of 0.04 dB to a reference of another scene, at worst 0.16 instead of 0.65."""
+"""Mean trust within about this distance under which a reference counts for less: 48 held-back patches gain 0.01 dB by
+it, and lose 0.01 instead of 0.04 dB to a reference of another scene, at worst 0.16 instead of 0.65."""
 
 
 @dataclass(frozen=True)
