@@ -115,10 +115,10 @@ class FinetuneSettings:
 
     `fit`: fit the shutter to the blurry shots (off: its defaults). `unfitted_share` of the exposures have the default
     range of paths all the same, so that a wrong fit costs little and nothing is forgotten. `matched_share` of a batch
-    are blurry shots with pseudo-sharp targets from sharp shots of the same scene, where any are found. `crop_px` is
-    rounded up to what the network takes, and cut down to what the shots hold; one crop of 448 px a step did worse than
-    four of 224 in the same time, on true pairs too. `scale`: range of the random shrinking of sharp shots. `average`:
-    decay of the averaged weights, which are what is kept.
+    are blurry shots with pseudo-sharp targets from sharp shots of the same scene; less where few are found. `crop_px`
+    is rounded up to what the network takes, and cut down to what the shots hold; one crop of 448 px a step did worse
+    than four of 224 in the same time, on true pairs too. `scale`: range of the random shrinking of sharp shots.
+    `average`: decay of the averaged weights, which are what is kept.
     """
 
     batch: int = 4

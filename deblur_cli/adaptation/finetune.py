@@ -35,6 +35,9 @@ from deblur_cli.training.schedule import rate
 from deblur_cli.training.state import TrainState, new_state
 from deblur_cli.training.tasks import Batch, task_for
 
+ENOUGH_MATCHED = 20
+"""Of fewer matched shots a proportionally smaller share of the batches is made."""
+
 
 class Finetuner:
     """A learner whose product takes the deblurring network's place."""
@@ -74,7 +77,8 @@ class Finetuner:
         )
         self._sharp = store_of(shots.sharp, shutter_crop_px(self._config), self._device, "sharp")
         self._matched = match_shots(shots) if settings.finetune.matched_share > 0 else ()
-        self._share = settings.finetune.matched_share if self._matched else 0.0
+        # A few matched shots would be learned by heart, and of a few the false ones weigh most.
+        self._share = settings.finetune.matched_share * min(1.0, len(self._matched) / ENOUGH_MATCHED)
         dtype = torch.bfloat16 if device.dtype is torch.bfloat16 else torch.float32
         self._setting = Setting(self._config, self._device, dtype, world, Path(), "")
         self._task = task_for(self._config, known.architecture.outputs)

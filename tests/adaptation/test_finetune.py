@@ -100,7 +100,7 @@ def test_some_samples_are_matched_shots(build, monkeypatch):
     red, green = np.zeros((80, 80, 3), np.float32), np.zeros((80, 80, 3), np.float32)
     red[..., 0], green[..., 1] = 1, 1
     pair = MatchedPair(red, green, np.ones((3, 3), bool), 2.0)
-    monkeypatch.setattr(module, "match_shots", lambda shots: (pair,))
+    monkeypatch.setattr(module, "match_shots", lambda shots: (pair,) * module.ENOUGH_MATCHED)
     learner = build(matched_share=0.5)
     batches = []
     original = module.take_step
@@ -115,7 +115,9 @@ def test_some_samples_are_matched_shots(build, monkeypatch):
     matched = (inputs[:, 0] == 1).all(dim=(1, 2))
     assert 3 <= int(matched.sum()) <= 13
     assert (truth[matched][:, 1] == 1).all()
-    assert "1 blurry shots with a sharp one" in learner.product.recipe
+    assert "20 blurry shots with a sharp one" in learner.product.recipe
+    monkeypatch.setattr(module, "match_shots", lambda shots: (pair,) * 2)
+    assert build(matched_share=0.5)._share == pytest.approx(0.05)
 
 
 def test_a_network_with_blue_first_is_taught_blue_first(build, model, monkeypatch):
