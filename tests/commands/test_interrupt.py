@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import subprocess
 import sys
@@ -41,7 +42,9 @@ def test_ctrl_c_leaves_whole_results_and_a_second_run_goes_on(
         photo_factory(f"shoot/{number}.png", seed=number)
     out = tmp_path / "out"
     command = [sys.executable, "-c", PROGRAM, "single", str(tmp_path / "shoot"), "-o", str(out), "--device", "cpu"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
+    # Where a shell started the tests in the background they ignore Ctrl-C, and what they start would too.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as running:
         deadline = time.monotonic() + 60
         while not (out / "1.png").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
