@@ -28,6 +28,7 @@ What the paper leaves open:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -161,7 +162,7 @@ class Guide(nn.Module):
         )
 
 
-class Guided(nn.Module):
+class Guided(nn.Module, ABC):
     """A network for one photo, `backbone`, that borrows from a reference by its `guide`.
 
     Both pictures are (B, 3, H, W) in [0, 1], sides as the backbone wants them; the reference may have another size.
@@ -189,9 +190,9 @@ class Guided(nn.Module):
             return _output(predictions[-1], found, seen)
         return predictions if every_output else predictions[-1]
 
+    @abstractmethod
     def predict(self, query: Tensor, seen: Seen) -> tuple[tuple[Tensor, ...], Found]:
         """Returns the predictions at 1/4, 1/2 and full size, and what was found at 1/2."""
-        raise NotImplementedError
 
 
 def halved(picture: Tensor) -> Tensor:
