@@ -84,10 +84,14 @@ def register(
     Both (H, W, 3) float32, display-encoded, [0, 1], of any sizes; neither is changed. Nothing is raised for photos that
     cannot be aligned: their confidence is low. A 24-megapixel pair takes seconds, being compared at 1600 px.
     """
-    if min(*moving.shape[:2], *onto.shape[:2]) < LEAST_SIDE_PX:
-        as_they_are = scaling(moving.shape[1] / onto.shape[1], moving.shape[0] / onto.shape[0])
-        return Alignment(as_they_are, np.ones(3, np.float32), 0.0, "too small to compare")
-    fine = _level(shrink(moving, FINE_PX), shrink(onto, FINE_PX))
+    if _too_small(moving, onto):
+        return _as_they_are(moving, onto)
+    return _register(moving, onto, _fine(moving, onto), moving_encoding, onto_encoding)
+
+
+def _register(
+    moving: Pixels, onto: Pixels, fine: _Level, moving_encoding: Encoding, onto_encoding: Encoding
+) -> Alignment:
     middle = fine.smaller(MIDDLE_PX)
     guess = _best_guess(fine.smaller(COARSE_PX), middle)
     transform, model = guess.transform, "as found"
@@ -113,11 +117,14 @@ def register_places(
     Arguments as in `register`. Photos that no transform lays over each other are trusted where features show that they
     are of one scene, and gradients agree once places are displaced. A 24-megapixel pair takes some seconds more.
     """
-    whole = register(moving, onto, moving_encoding=moving_encoding, onto_encoding=onto_encoding)
+    if _too_small(moving, onto):
+        return _as_they_are(moving, onto)
+    fine = _fine(moving, onto)
+    whole = _register(moving, onto, fine, moving_encoding, onto_encoding)
     field = find_field(moving, onto, whole)
     if field is None or field.moved_share < LEAST_MOVED:
         return whole
-    middle = _level(shrink(moving, FINE_PX), shrink(onto, FINE_PX)).smaller(MIDDLE_PX)
+    middle = fine.smaller(MIDDLE_PX)
     judged = _judge(middle, whole.transform, field.displaced)
     method = f"{whole.method}, {field.moved_share:.0%} of it displaced"
     confidence = max(_confidence(judged), whole.confidence) if whole.trusted else _confidence(judged)
@@ -125,6 +132,20 @@ def register_places(
     if not whole.trusted:
         gain = _gain(moving, onto, whole.transform, field.displaced, moving_encoding, onto_encoding)
     return Alignment(whole.transform, gain, confidence, method, judged.overlap, field.displaced)
+
+
+def _too_small(moving: Pixels, onto: Pixels) -> bool:
+    return bool(min(*moving.shape[:2], *onto.shape[:2]) < LEAST_SIDE_PX)
+
+
+def _as_they_are(moving: Pixels, onto: Pixels) -> Alignment:
+    """Returns the alignment of photos that cannot be compared: stretched onto each other, not trusted."""
+    stretch = scaling(moving.shape[1] / onto.shape[1], moving.shape[0] / onto.shape[0])
+    return Alignment(stretch, np.ones(3, np.float32), 0.0, "too small to compare")
+
+
+def _fine(moving: Pixels, onto: Pixels) -> _Level:
+    return _level(shrink(moving, FINE_PX), shrink(onto, FINE_PX))
 
 
 def _confidence(judged: Agreement) -> float:
