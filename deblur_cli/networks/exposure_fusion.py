@@ -21,8 +21,8 @@ from deblur_cli.networks.kernel_fusion import (
     WINDOW_PX,
     continued,
     float32,
-    inner,
-    kernels,
+    in_strips,
+    kernels_between,
     laid,
     power,
     share_left,
@@ -74,33 +74,28 @@ def fuse_exposures(noisy: Tensor, blurry: Tensor) -> FusedExposures:
 
 
 def _fuse(noisy: Tensor, blurry: Tensor) -> FusedExposures:
+    size = (noisy.shape[2], noisy.shape[3])
     short, long = continued(_opponent(noisy)), continued(_opponent(blurry))
-    height, width = noisy.shape[2:]
-    kernel = transfer_of(inner(kernels(_grey_spectra(short), _grey_spectra(long)), (height, width)))
-    # A row of windows at a time: spectra of all at once would be 2 KiB a pixel.
-    canvas = short.new_zeros((len(short), 6, *short.shape[2:]))
-    for row in range(kernel.shape[1]):
-        rows = slice(row * STEP_PX, row * STEP_PX + WINDOW_PX)
-        canvas[:, :, rows] += _strip(short[:, :, rows], long[:, :, rows], kernel[:, None, row : row + 1])
-    before = WINDOW_PX // 2
-    inside = canvas[..., before : before + height, before : before + width]
-    return FusedExposures(_opponent_back(inside[:, :3]), inside[:, 3:4], share_left(inside[:, 4:]))
+    found = kernels_between(short[:, :1], long[:, :1], size)
+    noise = _noise_levels(short)
+
+    def of_strip(pixels: slice, windows: slice) -> Tensor:
+        transfer, gamma = transfer_of(found[:, None, windows]), _noise_spectra(noise[:, :, windows])
+        return _strip(short[:, :, pixels], long[:, :, pixels], transfer, gamma)
+
+    planes = in_strips(of_strip, short, 6, size)
+    return FusedExposures(_opponent_back(planes[:, :3]), planes[:, 3:4], share_left(planes[:, 4:]))
 
 
-def _grey_spectra(picture: Tensor) -> Tensor:
-    found, _ = spectra(picture[:, :1])
-    return found[:, 0]
-
-
-def _strip(noisy: Tensor, blurry: Tensor, kernel: Tensor) -> Tensor:
+def _strip(noisy: Tensor, blurry: Tensor, kernel: Tensor, gamma: Tensor) -> Tensor:
     """Returns what one row of windows, (B, 3, W, w) in opponent colours, adds to the picture, (B, 6, W, w).
 
     Three planes of the estimate, the noise, and what is left of the long frame's brightness beside that brightness.
+    `gamma` is the noise of the row's windows.
     """
     short, mean = spectra(noisy)
     long, _ = spectra(blurry)
     left = long - kernel * short
-    gamma = noise_spectrum(noisy)
     estimate = laid(_wiener(short, long, kernel, gamma, left), mean)
     both = torch.cat((left[:, :1], long[:, :1]), dim=1) / 3**0.5
     deviation = gamma.sum(1, keepdim=True).mean((-1, -2), keepdim=True).div(3).sqrt()
@@ -132,19 +127,35 @@ def noise_spectrum(whole: Tensor) -> Tensor:
 
     Of a picture in opponent colours (B, 3, h, w), continued to whole windows.
     """
-    blocks = whole.unfold(2, BLOCK_PX, BLOCK_STEP_PX).unfold(3, BLOCK_PX, BLOCK_STEP_PX)
-    taper = torch.hann_window(BLOCK_PX, device=whole.device).sqrt()
-    blocks = (blocks - blocks.mean((-1, -2), keepdim=True)) * (taper[:, None] * taper[None, :])
-    bands = _bands(BLOCK_PX, whole.device)
-    energy = power(torch.fft.rfft2(blocks)).flatten(-2) @ (bands / bands.sum(0)) / (BLOCK_PX / 2) ** 2
+    return _noise_spectra(_noise_levels(whole))
+
+
+def _noise_levels(whole: Tensor) -> Tensor:
+    """Returns the variance of noise in each band of each window, (B, 3, r, c, bands)."""
+    # A strip of blocks at a time: spectra of all at once would be 0.5 KiB a pixel.
+    tops = range(0, whole.shape[2], STEP_PX)
+    strips = (whole[:, :, top : top + STEP_PX + BLOCK_PX - BLOCK_STEP_PX] for top in tops)
+    energy = torch.cat([_energy_of_blocks(strip) for strip in strips], dim=2)
     count, step = (WINDOW_PX - BLOCK_PX) // BLOCK_STEP_PX + 1, STEP_PX // BLOCK_STEP_PX
     of_window = energy.unfold(2, count, step).unfold(3, count, step).flatten(-2)
     rank = max(1, round(FLATTEST * of_window.shape[-1]))
     quantile = of_window.kthvalue(rank, dim=-1).values / torch.tensor(QUANTILE_OF_MEAN, device=whole.device)
     shape = torch.tensor(LUMA_SHAPE, device=whole.device)
     luma = (quantile[:, :1] / shape).amin(-1, keepdim=True) * shape
-    levels = torch.cat((luma, quantile[:, 1:]), dim=1).clamp_min(LEAST_NOISE)
-    spectrum = levels @ _bands(WINDOW_PX, whole.device).T
+    return torch.cat((luma, quantile[:, 1:]), dim=1).clamp_min(LEAST_NOISE)
+
+
+def _energy_of_blocks(strip: Tensor) -> Tensor:
+    """Returns the mean power of each band in every block, (B, 3, block rows, block columns, bands)."""
+    blocks = strip.unfold(2, BLOCK_PX, BLOCK_STEP_PX).unfold(3, BLOCK_PX, BLOCK_STEP_PX)
+    taper = torch.hann_window(BLOCK_PX, device=strip.device).sqrt()
+    blocks = (blocks - blocks.mean((-1, -2), keepdim=True)) * (taper[:, None] * taper[None, :])
+    bands = _bands(BLOCK_PX, strip.device)
+    return power(torch.fft.rfft2(blocks)).flatten(-2) @ (bands / bands.sum(0)) / (BLOCK_PX / 2) ** 2
+
+
+def _noise_spectra(levels: Tensor) -> Tensor:
+    spectrum = levels @ _bands(WINDOW_PX, levels.device).T
     return spectrum.view(*spectrum.shape[:-1], WINDOW_PX, WINDOW_PX // 2 + 1)
 
 

@@ -12,6 +12,7 @@ and without iterations; nothing here is learned. All in float32: powers of spect
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -73,9 +74,8 @@ def shifts(guide: Tensor, blurry: Tensor) -> Tensor:
     windows' centres it is interpolated.
     """
     with float32(guide):
-        grey = [spectra(continued(picture.float().mean(1, keepdim=True)))[0][:, 0] for picture in (guide, blurry)]
         size = (guide.shape[2], guide.shape[3])
-        return _everywhere(_centroid(inner(kernels(grey[0], grey[1]), size)), size)
+        return _everywhere(_centroid(kernels_between(continued(guide.float()), continued(blurry.float()), size)), size)
 
 
 def blurred_alike(guide: Tensor, blurry: Tensor) -> Tensor:
@@ -84,15 +84,18 @@ def blurred_alike(guide: Tensor, blurry: Tensor) -> Tensor:
     Each window's kernel is centred first, so what is left between the two pictures is how places are displaced.
     """
     with float32(guide):
-        guides, mean = spectra(continued(guide.float()))
-        blurries, _ = spectra(continued(blurry.float()))
-        size = (guide.shape[2], guide.shape[3])
-        found = inner(kernels(guides.mean(1), blurries.mean(1)), size)
-        x, y = _centroid(found)[..., None, None].unbind(-3)
+        whole = continued(guide.float())
+        found = kernels_between(whole, continued(blurry.float()), (guide.shape[2], guide.shape[3]))
         down = torch.fft.fftfreq(WINDOW_PX, device=guide.device)[:, None]
         across = torch.fft.rfftfreq(WINDOW_PX, device=guide.device)[None, :]
-        back = torch.exp(2j * math.pi * (x * across + y * down))
-        return together((transfer_of(found) * back)[:, None] * guides, mean, size)
+
+        def of_strip(pixels: slice, windows: slice) -> Tensor:
+            guides, mean = spectra(whole[:, :, pixels])
+            x, y = _centroid(found[:, windows])[..., None, None].unbind(-3)
+            back = torch.exp(2j * math.pi * (x * across + y * down))
+            return laid((transfer_of(found[:, windows]) * back)[:, None] * guides, mean)
+
+        return in_strips(of_strip, whole, whole.shape[1], (guide.shape[2], guide.shape[3]))
 
 
 def moved(picture: Tensor, shift_px: Tensor) -> Tensor:
@@ -124,6 +127,12 @@ def _everywhere(values: Tensor, size: tuple[int, int]) -> Tensor:
     return F.grid_sample(values.permute(0, 3, 1, 2), between, align_corners=True, padding_mode="border")
 
 
+def kernels_between(guide: Tensor, blurry: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns the kernels (B, r, c, 2R + 1, 2R + 1) of pictures of this size, both (B, C, h, w) as `continued`."""
+    grey = [spectra(picture.mean(1, keepdim=True))[0][:, 0] for picture in (guide, blurry)]
+    return inner(kernels(grey[0], grey[1]), size)
+
+
 def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
     """Returns kernels (B, r, c, 2R + 1, 2R + 1), sum one, from spectra (B, r, c, W, W / 2 + 1) of grey windows.
 
@@ -141,18 +150,30 @@ def kernels(guide: Tensor, blurry: Tensor) -> Tensor:
 
 def _fuse(guide: Tensor, blurry: Tensor, *, tone_of_blurry: bool) -> Fused:
     size = (guide.shape[2], guide.shape[3])
-    guides, mean = spectra(continued(guide))
-    blurries, blurry_mean = spectra(continued(blurry))
+    guide, blurry = continued(guide), continued(blurry)
+    found = kernels_between(guide, blurry, size)
+
+    def of_strip(pixels: slice, windows: slice) -> Tensor:
+        return _strip(guide[:, :, pixels], blurry[:, :, pixels], transfer_of(found[:, windows]), tone_of_blurry)
+
+    both = in_strips(of_strip, guide, 5, size)
+    return Fused(both[:, :3], share_left(both[:, 3:]))
+
+
+def _strip(guide: Tensor, blurry: Tensor, transfer: Tensor, tone_of_blurry: bool) -> Tensor:
+    """Returns what one row of windows adds to the estimate's three planes, and to what `share_left` asks for."""
+    guides, mean = spectra(guide)
+    blurries, blurry_mean = spectra(blurry)
     grey_guide, grey_blurry = guides.mean(1), blurries.mean(1)
-    transfer = transfer_of(inner(kernels(grey_guide, grey_blurry), size))
-    seen = transfer * grey_guide
+    left = grey_blurry - transfer * grey_guide
     gamma = _noise(guides).clamp_min(GUIDE_SIGMA**2)
-    beta = BLURRY_SIGMA**2 + _misfit(grey_blurry - seen, transfer, gamma)
+    beta = BLURRY_SIGMA**2 + _misfit(left, transfer, gamma)
     transfer = transfer[:, None]
     certainty = power(transfer) / beta + 1 / gamma + _frequency_squared(guide.device)
     estimate = (transfer.conj() * blurries / beta + guides / gamma) / certainty
-    mean = blurry_mean if tone_of_blurry else mean
-    return Fused(together(estimate, mean, size), unexplained(seen, grey_blurry, size))
+    both = torch.stack((left, grey_blurry), dim=1)
+    nothing = torch.zeros_like(both[..., :1, :1].real)
+    return torch.cat((laid(estimate, blurry_mean if tone_of_blurry else mean), laid(both, nothing)), dim=1)
 
 
 def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
@@ -167,17 +188,19 @@ def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
     return (energy[..., None, None] * (MISFIT * shape / shape.mean()))[:, None]
 
 
-def unexplained(seen: Tensor, blurries: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns the share of the blurry picture's local detail that is left when the blurred guide is taken off."""
-    both = torch.stack((blurries - seen, blurries), dim=1)
-    return share_left(together(both, torch.zeros_like(both[..., :1, :1].real), size))
-
-
 def share_left(both: Tensor) -> Tensor:
     """Returns the local energy of what is left of a picture (B, 2, H, W) as a share of the picture's, (B, 1, H, W)."""
-    pooled = F.avg_pool2d(both.square(), 15, 1, 7, count_include_pad=False)
+    pooled = mean_around(both.square(), 7)
     left, detail = pooled[:, :1], pooled[:, 1:]
     return ((left - BLURRY_SIGMA**2).clamp_min(0) / (detail + BLURRY_SIGMA**2)).clamp(0, 1)
+
+
+def mean_around(values: Tensor, radius: int) -> Tensor:
+    """Returns the mean of what lies within `radius` pixels of each, across and down, inside the picture."""
+    # One axis after the other: the kernel that PyTorch has for both adds up the whole square for every pixel.
+    side = 2 * radius + 1
+    across = F.avg_pool2d(values, (1, side), 1, (0, radius), count_include_pad=False)
+    return F.avg_pool2d(across, (side, 1), 1, (radius, 0), count_include_pad=False)
 
 
 def continued(picture: Tensor) -> Tensor:
@@ -208,10 +231,20 @@ def spectra(picture: Tensor) -> tuple[Tensor, Tensor]:
     return torch.fft.rfft2((windows - mean) * (taper[:, None] * taper[None, :])), mean
 
 
-def together(spectra: Tensor, mean: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns the picture (B, 3, *size) whose windows have these spectra and means."""
+def in_strips(
+    of_strip: Callable[[slice, slice], Tensor], whole: Tensor, planes: int, size: tuple[int, int]
+) -> Tensor:
+    """Returns the picture (B, planes, *size) that is put together from one row of windows at a time.
+
+    Spectra of all windows at once would be 1 to 2 KiB a pixel. `of_strip` is given the rows of pixels in `whole`, which
+    is as `continued` gives it, and the row of windows, both as slices, and returns what `laid` does.
+    """
+    canvas = whole.new_zeros((len(whole), planes, *whole.shape[2:]))
+    for row in range((whole.shape[2] - WINDOW_PX) // STEP_PX + 1):
+        pixels = slice(row * STEP_PX, row * STEP_PX + WINDOW_PX)
+        canvas[:, :, pixels] += of_strip(pixels, slice(row, row + 1))
     before = WINDOW_PX // 2
-    return laid(spectra, mean)[..., before : before + size[0], before : before + size[1]]
+    return canvas[..., before : before + size[0], before : before + size[1]]
 
 
 def laid(spectra: Tensor, mean: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def _believed(trust: Tensor) -> Tensor:
     """
     for _ in range(2):
         padded = F.pad(trust, (NEAR_PX, NEAR_PX, NEAR_PX, NEAR_PX), mode="replicate")
-        trust = F.avg_pool2d(padded, 2 * NEAR_PX + 1, 1)
+        trust = F.avg_pool2d(F.avg_pool2d(padded, (1, 2 * NEAR_PX + 1), 1), (2 * NEAR_PX + 1, 1), 1)
     return (trust / LEAST_TRUST).clamp(max=1)
 
 

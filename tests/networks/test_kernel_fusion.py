@@ -15,11 +15,13 @@ from deblur_cli.networks.kernel_fusion import (
     _centroid,
     continued,
     fuse,
+    in_strips,
     kernels,
+    laid,
+    mean_around,
     reflected,
     shifts,
     spectra,
-    together,
 )
 
 SIDE = 3 * STEP_PX
@@ -60,10 +62,31 @@ def found(guide: Tensor, blurry: Tensor) -> Tensor:
     return kernels(*grey)
 
 
-def test_windows_put_together_give_the_picture_back() -> None:
+def test_windows_laid_over_each_other_give_the_picture_back() -> None:
     picture = texture(height=150, width=210)
-    windows, mean = spectra(continued(picture))
-    assert torch.allclose(together(windows, mean, (150, 210)), picture, atol=1e-5)
+    before = WINDOW_PX // 2
+    whole = laid(*spectra(continued(picture)))
+    assert torch.allclose(whole[..., before : before + 150, before : before + 210], picture, atol=1e-5)
+
+
+def test_a_picture_put_together_row_by_row_is_the_picture() -> None:
+    picture = texture(height=150, width=210)
+    whole = continued(picture)
+    rows = []
+
+    def of_strip(pixels: slice, windows: slice) -> Tensor:
+        rows.append(windows)
+        return laid(*spectra(whole[:, :, pixels]))
+
+    assert torch.allclose(in_strips(of_strip, whole, 3, (150, 210)), picture, atol=1e-5)
+    assert rows == [slice(0, 1), slice(1, 2), slice(2, 3)]
+
+
+def test_a_mean_around_counts_only_what_lies_inside() -> None:
+    values = torch.rand(1, 2, 20, 31)
+    found = mean_around(values, 3)
+    assert torch.allclose(found[0, 1, 10, 10], values[0, 1, 7:14, 7:14].mean())
+    assert torch.allclose(found[0, 0, 0, 30], values[0, 0, :4, 27:].mean())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (2, 3), (500, 40)])
