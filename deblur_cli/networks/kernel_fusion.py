@@ -231,9 +231,7 @@ def spectra(picture: Tensor) -> tuple[Tensor, Tensor]:
     return torch.fft.rfft2((windows - mean) * (taper[:, None] * taper[None, :])), mean
 
 
-def in_strips(
-    of_strip: Callable[[slice, slice], Tensor], whole: Tensor, planes: int, size: tuple[int, int]
-) -> Tensor:
+def in_strips(of_strip: Callable[[slice, slice], Tensor], whole: Tensor, planes: int, size: tuple[int, int]) -> Tensor:
     """Returns the picture (B, planes, *size) that is put together from one row of windows at a time.
 
     Spectra of all windows at once would be 1 to 2 KiB a pixel. `of_strip` is given the rows of pixels in `whole`, which
