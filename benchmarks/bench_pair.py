@@ -1,11 +1,12 @@
 """What `deblur pair` gives and takes: PSNR over exposure, displacement and movement; wall time and peak memory.
 
     python benchmarks/bench_pair.py quality SHARP_FOLDER [--photos 4] [--model NAME|FILE]
-    python benchmarks/bench_pair.py speed [--megapixels 12] [--raw] [-- options of deblur pair]
+    python benchmarks/bench_pair.py speed [--megapixels 12 | --photo PHOTO] [--raw] [--keep FOLDER] [-- OPTIONS]
 
 `quality` makes pairs of sharp photographs (noise in light, demosaicing's correlation, JPEG) and fuses them as the
 command does: one table of the exposure of the short frame, one of how far the frames lie apart, one of a thing that
-moves between them. `speed` starts the installed command on a made-up pair, JPEG or raw mosaics, in its own process.
+moves between them. `speed` starts the installed command on a pair, JPEG or raw mosaics, made of a sharp photograph or
+of a made-up one, in its own process; `--keep` leaves the pair and what came of it to be looked at.
 """
 
 from __future__ import annotations
@@ -144,13 +145,15 @@ def _row(truths: Sequence[Pixels], case: Case, model: PairModel, device: Device)
     return f"{noisy:7.2f} {blurry:7.2f} {result:7.2f} {worst:7.2f} {share:7.1%} {trust:6.2f}"
 
 
-def speed(megapixels: float, raw: bool, options: list[str]) -> None:
+def speed(megapixels: float, photo: Path | None, raw: bool, keep: Path | None, options: list[str]) -> None:
     """Prints what one pair takes, in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_photo(folder / "scene.jpg", megapixels)
-        light = to_linear(read_photo(folder / "scene.jpg").pixels, SRGB)
-        (folder / "scene.jpg").unlink()
+        folder = Path(name) if keep is None else keep
+        folder.mkdir(parents=True, exist_ok=True)
+        if photo is None:
+            photo = Path(name) / "scene.jpg"
+            make_photo(photo, megapixels)
+        light = to_linear(read_photo(photo).pixels, SRGB)
         short, long = _frames(folder, light, raw)
         size = f"{light.shape[1]} × {light.shape[0]}"
         del light
@@ -232,6 +235,8 @@ def main() -> None:
     table.add_argument("--model")
     timing = what.add_parser("speed")
     timing.add_argument("--megapixels", type=float, default=12)
+    timing.add_argument("--photo", type=Path)
+    timing.add_argument("--keep", type=Path)
     timing.add_argument("--raw", action="store_true")
     ours, options = sys.argv[1:], []
     if "--" in ours:
@@ -241,7 +246,7 @@ def main() -> None:
     if chosen.what == "quality":
         quality(chosen.folder, chosen.photos, chosen.model)
     else:
-        speed(chosen.megapixels, chosen.raw, options)
+        speed(chosen.megapixels, chosen.photo, chosen.raw, chosen.keep, options)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,8 @@ def _restore_in_tiles(
     while True:
         rows, columns = plan.shape
         progress.detail(
-            f"{plan.count} tiles of {columns} × {rows} px, overlapping by {plan.rows.overlap_px} px ({choice.reason})."
+            f"{plan.count} {'tile' if plan.count == 1 else 'tiles'} of {columns} × {rows} px, overlapping by "
+            f"{plan.rows.overlap_px} px ({choice.reason})."
         )
         done = _try_all_tiles(model, device, inputs, result, plan, progress)
         if done is not None:
