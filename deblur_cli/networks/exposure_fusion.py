@@ -29,6 +29,7 @@ from deblur_cli.networks.kernel_fusion import (
     spectra,
     transfer_of,
 )
+from deblur_cli.networks.local_wiener import at_cosines, without_noise
 
 BLOCK_PX, BLOCK_STEP_PX = 16, 8
 """Noise is measured in the flattest of these blocks of a window."""
@@ -67,7 +68,8 @@ def fuse_exposures(noisy: Tensor, blurry: Tensor) -> FusedExposures:
 
     Window by window the Wiener filter for two observations, X = (K* B / β + G / γ) / (|K|² / β + 1 / γ + 1 / S), with γ
     the noise of the short frame G, β what is left of the long frame B without K · G and its noise, and S the power of
-    the scene, from both frames and then once more from the first estimate. All at each frequency.
+    the scene, from both frames and then once more from the first estimate. All at each frequency. The noise that is
+    left, most of it beside edges, is taken out in small windows (`local_wiener`).
     """
     with float32(noisy):
         return _fuse(noisy.float(), blurry.float())
@@ -78,34 +80,41 @@ def _fuse(noisy: Tensor, blurry: Tensor) -> FusedExposures:
     short, long = continued(_opponent(noisy)), continued(_opponent(blurry))
     found = kernels_between(short[:, :1], long[:, :1], size)
     noise = _noise_levels(short)
+    remaining: list[Tensor] = []
 
     def of_strip(pixels: slice, windows: slice) -> Tensor:
         transfer, gamma = transfer_of(found[:, None, windows]), _noise_spectra(noise[:, :, windows])
-        return _strip(short[:, :, pixels], long[:, :, pixels], transfer, gamma)
+        planes, left = _strip(short[:, :, pixels], long[:, :, pixels], transfer, gamma)
+        remaining.append(left)
+        return planes
 
     planes = in_strips(of_strip, short, 6, size)
-    return FusedExposures(_opponent_back(planes[:, :3]), planes[:, 3:4], share_left(planes[:, 4:]))
+    estimate = without_noise(planes[:, :3], torch.cat(remaining, dim=2), STEP_PX)
+    return FusedExposures(_opponent_back(estimate), planes[:, 3:4], share_left(planes[:, 4:]))
 
 
-def _strip(noisy: Tensor, blurry: Tensor, kernel: Tensor, gamma: Tensor) -> Tensor:
+def _strip(noisy: Tensor, blurry: Tensor, kernel: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
     """Returns what one row of windows, (B, 3, W, w) in opponent colours, adds to the picture, (B, 6, W, w).
 
     Three planes of the estimate, the noise, and what is left of the long frame's brightness beside that brightness.
-    `gamma` is the noise of the row's windows.
+    `gamma` is the noise of the row's windows; returned too is the noise that is left in the estimate, `at_cosines`.
     """
     short, mean = spectra(noisy)
     long, _ = spectra(blurry)
     left = long - kernel * short
-    estimate = laid(_wiener(short, long, kernel, gamma, left), mean)
+    found, remaining = _wiener(short, long, kernel, gamma, left)
     both = torch.cat((left[:, :1], long[:, :1]), dim=1) / 3**0.5
     deviation = gamma.sum(1, keepdim=True).mean((-1, -2), keepdim=True).div(3).sqrt()
     empty = torch.zeros_like(both[..., :1, :1].real)
     noise = laid(torch.zeros_like(left[:, :1]), deviation)
-    return torch.cat((estimate, noise, laid(both, empty)), dim=1)
+    return torch.cat((laid(found, mean), noise, laid(both, empty)), dim=1), at_cosines(remaining)
 
 
-def _wiener(short: Tensor, long: Tensor, kernel: Tensor, gamma: Tensor, left: Tensor) -> Tensor:
-    """Returns the estimate's spectra (B, 3, r, c, W, W / 2 + 1); `left` is `long` without kernel · short."""
+def _wiener(short: Tensor, long: Tensor, kernel: Tensor, gamma: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the estimate's spectra (B, 3, r, c, W, W / 2 + 1), and the variance of the noise that is left in them.
+
+    `left` is `long` without kernel · short.
+    """
     gain = power(kernel)
     beta = (_smooth(left) - gain * gamma).clamp_min(0) + LONG_NOISE
     by_long, by_short = gain / beta, 1 / gamma
@@ -118,8 +127,7 @@ def _wiener(short: Tensor, long: Tensor, kernel: Tensor, gamma: Tensor, left: Te
     certainty = known + 1 / scene
     # The estimate's own power, with half of what it cannot know, is the better spectrum of the scene.
     certainty = known + 1 / (_smooth(both / certainty) + 0.5 / certainty)
-    estimate: Tensor = both / certainty
-    return estimate
+    return both / certainty, known / certainty.square()
 
 
 def noise_spectrum(whole: Tensor) -> Tensor:
