@@ -130,16 +130,11 @@ def _wiener(short: Tensor, long: Tensor, kernel: Tensor, gamma: Tensor, left: Te
     return both / certainty, known / certainty.square()
 
 
-def noise_spectrum(whole: Tensor) -> Tensor:
-    """Returns the variance of noise at each frequency of each window, (B, 3, r, c, W, W / 2 + 1).
+def _noise_levels(whole: Tensor) -> Tensor:
+    """Returns the variance of noise in each band of each window, (B, 3, r, c, bands).
 
     Of a picture in opponent colours (B, 3, h, w), continued to whole windows.
     """
-    return _noise_spectra(_noise_levels(whole))
-
-
-def _noise_levels(whole: Tensor) -> Tensor:
-    """Returns the variance of noise in each band of each window, (B, 3, r, c, bands)."""
     # A strip of blocks at a time: spectra of all at once would be 0.5 KiB a pixel.
     tops = range(0, whole.shape[2], STEP_PX)
     strips = (whole[:, :, top : top + STEP_PX + BLOCK_PX - BLOCK_STEP_PX] for top in tops)
@@ -163,6 +158,7 @@ def _energy_of_blocks(strip: Tensor) -> Tensor:
 
 
 def _noise_spectra(levels: Tensor) -> Tensor:
+    """Returns the variance of noise at each frequency, (B, 3, r, c, W, W / 2 + 1), of that in each band."""
     spectrum = levels @ _bands(WINDOW_PX, levels.device).T
     return spectrum.view(*spectrum.shape[:-1], WINDOW_PX, WINDOW_PX // 2 + 1)
 

@@ -8,17 +8,18 @@ from deblur_cli.networks.exposure_fusion import (
     BANDS,
     LEAST_NOISE,
     _bands,
+    _noise_levels,
+    _noise_spectra,
     _opponent,
     _opponent_back,
     fuse_exposures,
-    noise_spectrum,
 )
 from deblur_cli.networks.kernel_fusion import continued
 from tests.networks.test_kernel_fusion import cut, moved, noisy, psnr, texture
 
 
 def measured(picture: Tensor) -> Tensor:
-    return noise_spectrum(continued(_opponent(picture)))
+    return _noise_spectra(_noise_levels(continued(_opponent(picture))))
 
 
 def scene(seed: int) -> Tensor:
