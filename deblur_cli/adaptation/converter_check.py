@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from deblur_cli.adaptation.curriculum import turned
 from deblur_cli.adaptation.frames import FrameStore
+from deblur_cli.networks.kernel_fusion import mean_around
 from deblur_cli.training.draw import seed_for
 
 SQUARES = 64
@@ -55,7 +56,7 @@ class BlurClassifier(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """Returns logits (B,)."""
         # Colours and coarse brightness tell scenes apart, not blur.
-        features = picture - F.avg_pool2d(picture, 9, stride=1, padding=4, count_include_pad=False)
+        features = picture - mean_around(picture, 4)
         for layer in self.layers:
             features = F.leaky_relu(layer(8 * features) if layer is self.layers[0] else layer(features), 0.1)
         logits: Tensor = self.last(features.mean(dim=(2, 3)))

@@ -253,10 +253,15 @@ def laid(spectra: Tensor, mean: Tensor) -> Tensor:
     taper = _taper(WINDOW_PX, mean.device)
     taper = taper[:, None] * taper[None, :]
     windows = torch.fft.irfft2(spectra, s=(WINDOW_PX, WINDOW_PX)) * taper + mean * taper.square()
-    count, planes, rows, columns = windows.shape[:4]
-    flat = windows.permute(0, 1, 4, 5, 2, 3).reshape(count, planes * WINDOW_PX**2, rows * columns)
-    whole = (STEP_PX * (rows + 1), STEP_PX * (columns + 1))
-    return F.fold(flat, whole, WINDOW_PX, stride=STEP_PX)
+    return overlap_add(windows, STEP_PX)
+
+
+def overlap_add(windows: Tensor, step_px: int) -> Tensor:
+    """Returns the sum (B, C, H, W) of square windows (B, C, r, c, s, s) laid `step_px` apart, down and across."""
+    count, planes, rows, columns, side, _ = windows.shape
+    flat = windows.permute(0, 1, 4, 5, 2, 3).reshape(count, planes * side**2, rows * columns)
+    size = ((rows - 1) * step_px + side, (columns - 1) * step_px + side)
+    return F.fold(flat, size, side, stride=step_px)
 
 
 def _taper(length: int, device: torch.device | None = None) -> Tensor:

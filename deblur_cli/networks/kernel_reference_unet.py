@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, ReferenceOutput, Shapes, Traits
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetConfig
-from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, fuse, moved, shifts
+from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, fuse, mean_around, moved, shifts
 from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
 from deblur_cli.networks.undrawn import shapes_of
 
@@ -82,7 +82,7 @@ def _believed(trust: Tensor) -> Tensor:
     """
     for _ in range(2):
         padded = F.pad(trust, (NEAR_PX, NEAR_PX, NEAR_PX, NEAR_PX), mode="replicate")
-        trust = F.avg_pool2d(F.avg_pool2d(padded, (1, 2 * NEAR_PX + 1), 1), (2 * NEAR_PX + 1, 1), 1)
+        trust = mean_around(padded, NEAR_PX)[..., NEAR_PX:-NEAR_PX, NEAR_PX:-NEAR_PX]
     return (trust / LEAST_TRUST).clamp(max=1)
 
 

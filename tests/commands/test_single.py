@@ -131,7 +131,7 @@ def test_verbose_says_which_and_why(photo_factory: Make) -> None:
     said = run("a.png", "-o", "out", "-v").stderr
     assert "fake on cpu in float32" in said
     assert "seen at scale 1, since" in said
-    assert "tile of" in said
+    assert "1 tile of" in said
     assert "The network worked" in said
 
 
