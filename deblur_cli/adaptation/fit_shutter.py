@@ -6,7 +6,9 @@ sharp shots as shutters of known settings expose them, and the settings are read
 measures get wrong on a camera's scenes they get wrong on both sides.
 
 Paths are told in the shutter's own unit, the length of a wandering path: a straight one of 20 px smears as its path of
-about 30 px does. A range is trusted to a factor of two at either end, and fine-tuning mixes in the unfitted range.
+about 30 px does; so what share of the shots was moved straight on is told first (`straightness`), and lengths are read
+off exposures of that kind. A range is trusted to a factor of two at either end, and fine-tuning mixes in the unfitted
+range.
 
 The response curve keeps the shutter's range: how lopsided edges are once light was blurred under a curve differed by
 0.005 between gammas of 1 and 3, less than the scenes of one simulated camera differ from another's. Averages of few
@@ -30,6 +32,7 @@ from torch import Tensor
 from deblur_cli.adaptation.contract import AdaptSettings, Frame, Shots
 from deblur_cli.adaptation.frames import FrameStore, floats_of, grey_of, store_of, thinned
 from deblur_cli.adaptation.smear import crispness, levels_for, smear_looks, teach, told_unseen
+from deblur_cli.adaptation.straightness import spectral_looks, straight_share
 from deblur_cli.convert import to_pixels
 from deblur_cli.measure.noise import estimate_noise
 from deblur_cli.progress import SILENT, Progress, Stage
@@ -40,13 +43,15 @@ from deblur_cli.training.draw import generator_for, seed_for
 
 Floats = npt.NDArray[np.float64]
 Grey = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
 
 MEASURED_SHOTS = 80
 """So many blurry shots tell the quantiles well enough; more only take time."""
 SQUARE_PX = 320
 """Side of the squares that are measured, of shots and of exposures alike: a measure depends on how much it sees."""
-EXPOSURES = 160
-"""Exposures of known paths, evenly over the shutter's whole range, from which is learned what paths look like."""
+EXPOSURES = 240
+"""Exposures of known paths, evenly over the shutter's whole range, from which is learned what paths look like. Every
+other one is straight."""
 PATH_STEPS = 12
 """Ends of ranges that are tried, evenly over the shutter's range on a logarithmic scale."""
 NARROWEST = 2.0
@@ -55,6 +60,7 @@ SOFT_END = 1.15
 """Exposures beyond a range's ends by this factor still count as of the range: a sharp end could not be seen."""
 SPREAD_FORGIVEN = 0.3
 """Ranges fit about equally well that differ by less than this share of the shots' spread over their number's root."""
+STRAIGHT_FROM_PX = 6.0
 SHARPENINGS = (0.0, 0.3, 0.6, 1.0, 1.5)
 SHARPENING_EITHER_SIDE, SHARPENED_SHARE, LEAST_SHARPENING = 0.3, 0.8, 0.15
 ISOS = (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -87,18 +93,25 @@ class NoiseLook:
 
 @dataclass(frozen=True)
 class Exposed:
-    """Exposures (N, 3, s, s) of the sharp shots, without noise, and the logarithms (N,) of the paths they are of."""
+    """Exposures (N, 3, s, s) of the sharp shots, without noise; logarithms (N,) of their paths; which are straight."""
 
     pictures: Tensor
     paths: Floats
+    straight: Flags
 
     def within(self, path_px: Range) -> Exposed:
         """Returns those of paths in a range; all where there are too few."""
         low, high = np.log(path_px)
-        inside = (self.paths >= low) & (self.paths <= high)
-        if inside.sum() < FEWEST_MEASURED:
+        return self._only((self.paths >= low) & (self.paths <= high))
+
+    def shaped(self, straight_share: float) -> Exposed:
+        """Returns those of the shape that most paths of a camera of this share have."""
+        return self._only(self.straight == (straight_share > 0.5))
+
+    def _only(self, these: Flags) -> Exposed:
+        if these.sum() < FEWEST_MEASURED:
             return self
-        return Exposed(self.pictures[torch.from_numpy(inside)], self.paths[inside])
+        return Exposed(self.pictures[torch.from_numpy(these)], self.paths[these], self.straight[these])
 
 
 def fit_shutter(
@@ -126,14 +139,17 @@ def fit_shutter(
         return FittedShutter(base, "not fitted: it was stopped")
     squares = greys_of(blurry, settings.seed)
     fitted = with_noise(base, squares, exposed.pictures, settings.seed)
+    straight = fit_straight(squares, exposed, fitted, settings.seed)
+    fitted, exposed = replace(fitted, straight_probability=straight), exposed.shaped(straight)
     path_px = fit_paths(squares, exposed, fitted, settings.seed)
     fitted, exposed = replace(fitted, path_px=path_px), exposed.within(path_px)
     amount = fit_sharpening(squares, exposed, fitted, settings.seed)
     fitted = with_noise(_sharpening(fitted, amount), squares, exposed.pictures, settings.seed)
     return FittedShutter(
         fitted,
-        f"of paths {path_px[0]:.1f} to {path_px[1]:.1f} px, shot noise {fitted.shot_noise[0]:.4f} to "
-        f"{fitted.shot_noise[1]:.4f} and sharpening of {amount:.1f}, fitted to {len(blurry)} blurry shots",
+        f"of paths {path_px[0]:.1f} to {path_px[1]:.1f} px, {straight:.0%} of them straight, shot noise "
+        f"{fitted.shot_noise[0]:.4f} to {fitted.shot_noise[1]:.4f} and sharpening of {amount:.1f}, fitted to "
+        f"{len(blurry)} blurry shots",
     )
 
 
@@ -142,19 +158,33 @@ def expose_known(
 ) -> Exposed | None:
     """Returns exposures of random squares of the sharp shots whose paths are known; None if stopped on the way.
 
-    The paths go evenly, on a logarithmic scale, from end to end of the shutter's range.
+    The paths go evenly, on a logarithmic scale, from end to end of the shutter's range; every other one is straight.
     """
     whole = replace(base, sharp_probability=0.0, object_probability=0.0)
     low, high = (math.log(end) for end in base.path_px)
     paths = low + (high - low) * (np.arange(EXPOSURES) + 0.5) / EXPOSURES
+    straight = np.arange(EXPOSURES) % 2 == 1
     pictures = []
     for number, path in enumerate(paths):
         if stop():
             return None
-        known = replace(whole, path_px=(math.exp(path), math.exp(path)))
+        length = math.exp(path)
+        known = replace(whole, path_px=(length, length), straight_probability=float(straight[number]))
         pictures += _exposures(sharp, known, 1, seed, number)
         stage.advance()
-    return Exposed(torch.cat(pictures), paths)
+    return Exposed(torch.cat(pictures), paths, straight)
+
+
+def fit_straight(squares: Sequence[Grey], exposed: Exposed, shutter: ShutterSettings, seed: int) -> float:
+    """Returns which share, in [0, 1], of the squares (H, W) of shots was moved straight on at one speed.
+
+    Short paths are left out: their shape cannot be seen.
+    """
+    long = exposed.within((STRAIGHT_FROM_PX, shutter.path_px[1]))
+    if long.straight.all() or not long.straight.any():
+        return shutter.straight_probability
+    pictures = _saved(long.pictures, replace(shutter, sharpening_probability=0.0), seed, 0)
+    return straight_share(spectral_looks(squares), spectral_looks(pictures), long.straight)
 
 
 def fit_paths(squares: Sequence[Grey], exposed: Exposed, shutter: ShutterSettings, seed: int) -> Range:

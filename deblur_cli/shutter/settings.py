@@ -12,7 +12,8 @@ class ShutterSettings:
     """Ranges and probabilities of one shutter; lengths in pixels of the crop, light relative to white.
 
     `margin_px` is cut from every side after the exposure, so that nothing in a pair comes from beyond the crop.
-    `path_px` is drawn log-uniformly; `sharp_probability` of the exposures stand still.
+    `path_px` is drawn log-uniformly; `sharp_probability` of the exposures stand still. `straight_probability` of the
+    others go straight on at one speed, as a vehicle, a turning head or a panned camera does and a hand seldom.
     """
 
     margin_px: int = 32
@@ -22,6 +23,7 @@ class ShutterSettings:
     zoom_share: Range = (0.0, 0.15)
     centre_offset_px: float = 300.0
     tremor_share: Range = (0.0, 1.0)
+    straight_probability: float = 0.0
     object_probability: float = 0.15
     object_only_probability: float = 0.5
     few_frames_probability: float = 0.1

@@ -11,6 +11,8 @@ from torch import Tensor
 from deblur_cli.shutter.settings import ShutterSettings
 
 TREMOR_CYCLES = (1, 2, 3, 5)
+STRAIGHT_BEND = 0.15
+"""How far a straight path bends, as the deviation of its sagitta relative to a quarter of its length."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ def _wander(count: int, moments: Tensor, tremor: Tensor, generator: torch.Genera
     return path
 
 
+def _straight(count: int, moments: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Returns x and y (count, T) of hardly bent paths in any direction, at one speed."""
+    angle = _uniform((count, 1), 0, 2 * math.pi, moments, generator)
+    bend = STRAIGHT_BEND * torch.randn(count, 1, generator=generator, device=moments.device)
+    across = bend * (moments**2 - moments)
+    return angle.cos() * moments - angle.sin() * across, angle.sin() * moments + angle.cos() * across
+
+
 def path_length(x: Tensor, y: Tensor) -> Tensor:
     """Returns the length (B,) of paths (B, T), in their own unit."""
     return torch.hypot(x.diff(dim=1), y.diff(dim=1)).sum(dim=1)
@@ -83,6 +93,10 @@ def sample_paths(
     fine = torch.linspace(0, 1, 129, device=device)
     tremor = _uniform((count,), *settings.tremor_share, fine, generator)
     x, y = _wander(count, fine, tremor, generator), _wander(count, fine, tremor, generator)
+    if settings.straight_probability > 0:
+        # Drawn only where asked for, so that other shutters' exposures stay what they were.
+        ahead = torch.rand(count, 1, generator=generator, device=device) < settings.straight_probability
+        x, y = (torch.where(ahead, *both) for both in zip(_straight(count, fine, generator), (x, y), strict=True))
     low, high = (math.log(v) for v in settings.path_px)
     wanted = torch.exp(_uniform((count,), low, high, fine, generator))
     still = torch.rand(count, generator=generator, device=device) < settings.sharp_probability

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from deblur_cli.adaptation import fit_shutter as module
 from deblur_cli.adaptation.contract import AdaptSettings, Shots
@@ -19,7 +20,15 @@ from tests.geometry.scenes import scene
 
 SETTINGS = AdaptSettings(steps=1)
 BASE = ShutterSettings(margin_px=16, path_px=(1.5, 40.0), max_frames=24)
-FITTED = ("path_px", "shot_noise", "read_noise", "noise_correlation", "sharpening", "sharpening_probability")
+FITTED = (
+    "path_px",
+    "straight_probability",
+    "shot_noise",
+    "read_noise",
+    "noise_correlation",
+    "sharpening",
+    "sharpening_probability",
+)
 
 
 def log(values: list[float]) -> np.ndarray:
@@ -72,6 +81,17 @@ def test_a_fitted_range_is_never_narrow_nor_beyond_the_shutters():
     assert nearest_range(np.full(80, 1.0), paths, paths, (9.0, 10.0)) == (9.0, 10.0)
 
 
+def test_lengths_are_read_off_exposures_of_the_cameras_own_shape():
+    count = 2 * module.FEWEST_MEASURED
+    straight = np.arange(count) % 2 == 1
+    exposed = module.Exposed(torch.arange(count)[:, None, None, None].float(), np.zeros(count), straight)
+    assert exposed.shaped(0.9).straight.all()
+    assert not exposed.shaped(0.3).straight.any()
+    assert exposed.shaped(0.9).pictures.flatten().tolist() == list(range(1, count, 2))
+    few = module.Exposed(exposed.pictures[:6], np.zeros(6), straight[:6])
+    assert len(few.shaped(0.9).straight) == 6
+
+
 def test_squares_are_random_but_the_same_for_a_seed():
     frames = [
         np.arange(500 * 400 * 3, dtype=np.uint32).astype(np.uint8).reshape(500, 400, 3),
@@ -101,7 +121,7 @@ def shots_by(shutter: ShutterSettings, sharp, count: int = 24) -> Shots:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EXPOSURES", 64)
+    monkeypatch.setattr(module, "EXPOSURES", 128)  # half of them straight
     monkeypatch.setattr(module, "NOISE_EXPOSURES", 8)
     monkeypatch.setattr(module, "ISOS", (0.0, 0.5, 1.0))
     monkeypatch.setattr(module, "CORRELATIONS", (0.35,))
@@ -141,7 +161,7 @@ def test_a_shutter_is_told_from_its_own_exposures(sharp):
     assert second.sharpening[1] > 0.6
     assert first.sharpening_probability < 0.5 or first.sharpening[0] < 0.4
     assert replace(first, **{name: getattr(BASE, name) for name in FITTED}) == BASE
-    assert seen.wanted == seen.done == 64
+    assert seen.wanted == seen.done == 128
 
 
 @pytest.mark.usefixtures("quick")

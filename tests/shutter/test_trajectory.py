@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,18 @@ def test_lengths_are_log_uniform_in_the_range_asked_for() -> None:
     assert logs.min() >= 1
     assert logs.max() <= 5
     assert abs(logs.mean().item() - 3) < 0.1
+
+
+def test_straight_paths_go_straight_on_at_one_speed_in_the_share_asked_for() -> None:
+    settings = ShutterSettings(path_px=(30.0, 30.1), sharp_probability=0, few_frames_probability=0, roll_share=(0, 0))
+    straight = sample_paths(64, replace(settings, straight_probability=1.0), torch.Generator().manual_seed(3)).shift
+    ends = torch.linalg.vector_norm(straight[:, -1] - straight[:, 0], dim=1)
+    middle = torch.linalg.vector_norm(straight[:, straight.shape[1] // 2] - straight[:, 0], dim=1)
+    assert ends.min() > 28
+    assert (middle / ends - 0.5).abs().max() < 0.06
+    half = sample_paths(400, replace(settings, straight_probability=0.5), torch.Generator().manual_seed(3)).shift
+    reach = torch.linalg.vector_norm(half[:, -1] - half[:, 0], dim=1)
+    assert 0.4 < (reach > 28).float().mean() < 0.75
 
 
 def test_the_sampled_path_has_nearly_the_stated_length_and_close_moments() -> None:
