@@ -100,7 +100,7 @@ class TranslateSettings:
         _require(0 < self.curriculum_start <= 1 and 0 <= begin <= end <= 1, "the curriculum's shares lie in [0, 1]")
 
 
-LAPTOP = TranslateSettings(blocks=2, width=8, critic_width=16, batch=4, crop_px=128)
+LAPTOP = TranslateSettings(blocks=2, width=8, critic_width=16, batch=4, crop_px=128, rate=5e-4)
 """A translator that two processor cores can train in an hour or two; equations as in the paper."""
 
 PUBLIC_CODE = TranslateSettings(

@@ -26,6 +26,8 @@ from deblur_cli.training.draw import generator_for, seed_for
 
 ENCODER_STEPS, ENCODER_BATCH, ENCODER_PX = 200, 2, 96
 ENCODER_RATE = 1e-3
+ENCODER = MatchEncoderConfig(channels=16)
+"""Half as wide as the encoder of the reference networks: features at three scales were most of a step's time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def perceptual(
                 raise
             progress.note(f"{error} Meanwhile a small encoder, made from the sharp shots, takes its place.")
     network = _loaded(trained, device) if trained else train_encoder(sharp, settings.seed, device)
-    return Perceptual(network, f"an encoder of {MatchEncoderConfig().channels} channels learned from the sharp shots")
+    return Perceptual(network, f"an encoder of {ENCODER.channels} channels learned from the sharp shots")
 
 
 def _vgg(settings: TranslateSettings, device: torch.device, progress: Progress) -> Perceptual:
@@ -79,7 +81,7 @@ def _vgg(settings: TranslateSettings, device: torch.device, progress: Progress) 
 
 
 def _loaded(weights: Mapping[str, Tensor], device: torch.device) -> MatchEncoder:
-    encoder = MatchEncoder(MatchEncoderConfig())
+    encoder = MatchEncoder(ENCODER)
     encoder.load_state_dict(dict(weights))
     return encoder.to(device).requires_grad_(False).eval()
 
@@ -88,7 +90,7 @@ def train_encoder(sharp: FrameStore, seed: int, device: torch.device, *, steps: 
     """Returns an encoder, fixed, that tells places of sharp shots apart however they are blurred. Same seed, same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("encoder", seed))
-        encoder = MatchEncoder(MatchEncoderConfig())
+        encoder = MatchEncoder(ENCODER)
     encoder.to(device).train()
     optimiser = torch.optim.Adam(encoder.parameters(), lr=ENCODER_RATE)
     shutter = ShutterSettings(margin_px=16, path_px=(1.5, 20.0), max_frames=20, sharp_probability=0.0)

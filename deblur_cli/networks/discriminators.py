@@ -56,7 +56,9 @@ class PatchDiscriminator(nn.Module):
             nn.Conv2d(a, b, 4, stride, 1) for (a, b), stride in zip(pairwise(widths), strides, strict=True)
         )
         for layer in self.layers:
-            nn.init.normal_(layer.get_parameter("weight"), std=DEVIATION)
+            weight = layer.get_parameter("weight")
+            # Isola et al.'s deviation counts on norms: without any, a narrow critic's logits would begin at nothing.
+            nn.init.normal_(weight, std=DEVIATION) if instance_norm else nn.init.kaiming_normal_(weight, SLOPE)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Returns logits (B, 1, ⌊H / 8⌋ − 2, ⌊W / 8⌋ − 2) of pictures (B, 3, H, W) in [0, 1], H and W at least 24."""
