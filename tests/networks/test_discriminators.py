@@ -83,6 +83,13 @@ def test_instance_norm_makes_contrast_not_count() -> None:
     assert not torch.allclose(plain(faint), plain(picture), rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.parametrize("width", [4, 16, 64])
+def test_a_critic_without_norms_begins_with_logits_of_the_order_of_one(width: int) -> None:
+    torch.manual_seed(0)
+    logits = PatchDiscriminator(width)(torch.rand(4, 3, 64, 64))
+    assert 0.05 < float(logits.detach().std()) < 5
+
+
 def test_patches_of_one_picture_do_not_depend_on_the_others() -> None:
     torch.manual_seed(0)
     for network in (PatchDiscriminator(4), PatchDiscriminator(4, instance_norm=True)):
