@@ -93,6 +93,7 @@ class _Run:
     def run(self, observe: Callable[[Step], None], stop: Callable[[], bool]) -> Adapted:
         """Takes step after step until the budget is spent or a stop is asked for."""
         state, settings = self._state, self._settings
+        self._learner.begin()
         while True:
             share, stopping = self._world.agree(self._share(), stop(), self._device)
             if stopping or share >= 1:

@@ -119,6 +119,9 @@ class FinetuneSettings:
     is rounded up to what the network takes, and cut down to what the shots hold; one crop of 448 px a step did worse
     than four of 224 in the same time, on true pairs too. `scale`: range of the random shrinking of sharp shots.
     `average`: decay of the averaged weights, which are what is kept.
+
+    A filter bank is taught otherwise: its selector is fitted to so many `exposures` (None: as many as a third of the
+    time is good for), then its U-Net learns from their windows in place of crops.
     """
 
     batch: int = 4
@@ -130,12 +133,14 @@ class FinetuneSettings:
     fit: bool = True
     unfitted_share: float = 0.25
     matched_share: float = 0.25
+    exposures: int | None = None
     scale: tuple[float, float] = (0.7, 1.0)
     loss: LossConfig = field(default_factory=lambda: LossConfig(charbonnier=0.0, frequency=0.0, psnr=1.0))
 
     def __post_init__(self) -> None:
         _require(self.batch >= 1 and self.crop_px >= 32, "batch must be at least 1 and crop_px at least 32")
         _require(0 <= self.final_rate <= self.rate, "final_rate must lie between 0 and rate")
+        _require(self.exposures is None or self.exposures >= 1, "exposures must be at least 1")
         _require(0 <= self.unfitted_share <= 1, "unfitted_share lies in [0, 1]")
         _require(0 <= self.matched_share < 1 and 0 < self.scale[0] <= self.scale[1] <= 1, "shares lie in [0, 1]")
 

@@ -36,6 +36,9 @@ class Learner(Protocol):
     def product(self) -> Product:
         """What is being trained."""
 
+    def begin(self) -> None:
+        """Gets ready for steps, the first or those after a record; called once, when the budget's clock runs."""
+
     def step(self, number: int, share: float) -> Taught:
         """Takes step `number` (from 0), where `share` of the budget is spent."""
 

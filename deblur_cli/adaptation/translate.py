@@ -95,6 +95,11 @@ class Translator:
         )
         return Product(ARCHITECTURE.name, self._config, self._traits, recipe)
 
+    def begin(self) -> None:
+        """Finds or makes the features that translations are held by, unless a record brought them."""
+        if self._features is None:
+            self._make_features()
+
     def step(self, number: int, share: float) -> Taught:
         """Takes one step of the critic (eq. 7), then one of the translator (eq. 6)."""
         features = self._features or self._make_features()

@@ -76,9 +76,13 @@ class BlurSelector(nn.Module):
         # The meta device, on which operations are counted, has no autocast to switch off.
         device = "cpu" if grey.is_meta else grey.device.type
         with torch.autocast(device, enabled=False):
-            spectra = (self.spectra(grey.float()) - self.mean) / self.deviation
-            weights = 0.5 * (self._judge(spectra) + self._judge(spectra.flip(4), mirrored=True))
+            weights = self.weigh(self.spectra(grey.float()))
         return without_outliers(weights.movedim(-1, 1))
+
+    def weigh(self, spectra: Tensor) -> Tensor:
+        """Returns the weights (B, rows, columns, N) that spectra as `spectra` gives them call for, each by itself."""
+        spectra = (spectra - self.mean) / self.deviation
+        return 0.5 * (self._judge(spectra) + self._judge(spectra.flip(4), mirrored=True))
 
     def spectra(self, grey: Tensor) -> Tensor:
         """Returns what is seen of every window, (B, rows, columns, KINDS, ANGLES, RADII): logarithms of power."""
@@ -90,7 +94,7 @@ class BlurSelector(nn.Module):
 
     def _polar_power(self, grey: Tensor) -> Tensor:
         """Returns the windows' power in polar bins, (B, rows, columns, ANGLES, RADII)."""
-        rows, columns = (_window_starts(side) for side in grey.shape[1:])
+        rows, columns = (window_starts(side) for side in grey.shape[1:])
         seen = []
         # Row by row, since the spectra of all windows at once would take more memory than the picture.
         for y in rows:
@@ -150,7 +154,7 @@ def _at_least_a_window(grey: Tensor) -> Tensor:
     return grey
 
 
-def _window_starts(side: int) -> list[int]:
+def window_starts(side: int) -> list[int]:
     """Returns where windows start along a side of at least `WINDOW_PX`: evenly, about `STEP_PX` apart, inside."""
     count = -(-(side - WINDOW_PX) // STEP_PX) + 1
     return [round(i * (side - WINDOW_PX) / max(count - 1, 1)) for i in range(count)]

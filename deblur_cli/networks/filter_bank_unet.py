@@ -72,25 +72,46 @@ class FilterBankUNet(ResidualUNet):
         start_at_zero(self.residual)
         start_at_zero(self.trust)
 
-    def forward(self, blurry: Tensor) -> Tensor:
-        """Returns the restored picture, same shape; not clipped."""
-        change = self.candidate(blurry)
+    def forward(self, blurry: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Returns the restored picture, same shape; not clipped.
+
+        `weights` (B, N, rows, columns) of the filters, at the centres of windows, take the place of the selector's own:
+        a training on windows of a picture knows what the whole picture calls for.
+        """
+        change = self.candidate(blurry, weights)
         # The factor brings the change, which is small, near the picture's own range.
         seen = torch.cat((F.pixel_unshuffle(blurry, 2), 4 * F.pixel_unshuffle(change, 2)), dim=1)
         features = self.features(self.stem(seen))
         trust = 2 * torch.sigmoid(F.pixel_shuffle(self.trust(features), 2))
         return blurry + trust * change + F.pixel_shuffle(self.residual(features), 2)
 
-    def candidate(self, blurry: Tensor) -> Tensor:
-        """Returns what the recognised mix of inverse filters would add to the picture, same shape."""
+    def candidate(self, blurry: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Returns what the recognised mix of inverse filters, or one of given weights, would add to the picture."""
         half = F.avg_pool2d(blurry, 2)
         quarter = F.avg_pool2d(half, 2)
         full_count, half_count = len(self.bank_full), len(self.bank_half)
-        weights = self.selector(blurry.float().mean(1))
+        if weights is None:
+            weights = self.selector(blurry.float().mean(1))
         full = (blurry.shape[2], blurry.shape[3])
         change = _mix(blurry.mean(1, keepdim=True), self.bank_full, weights[:, :full_count], full)
         change = change + _raise(_mix(half, self.bank_half, weights[:, full_count:][:, :half_count], full), 2)
         return change + _raise(_mix(quarter, self.bank_quarter, weights[:, full_count + half_count :], full), 4)
+
+    def answers(self, blurry: Tensor) -> Tensor:
+        """Returns what each filter by itself would add to the picture, (B, N, 3, H, W)."""
+        half = F.avg_pool2d(blurry, 2)
+        scales = (
+            (blurry.mean(1, keepdim=True), self.bank_full),
+            (half, self.bank_half),
+            (F.avg_pool2d(half, 2), self.bank_quarter),
+        )
+        added = []
+        for number, (picture, bank) in enumerate(scales):
+            answers = _answers(picture, bank).transpose(1, 2).flatten(1, 2)
+            raised = _raise(answers, 2**number) if number else answers
+            each = raised.reshape(len(blurry), len(bank), -1, *blurry.shape[2:])
+            added.append(each.expand(-1, -1, blurry.shape[1], -1, -1))
+        return torch.cat(added, 1)
 
 
 def _raise(picture: Tensor, factor: int) -> Tensor:
@@ -111,9 +132,17 @@ def _mix(picture: Tensor, bank: Tensor, weights: Tensor, full: tuple[int, int]) 
         filters = mixed.repeat_interleave(planes, 0)
         answers = F.conv2d(padded.reshape(1, count * planes, *padded.shape[2:]), filters, groups=count * planes)
         return answers.reshape(picture.shape)
-    answers = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank * BANK_RATE)
     everywhere = spread(weights, full, (height, width))
-    return (answers.reshape(count, planes, len(bank), height, width) * everywhere[:, None]).sum(2)
+    return (_answers(picture, bank) * everywhere[:, None]).sum(2)
+
+
+def _answers(picture: Tensor, bank: Tensor) -> Tensor:
+    """Returns the answers (B, C, N, H, W) of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W)."""
+    count, planes, height, width = picture.shape
+    reach = bank.shape[-1] // 2
+    padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
+    answers = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank * BANK_RATE)
+    return answers.reshape(count, planes, len(bank), height, width)
 
 
 def inverse_filters(count: int, side_px: int, lengths_px: tuple[float, float]) -> Tensor:

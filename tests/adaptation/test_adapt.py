@@ -22,7 +22,9 @@ from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from deblur_cli.networks.contract import SingleModel
-from tests.adaptation.conftest import CPU
+from deblur_cli.networks.registry import architecture
+from tests.adaptation.bank import sharp_frames, tiny_bank
+from tests.adaptation.conftest import CPU, blurred
 from tests.conftest import ROOT
 
 
@@ -100,6 +102,26 @@ def test_a_damaged_state_is_refused(shots, model, finetune, tmp_path):
     state.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="damaged"):
         run(shots, model, finetune, state)
+
+
+def test_a_filter_bank_stopped_before_or_between_its_steps_ends_like_one_without_interruption(finetune, tmp_path):
+    """Its selector is fitted once, before the first step; a stop in that time leaves nothing done."""
+    frames = sharp_frames()
+    shots = Shots(tuple(blurred(frame, seed) for seed, frame in enumerate(frames)), frames, (blurred(frames[0], 9),))
+    network = tiny_bank().requires_grad_(False)
+    model = SingleModel("bank", network, architecture("filter-bank-unet").default_traits(network.config))
+    settings = replace(finetune, steps=4, finetune=replace(finetune.finetune, exposures=3))
+    whole = run(shots, model, settings, tmp_path / "whole.pt")
+    parts = [run(shots, model, settings, tmp_path / "parts.pt", stop_after=count) for count in (0, 5)]
+    assert [part.steps for part in parts] == [0, 2]
+    last = run(shots, model, settings, tmp_path / "parts.pt")
+    assert same(learner_in(tmp_path / "whole.pt"), learner_in(tmp_path / "parts.pt"))
+    assert same(whole.weights, last.weights)
+    selector = "selector.layers.4.weight"
+    assert not torch.equal(whole.weights[selector], network.state_dict()[selector])
+    assert any(
+        not torch.equal(whole.weights[name], value) for name, value in network.state_dict().items() if "stem" in name
+    )
 
 
 @pytest.mark.parametrize("method", ["finetune", "translate"])

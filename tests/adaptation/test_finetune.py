@@ -70,32 +70,6 @@ def test_crops_are_cut_down_to_what_the_shots_hold(build):
     assert build(crop_px=33)._config.data.patch_px == 34
 
 
-def test_a_share_of_the_exposures_keeps_the_usual_paths(build, monkeypatch):
-    """However wrong the fit is, the network goes on seeing what it knew."""
-    fitted = ShutterSettings(path_px=(7.0, 9.0))
-    monkeypatch.setattr(module, "fit_shutter", lambda *_, **__: FittedShutter(fitted, ""))
-    drawn = []
-    original = exposures.make_pairs
-
-    def made(crops, shutter, generator):
-        drawn.append(shutter.path_px)
-        return original(crops, shutter, generator)
-
-    monkeypatch.setattr(exposures, "make_pairs", made)
-
-    def paths(**changes: object) -> list[tuple[float, float]]:
-        learner = build(fit=True, **changes)
-        others = (changes["unfitted_share"], ShutterSettings().path_px)
-        maker = module._maker(learner._sharp, learner._config, "test", others, torch.device("cpu"))
-        drawn.clear()
-        for number in range(16):
-            maker.make(number)
-        return list(drawn)
-
-    assert set(paths(unfitted_share=0.0)) == {(7.0, 9.0)}
-    assert 4 <= paths(unfitted_share=0.5).count(ShutterSettings().path_px) <= 12
-
-
 def test_some_samples_are_matched_shots(build, monkeypatch):
     red, green = np.zeros((80, 80, 3), np.float32), np.zeros((80, 80, 3), np.float32)
     red[..., 0], green[..., 1] = 1, 1
@@ -117,7 +91,7 @@ def test_some_samples_are_matched_shots(build, monkeypatch):
     assert (truth[matched][:, 1] == 1).all()
     assert "20 blurry shots with a sharp one" in learner.product.recipe
     monkeypatch.setattr(module, "match_shots", lambda shots: (pair,) * 2)
-    assert build(matched_share=0.5)._share == pytest.approx(0.05)
+    assert build(matched_share=0.5)._lessons._matched_share == pytest.approx(0.05)
 
 
 def test_a_network_with_blue_first_is_taught_blue_first(build, model, monkeypatch):

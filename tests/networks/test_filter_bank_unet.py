@@ -138,3 +138,21 @@ def test_one_window_gives_the_same_answer_by_mixing_filters_as_by_mixing_answers
     mixed_first = _mix(picture, bank, weights, (40, 48))
     answered_first = _mix(picture, bank, weights.expand(-1, -1, 1, 2), (WINDOW_PX, WINDOW_PX + 112))
     assert torch.allclose(mixed_first, answered_first, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_given_weights_take_the_place_of_the_selectors_own() -> None:
+    taught, picture = network(), torch.rand(1, 3, 224, 336, generator=torch.Generator().manual_seed(1))
+    own = taught.selector(picture.mean(1))
+    torch.testing.assert_close(taught(picture, own), taught(picture))
+    assert (taught(picture, 2 * own) - taught(picture)).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_the_answers_mixed_are_the_candidate() -> None:
+    taught, picture = network(), torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(2))
+    weights = torch.randn(2, 32, generator=torch.Generator().manual_seed(3))
+    answers = taught.answers(picture)
+    assert answers.shape == (2, 32, 3, 64, 48)
+    mixed = torch.einsum("bn,bnchw->bchw", weights, answers)
+    torch.testing.assert_close(mixed, taught.candidate(picture, weights[..., None, None]), atol=1e-5, rtol=1e-4)

@@ -1,0 +1,147 @@
+"""The camera's sharp shots under its fitted shutter, seen as a filter bank's selector sees a picture: in windows.
+
+A selector reads blur from all windows of a picture together, so it can only be taught on whole exposures; and once the
+exposures are there, the squared error of a window is a quadratic form in the weights of the filters, which is kept in
+place of the pixels it came from.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from deblur_cli.adaptation.frames import FrameStore
+from deblur_cli.networks.blur_selector import WINDOW_PX, BlurSelector, window_starts
+from deblur_cli.networks.filter_bank_unet import FilterBankUNet
+from deblur_cli.progress import SILENT, Progress
+from deblur_cli.shutter.expose import make_pairs
+from deblur_cli.shutter.noise import finish
+from deblur_cli.shutter.settings import Range, ShutterSettings
+from deblur_cli.training.draw import generator_for, seed_for
+
+SIDE_PX = 560
+"""Side of an exposure: sixteen windows."""
+EVERY_PX = 3
+"""Errors are summed over every third pixel either way: neighbours say much the same."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A blurry picture and its truth, (3, H, W) uint8, and what a selector sees of it.
+
+    `corners` (N, 2) are the windows' upper left corners, y then x; `spectra` (N, KINDS, ANGLES, RADII) float32.
+    """
+
+    blurry: Tensor
+    truth: Tensor
+    corners: Tensor
+    spectra: Tensor
+
+    def window(self, index: int) -> tuple[Tensor, Tensor]:
+        """Returns a window of the blurry picture and its truth, (3, WINDOW_PX, WINDOW_PX) float32 in [0, 1]."""
+        y, x = (int(place) for place in self.corners[index])
+        inside = (..., slice(y, y + WINDOW_PX), slice(x, x + WINDOW_PX))
+        return self.blurry[inside].float() / 255, self.truth[inside].float() / 255
+
+
+@dataclass(frozen=True)
+class ErrorForms:
+    """The mean squared error of N windows as w'Cw − 2 b'w + e in the weights w (K,) of their filters' answers.
+
+    `curvature` C (N, K, K), `slope` b (N, K), `error` e (N,), which is the error of the blurry picture itself.
+    """
+
+    curvature: Tensor
+    slope: Tensor
+    error: Tensor
+
+    def __call__(self, weights: Tensor) -> Tensor:
+        """Returns the mean squared errors (N,) of weights (N, K)."""
+        bent = torch.einsum("ni,nij,nj->n", weights, self.curvature, weights)
+        return bent - 2 * (weights * self.slope).sum(1) + self.error
+
+
+def expose(
+    sharp: FrameStore,
+    shutter: ShutterSettings,
+    scale: Range,
+    others: tuple[float, ShutterSettings],
+    count: int,
+    seed: int,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = SILENT,
+) -> tuple[Exposure, ...] | None:
+    """Returns exposures of random squares of the sharp shots, as the camera saves them; None once `stop` says so.
+
+    `others`: a share of the exposures that another shutter makes. `scale`: range of the random shrinking of the shots.
+    Exposures at rest are their own truth, noise and all. Shots must have `WINDOW_PX` and the shutter's margins on their
+    shorter side. The same seed gives the same exposures.
+    """
+    selector, made = BlurSelector(1, 1), []
+    with progress.stage("Exposing the sharp shots", count, "exposures") as stage:
+        for number in range(count):
+            if stop():
+                return None
+            draw = random.Random(seed_for("windows", seed, number))
+            device = sharp.pictures[0].device
+            generator = generator_for(device, "windows", seed, number)
+            shot = draw.randrange(len(sharp))
+            side = min(SIDE_PX + 2 * shutter.margin_px, *sharp.pictures[shot].shape[1:])
+            square = sharp.crop(shot, side, draw, scale)[None]
+            chosen = others[1] if draw.random() < others[0] else shutter
+            pair = make_pairs(square, chosen, generator)
+            blurry = _bytes(finish(pair.blurry, chosen, generator)[0])
+            truth = blurry if float(pair.path_px[0]) == 0 else _bytes(pair.sharp[0])
+            made.append(exposure_of(blurry, truth, selector))
+            stage.advance()
+    return tuple(made)
+
+
+def exposure_of(blurry: Tensor, truth: Tensor, selector: BlurSelector) -> Exposure:
+    """Returns an exposure of pictures (3, H, W) uint8, sides of `WINDOW_PX` at least."""
+    grey = blurry.cpu().float().mean(0, keepdim=True) / 255
+    with torch.inference_mode():
+        spectra = selector.spectra(grey)[0].flatten(0, 1)
+    rows, columns = (window_starts(side) for side in blurry.shape[1:])
+    corners = torch.tensor([(y, x) for y in rows for x in columns])
+    return Exposure(blurry, truth, corners, spectra.clone())
+
+
+def error_forms(network: FilterBankUNet, exposures: Sequence[Exposure]) -> ErrorForms:
+    """Returns the quadratic forms of all windows' errors, exposure by exposure, on the CPU."""
+    parts = [_forms(network, exposure) for exposure in exposures]
+    return ErrorForms(
+        torch.cat([part.curvature for part in parts]),
+        torch.cat([part.slope for part in parts]),
+        torch.cat([part.error for part in parts]),
+    )
+
+
+@torch.no_grad()
+def _forms(network: FilterBankUNet, exposure: Exposure) -> ErrorForms:
+    device = network.bank_full.device
+    curvature, slope, error = [], [], []
+    # One by one: the answers of all filters to a whole picture would take much memory.
+    for index in range(len(exposure.corners)):
+        blurry, truth = (picture[None].to(device) for picture in exposure.window(index))
+        answers = network.answers(blurry)[0, ..., 1::EVERY_PX, 1::EVERY_PX].flatten(1)
+        wanted = (truth - blurry)[0, ..., 1::EVERY_PX, 1::EVERY_PX].flatten()
+        curvature.append(answers @ answers.T / len(wanted))
+        slope.append(answers @ wanted / len(wanted))
+        error.append(wanted.square().mean())
+    return ErrorForms(torch.stack(curvature).cpu(), torch.stack(slope).cpu(), torch.stack(error).cpu())
+
+
+def unfitted(shutter: ShutterSettings) -> ShutterSettings:
+    """Returns the shutter with the usual paths: however wrong a fit is, what the network knew is not forgotten."""
+    usual = ShutterSettings()
+    return replace(shutter, path_px=usual.path_px, straight_probability=usual.straight_probability)
+
+
+def _bytes(picture: Tensor) -> Tensor:
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
