@@ -3,9 +3,10 @@
 A straight even motion takes whole bands of frequencies out across its path, evenly spaced; a hand's wandering path
 blurs these bands. A regression on spectra, turned so that the direction of least power comes first, learns the
 difference from exposures of either kind. It is right of three in five squares of 320 px, hardly better than a guess;
-but how often it errs is known from exposures that it has not seen, so the share among eighty shots is told where one
-shot's motion isn't (adjusted counting: Forman, Quantifying counts and costs via classification, 2008). Two simulated
-cameras, one that moves straight in all shots and one that never does, were told apart so.
+but how often it errs is known from exposures that it has not seen, so the share among many shots can be told where one
+shot's motion cannot (adjusted counting: Forman, Quantifying counts and costs via classification, 2008). The error of
+that share is large all the same: of a simulated camera that moves straight in all its shots it was 41 and 56 % in two
+draws, of one that never does 0.
 """
 
 from __future__ import annotations
