@@ -95,8 +95,8 @@ def expose(
             square = sharp.crop(shot, side, draw, scale)[None]
             chosen = others[1] if draw.random() < others[0] else shutter
             pair = make_pairs(square, chosen, generator)
-            blurry = _bytes(finish(pair.blurry, chosen, generator)[0])
-            truth = blurry if float(pair.path_px[0]) == 0 else _bytes(pair.sharp[0])
+            blurry = as_saved(finish(pair.blurry, chosen, generator)[0])
+            truth = blurry if float(pair.path_px[0]) == 0 else as_saved(pair.sharp[0])
             made.append(exposure_of(blurry, truth, selector))
             stage.advance()
     return tuple(made)
@@ -143,5 +143,6 @@ def unfitted(shutter: ShutterSettings) -> ShutterSettings:
     return replace(shutter, path_px=usual.path_px, straight_probability=usual.straight_probability)
 
 
-def _bytes(picture: Tensor) -> Tensor:
+def as_saved(picture: Tensor) -> Tensor:
+    """Returns a picture in [0, 1] as uint8."""
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -15,7 +15,7 @@ from deblur_cli.adaptation.judge import Verdict
 from deblur_cli.errors import CheckpointError
 from deblur_cli.training.checkpoint import load_record, save_record
 
-KIND, VERSION = "deblur camera adaptation", 1
+KIND, VERSION = "deblur camera adaptation", 2
 MAY_CHANGE = frozenset({"steps", "minutes", "save_every_s", "show_every"})
 """Settings that may differ when an adaptation is resumed: the budget, and what changes no figure."""
 

@@ -10,10 +10,9 @@ import random
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from deblur_cli.adaptation.contract import AdaptSettings
-from deblur_cli.adaptation.exposed_windows import Exposure, error_forms, expose, exposure_of, unfitted
+from deblur_cli.adaptation.exposed_windows import Exposure, as_saved, error_forms, expose, exposure_of, unfitted
 from deblur_cli.adaptation.fit_selector import fit_selector, weights_of
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.adaptation.matched import MatchedPair, crop_matched
@@ -106,9 +105,5 @@ class WindowLessons:
         """Returns so many squares of matched shots as exposures of one window; fewer where good ones are not found."""
         draw, selector = random.Random(seed_for("matched windows", self._settings.seed)), BlurSelector(1, 1)
         taken = (crop_matched(self._matched, WINDOW_PX, draw) for _ in range(count if self._matched else 0))
-        pairs = ((_bytes(pair[0]), _bytes(pair[1])) for pair in taken if pair is not None)
+        pairs = ((as_saved(pair[0]), as_saved(pair[1])) for pair in taken if pair is not None)
         return tuple(exposure_of(blurry, target, selector) for blurry, target in pairs)
-
-
-def _bytes(picture: Tensor) -> Tensor:
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
