@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import textured
 from tests.imaging.exif_samples import exif
 
-SIZE = (260, 360)
+SIZE = (300, 360)
 
 
 def shaken(picture: np.ndarray, length_px: int = 13, angle: float = 30.0) -> np.ndarray:

@@ -223,7 +223,7 @@ perceptual.train_encoder.__kwdefaults__["steps"] = 2
 exposures.RING_PAIRS = known_blur.RING_PAIRS = 16
 
 small = TranslateSettings(blocks=1, width=4, critic_width=4, batch=2, crop_px=32, perceptual="encoder", rate=1e-3)
-quick = FinetuneSettings(batch=2, crop_px=32, rate=1e-3, average=0.5, fit=False, matched_share=0.0)
+quick = FinetuneSettings(batch=2, crop_px=32, rate=1e-3, average=0.5, fit=False, matched_share=0.0, exposures=3)
 settings_of = make_profile.settings_of
 make_profile.settings_of = lambda job, device: replace(
     settings_of(job, device), translate=small, finetune=quick, judge_every=4, save_every_s=0.0, show_every=1
