@@ -37,17 +37,15 @@ def fit_selector(selector: BlurSelector, exposures: Sequence[Exposure], forms: E
     optimiser = torch.optim.AdamW(fitted.layers.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     generator = torch.Generator().manual_seed(seed_for("selector", seed))
     batch = min(BATCH, len(spectra))
-    steps = PASSES * (len(spectra) // batch)
-    for step in range(steps):
-        if step % (len(spectra) // batch) == 0:
-            order = torch.randperm(len(spectra), generator=generator)
-            begin = 0
-        chosen, begin = order[begin : begin + batch], begin + batch
-        set_rate(optimiser, RATE * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        loss = decibels(weights_of(fitted, spectra[chosen]), _only(forms, chosen))
-        optimiser.zero_grad(set_to_none=True)
-        (loss + (HARM - 1) * loss.clamp_min(0)).mean().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+    batches = len(spectra) // batch
+    for number in range(PASSES):
+        order = torch.randperm(len(spectra), generator=generator)[: batches * batch].view(batches, batch)
+        for step, chosen in enumerate(order, number * batches):
+            set_rate(optimiser, RATE * 0.5 * (1 + math.cos(math.pi * step / (PASSES * batches))))
+            loss = decibels(weights_of(fitted, spectra[chosen]), _only(forms, chosen))
+            optimiser.zero_grad(set_to_none=True)
+            (loss + (HARM - 1) * loss.clamp_min(0)).mean().backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
     return fitted.requires_grad_(False).eval()
 
 

@@ -87,35 +87,33 @@ class FilterBankUNet(ResidualUNet):
 
     def candidate(self, blurry: Tensor, weights: Tensor | None = None) -> Tensor:
         """Returns what the recognised mix of inverse filters, or one of given weights, would add to the picture."""
-        half = F.avg_pool2d(blurry, 2)
-        quarter = F.avg_pool2d(half, 2)
-        full_count, half_count = len(self.bank_full), len(self.bank_half)
         if weights is None:
             weights = self.selector(blurry.float().mean(1))
         full = (blurry.shape[2], blurry.shape[3])
-        change = _mix(blurry.mean(1, keepdim=True), self.bank_full, weights[:, :full_count], full)
-        change = change + _raise(_mix(half, self.bank_half, weights[:, full_count:][:, :half_count], full), 2)
-        return change + _raise(_mix(quarter, self.bank_quarter, weights[:, full_count + half_count :], full), 4)
+        changes, first = [], 0
+        for number, (picture, bank) in enumerate(self._scales(blurry)):
+            changes.append(_raise(_mix(picture, bank, weights[:, first : first + len(bank)], full), 2**number))
+            first += len(bank)
+        return changes[0] + changes[1] + changes[2]
 
     def answers(self, blurry: Tensor) -> Tensor:
         """Returns what each filter by itself would add to the picture, (B, N, 3, H, W)."""
-        half = F.avg_pool2d(blurry, 2)
-        scales = (
-            (blurry.mean(1, keepdim=True), self.bank_full),
-            (half, self.bank_half),
-            (F.avg_pool2d(half, 2), self.bank_quarter),
-        )
         added = []
-        for number, (picture, bank) in enumerate(scales):
-            answers = _answers(picture, bank).transpose(1, 2).flatten(1, 2)
-            raised = _raise(answers, 2**number) if number else answers
+        for number, (picture, bank) in enumerate(self._scales(blurry)):
+            raised = _raise(_answers(picture, bank).transpose(1, 2).flatten(1, 2), 2**number)
             each = raised.reshape(len(blurry), len(bank), -1, *blurry.shape[2:])
             added.append(each.expand(-1, -1, blurry.shape[1], -1, -1))
         return torch.cat(added, 1)
 
+    def _scales(self, blurry: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Returns what each bank answers to, and the bank: at full scale (grey alone), half and quarter."""
+        half = F.avg_pool2d(blurry, 2)
+        grey = blurry.mean(1, keepdim=True)
+        return (grey, self.bank_full), (half, self.bank_half), (F.avg_pool2d(half, 2), self.bank_quarter)
+
 
 def _raise(picture: Tensor, factor: int) -> Tensor:
-    return F.interpolate(picture, scale_factor=float(factor), mode="bilinear")
+    return picture if factor == 1 else F.interpolate(picture, scale_factor=float(factor), mode="bilinear")
 
 
 def _mix(picture: Tensor, bank: Tensor, weights: Tensor, full: tuple[int, int]) -> Tensor:
@@ -124,25 +122,30 @@ def _mix(picture: Tensor, bank: Tensor, weights: Tensor, full: tuple[int, int]) 
     `weights` (B, N, rows, columns) are those at the windows' centres and interpolated between. Filters of one weight
     for the whole picture are mixed first and run once, which is the same and N times cheaper.
     """
-    count, planes, height, width = picture.shape
-    reach = bank.shape[-1] // 2
-    padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
-    if weights.shape[2:] == (1, 1):
-        mixed = torch.einsum("bn,nckl->bckl", weights[:, :, 0, 0], bank * BANK_RATE).to(picture.dtype)
-        filters = mixed.repeat_interleave(planes, 0)
-        answers = F.conv2d(padded.reshape(1, count * planes, *padded.shape[2:]), filters, groups=count * planes)
-        return answers.reshape(picture.shape)
-    everywhere = spread(weights, full, (height, width))
-    return (_answers(picture, bank) * everywhere[:, None]).sum(2)
+    if weights.shape[2:] != (1, 1):
+        everywhere = spread(weights, full, (picture.shape[2], picture.shape[3]))
+        return (_answers(picture, bank) * everywhere[:, None]).sum(2)
+    count, planes = picture.shape[:2]
+    mixed = torch.einsum("bn,nckl->bckl", weights[:, :, 0, 0], bank * BANK_RATE).to(picture.dtype)
+    padded = _continued(picture, bank)
+    answers = F.conv2d(
+        padded.reshape(1, count * planes, *padded.shape[2:]), mixed.repeat_interleave(planes, 0), groups=count * planes
+    )
+    return answers.reshape(picture.shape)
 
 
 def _answers(picture: Tensor, bank: Tensor) -> Tensor:
     """Returns the answers (B, C, N, H, W) of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W)."""
     count, planes, height, width = picture.shape
-    reach = bank.shape[-1] // 2
-    padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
+    padded = _continued(picture, bank)
     answers = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank * BANK_RATE)
     return answers.reshape(count, planes, len(bank), height, width)
+
+
+def _continued(picture: Tensor, bank: Tensor) -> Tensor:
+    """Returns the picture with its border repeated as far as the bank's filters reach."""
+    reach = bank.shape[-1] // 2
+    return F.pad(picture, (reach, reach, reach, reach), mode="replicate")
 
 
 def inverse_filters(count: int, side_px: int, lengths_px: tuple[float, float]) -> Tensor:
