@@ -46,8 +46,8 @@ from deblur_cli.engine.device import choose
 from deblur_cli.engine.restore import restore
 from deblur_cli.measure.fidelity import psnr, ssim
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.networks.mimo_unet import ARCHITECTURE as MIMO_UNET
-from deblur_cli.networks.mimo_unet import MimoUNetConfig
+from deblur_cli.networks.papers.mimo_unet import ARCHITECTURE as MIMO_UNET
+from deblur_cli.networks.papers.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.registry import architecture
 from deblur_cli.progress import SILENT
 from deblur_cli.shutter.expose import make_pairs

@@ -25,8 +25,14 @@ from torch import Tensor
 from deblur_cli.adaptation.frames import FrameStore, store_of
 from deblur_cli.catalogue.vgg import vgg19
 from deblur_cli.errors import MissingWeightsError
-from deblur_cli.networks.match_encoder import VGG_LAYER, MatchEncoder, MatchEncoderConfig, accuracy, contrastive_loss
-from deblur_cli.networks.matching import match
+from deblur_cli.networks.papers.match_encoder import (
+    VGG_LAYER,
+    MatchEncoder,
+    MatchEncoderConfig,
+    accuracy,
+    contrastive_loss,
+)
+from deblur_cli.networks.papers.matching import match
 from deblur_cli.progress import SILENT
 from deblur_cli.shutter.expose import grid
 from deblur_cli.shutter.noise import finish

@@ -30,8 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deblur_cli.networks.match_encoder import accuracy
-from deblur_cli.networks.matching import Matches, match, match_pyramid
+from deblur_cli.networks.papers.match_encoder import accuracy
+from deblur_cli.networks.papers.matching import Matches, match, match_pyramid
 
 MEGAPIXELS = (0.065, 0.26, 1.0, 4.0, 12.0, 24.0)
 GLOBAL_POSITIONS = 64 * 64

@@ -17,8 +17,8 @@ from deblur_cli.adaptation.contract import AdaptSettings, TranslateSettings
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.catalogue.vgg import vgg19
 from deblur_cli.errors import MissingWeightsError
-from deblur_cli.networks.match_encoder import MatchEncoder, MatchEncoderConfig, contrastive_loss
-from deblur_cli.networks.vgg19 import VGG19Features
+from deblur_cli.networks.papers.match_encoder import MatchEncoder, MatchEncoderConfig, contrastive_loss
+from deblur_cli.networks.papers.vgg19 import VGG19Features
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.settings import ShutterSettings

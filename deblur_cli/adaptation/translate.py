@@ -33,8 +33,8 @@ from deblur_cli.adaptation.translator_losses import (
 )
 from deblur_cli.engine.device import Device
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.networks.discriminators import PatchDiscriminator
-from deblur_cli.networks.mimo_unet import ARCHITECTURE, MimoUNet, MimoUNetConfig
+from deblur_cli.networks.papers.discriminators import PatchDiscriminator
+from deblur_cli.networks.papers.mimo_unet import ARCHITECTURE, MimoUNet, MimoUNetConfig
 from deblur_cli.progress import Progress
 from deblur_cli.training.config import OptimiserConfig
 from deblur_cli.training.distributed import World

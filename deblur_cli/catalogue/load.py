@@ -16,7 +16,7 @@ from deblur_cli.catalogue.source import LocalFile
 from deblur_cli.catalogue.weight_file import as_safetensors, read_weights
 from deblur_cli.errors import DamagedWeightsError
 from deblur_cli.networks.contract import Architecture, Traits
-from deblur_cli.networks.local_pooling import apply_local_pooling
+from deblur_cli.networks.papers.local_pooling import apply_local_pooling
 from deblur_cli.networks.registry import architecture
 from deblur_cli.networks.undrawn import undrawn
 from deblur_cli.progress import SILENT, Progress

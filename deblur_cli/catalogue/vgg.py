@@ -18,8 +18,8 @@ from deblur_cli.catalogue.places import cache_folder
 from deblur_cli.catalogue.source import Copy
 from deblur_cli.catalogue.weight_file import read_header, read_weights, write_safetensors
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
+from deblur_cli.networks.papers.vgg19 import LAYERS, VGG19Features
 from deblur_cli.networks.undrawn import shapes_of
-from deblur_cli.networks.vgg19 import LAYERS, VGG19Features
 from deblur_cli.progress import SILENT, Progress
 
 NAME = "vgg19"

@@ -21,7 +21,7 @@ from deblur_cli.engine.restore import Pixels, Restored, restore
 from deblur_cli.engine.tiles import plan_tiles
 from deblur_cli.evaluation.timings import HEIGHT_PX, WIDTH_PX, Timing, this_machine
 from deblur_cli.networks.contract import Architecture, Model, SingleModel
-from deblur_cli.networks.local_pooling import apply_local_pooling
+from deblur_cli.networks.papers.local_pooling import apply_local_pooling
 from deblur_cli.networks.registry import architecture
 from deblur_cli.progress import SILENT, Progress
 

@@ -1,15 +1,14 @@
-"""The one list of networks. A new one is a file beside this and a line here."""
+"""The one list of networks. A new one is a file in `papers/`, or beside this once it is bundled, and a line here."""
 
 from __future__ import annotations
 
-from deblur_cli.networks import (
+from deblur_cli.networks import exposure_fusion_unet, filter_bank_unet, kernel_reference_unet
+from deblur_cli.networks.contract import Architecture
+from deblur_cli.networks.papers import (
     deblur_merger,
     deblur_rnn,
     deblurnet,
     deep_ref_net,
-    exposure_fusion_unet,
-    filter_bank_unet,
-    kernel_reference_unet,
     mimo_unet,
     nafnet,
     ref_deblurnet,
@@ -17,7 +16,6 @@ from deblur_cli.networks import (
     ref_nafnet,
     sgenet,
 )
-from deblur_cli.networks.contract import Architecture
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     deblur_merger.ARCHITECTURE,

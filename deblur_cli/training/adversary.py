@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.errors import ConfigurationError
-from deblur_cli.networks import discriminators
 from deblur_cli.networks.contract import Discriminator, InputKind
+from deblur_cli.networks.papers import discriminators
 from deblur_cli.training.config import TrainConfig, did_you_mean
 from deblur_cli.training.draw import seed_for
 from deblur_cli.training.kinds import INPUTS

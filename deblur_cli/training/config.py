@@ -126,9 +126,9 @@ class LossConfig:
 class AdversaryConfig:
     """A second network that learns to tell results from truths, and what it adds to the loss; none without a name.
 
-    `network` is a discriminator of `networks.discriminators`. `form` is the loss: relativistic (Jolicoeur-Martineau, as
-    eqs. 10–11 of Liu et al., DeepRefNet) judges a picture against the others of the batch; conditional is eq. 4 of
-    Zhang et al. Its rate falls as the trained network's does.
+    `network` is a discriminator of `networks.papers.discriminators`. `form` is the loss: relativistic
+    (Jolicoeur-Martineau, as eqs. 10–11 of Liu et al., DeepRefNet) judges a picture against the others of the batch;
+    conditional is eq. 4 of Zhang et al. Its rate falls as the trained network's does.
     """
 
     network: str = ""

@@ -11,7 +11,7 @@ from deblur_cli.adaptation import translate as module
 from deblur_cli.adaptation.contract import LAPTOP, PUBLIC_CODE, Shots, TranslateSettings
 from deblur_cli.adaptation.translate import Translator, begin_as_identity
 from deblur_cli.errors import ConfigurationError, DatasetError, MissingWeightsError
-from deblur_cli.networks.mimo_unet import MimoUNet, MimoUNetConfig
+from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig
 from deblur_cli.progress import SILENT
 from deblur_cli.training.distributed import World
 from tests.adaptation.conftest import CPU
@@ -125,7 +125,7 @@ def test_the_curriculum_holds_half_of_a_batch_back(build, monkeypatch):
 
 
 def test_public_code_compares_features_of_pictures_as_they_are(monkeypatch):
-    from deblur_cli.networks.vgg19 import VGG19Features
+    from deblur_cli.networks.papers.vgg19 import VGG19Features
 
     torch.manual_seed(0)
     monkeypatch.setattr(perceptual, "vgg19", lambda layers, progress: VGG19Features(layers).requires_grad_(False))

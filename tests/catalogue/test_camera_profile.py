@@ -35,7 +35,7 @@ from deblur_cli.errors import (
     UnknownModelError,
 )
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.networks.mimo_unet import MimoUNet
+from deblur_cli.networks.papers.mimo_unet import MimoUNet
 from tests.support.profiles import (
     CAMERA,
     TINY_MIMO,

@@ -15,8 +15,9 @@ from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.listing import list_entry, list_models
 from deblur_cli.catalogue.places import cache_folder
 from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score
-from deblur_cli.networks import filter_bank_unet, nafnet
+from deblur_cli.networks import filter_bank_unet
 from deblur_cli.networks.contract import Published, SingleModel
+from deblur_cli.networks.papers import nafnet
 from deblur_cli.progress import SilentProgress
 from tests.support.weights import TINY_BANK, TINY_NAFNET, published_nafnet
 

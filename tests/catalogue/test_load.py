@@ -15,10 +15,10 @@ from deblur_cli.catalogue.load import load
 from deblur_cli.catalogue.source import Bundled
 from deblur_cli.catalogue.weight_file import write_safetensors
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
-from deblur_cli.networks import nafnet
 from deblur_cli.networks.contract import LocalPooling, SingleModel
-from deblur_cli.networks.local_pooling import apply_local_pooling
-from deblur_cli.networks.nafnet import NAFNet
+from deblur_cli.networks.papers import nafnet
+from deblur_cli.networks.papers.local_pooling import apply_local_pooling
+from deblur_cli.networks.papers.nafnet import NAFNet
 from deblur_cli.progress import SilentProgress
 from tests.support.weights import TINY_BANK, TINY_NAFNET, published_nafnet, tiny_bank_weights
 

@@ -20,9 +20,9 @@ from deblur_cli.engine import device
 from deblur_cli.engine.restore import restore
 from deblur_cli.errors import UnrecognisedNetworkError
 from deblur_cli.networks.contract import Shapes, SingleModel
-from deblur_cli.networks.deblurnet import DeblurNet, DeblurNetConfig
-from deblur_cli.networks.mimo_unet import MimoUNet, MimoUNetConfig
-from deblur_cli.networks.nafnet import NAFNet, NAFNetConfig
+from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig
+from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig
+from deblur_cli.networks.papers.nafnet import NAFNet, NAFNetConfig
 from deblur_cli.networks.undrawn import shapes_of
 from tests.conftest import textured
 from tests.support.images import assert_images_close

@@ -11,9 +11,9 @@ from deblur_cli.catalogue.find import find_any
 from deblur_cli.catalogue.recognise import describe, recognise, settings_of
 from deblur_cli.errors import UnrecognisedNetworkError
 from deblur_cli.networks.contract import Shapes
-from deblur_cli.networks.deblurnet import DeblurNet, DeblurNetConfig
-from deblur_cli.networks.mimo_unet import MimoUNet, MimoUNetConfig
-from deblur_cli.networks.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
+from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig
+from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig
+from deblur_cli.networks.papers.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
 from deblur_cli.networks.undrawn import shapes_of
 
 GOPRO_64 = "nafnet: width 64, encoder_blocks 1-1-1-28, middle_blocks 1, decoder_blocks 1-1-1-1"

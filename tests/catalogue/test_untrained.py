@@ -8,8 +8,8 @@ from deblur_cli.catalogue.entries import entries
 from deblur_cli.catalogue.find import find, find_any
 from deblur_cli.catalogue.untrained import untrained, untrained_named
 from deblur_cli.errors import MissingWeightsError, UnknownModelError
-from deblur_cli.networks import nafnet
 from deblur_cli.networks.contract import InputKind, Published, ReferenceModel, SingleModel
+from deblur_cli.networks.papers import nafnet
 from deblur_cli.networks.registry import ARCHITECTURES
 
 

@@ -16,8 +16,9 @@ from deblur_cli.catalogue import listing
 from deblur_cli.catalogue.source import Copy, Hub
 from deblur_cli.cli import app
 from deblur_cli.evaluation import speed
-from deblur_cli.networks import filter_bank_unet, nafnet
+from deblur_cli.networks import filter_bank_unet
 from deblur_cli.networks.contract import Published
+from deblur_cli.networks.papers import nafnet
 from deblur_cli.networks.registry import ARCHITECTURES
 from tests.support.hub import LoopbackHub, loopback_hub
 from tests.support.weights import TINY_BANK, TINY_NAFNET, published_nafnet

@@ -15,8 +15,8 @@ from deblur_cli.errors import DeviceError
 from deblur_cli.evaluation import speed
 from deblur_cli.evaluation.speed import drawn_model, measure_speed, model_of
 from deblur_cli.evaluation.timings import HEIGHT_PX, WIDTH_PX
-from deblur_cli.networks import nafnet
 from deblur_cli.networks.contract import PairModel, SingleModel, Traits
+from deblur_cli.networks.papers import nafnet
 from tests.support.weights import TINY_NAFNET, published_nafnet
 
 TILE_PX = 1000

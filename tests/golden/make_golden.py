@@ -17,20 +17,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import InputKind
-from deblur_cli.networks.deblur_merger import DeblurMergerConfig
-from deblur_cli.networks.deblur_rnn import DeblurRNNConfig
-from deblur_cli.networks.deblurnet import DeblurNetConfig
-from deblur_cli.networks.deep_ref_net import DeepRefNetConfig
 from deblur_cli.networks.exposure_fusion_unet import ExposureFusionUNetConfig
 from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
 from deblur_cli.networks.kernel_reference_unet import KernelReferenceUNetConfig
-from deblur_cli.networks.mimo_unet import MimoUNetConfig
-from deblur_cli.networks.nafnet import NAFNetConfig
-from deblur_cli.networks.ref_deblurnet import RefDeblurNetConfig
-from deblur_cli.networks.ref_mimo_unet import RefMimoUNetConfig
-from deblur_cli.networks.ref_nafnet import RefNAFNetConfig
+from deblur_cli.networks.papers.deblur_merger import DeblurMergerConfig
+from deblur_cli.networks.papers.deblur_rnn import DeblurRNNConfig
+from deblur_cli.networks.papers.deblurnet import DeblurNetConfig
+from deblur_cli.networks.papers.deep_ref_net import DeepRefNetConfig
+from deblur_cli.networks.papers.mimo_unet import MimoUNetConfig
+from deblur_cli.networks.papers.nafnet import NAFNetConfig
+from deblur_cli.networks.papers.ref_deblurnet import RefDeblurNetConfig
+from deblur_cli.networks.papers.ref_mimo_unet import RefMimoUNetConfig
+from deblur_cli.networks.papers.ref_nafnet import RefNAFNetConfig
+from deblur_cli.networks.papers.sgenet import SGENetConfig
 from deblur_cli.networks.registry import ARCHITECTURES, architecture
-from deblur_cli.networks.sgenet import SGENetConfig
 
 FOLDER = Path(__file__).parent
 SIZE = (32, 48)

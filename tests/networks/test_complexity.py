@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.complexity import Complexity, count
 from deblur_cli.networks.contract import Architecture, InputKind
-from deblur_cli.networks.nafnet import NAFNet, NAFNetConfig
+from deblur_cli.networks.papers.nafnet import NAFNet, NAFNetConfig
 from deblur_cli.networks.registry import ARCHITECTURES
 
 SIDD = {"encoder_blocks": (2, 2, 4, 8), "middle_blocks": 12, "decoder_blocks": (2, 2, 2, 2)}

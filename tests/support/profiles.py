@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, MadeFor, write_profile
 from deblur_cli.catalogue.download import sha256_of
 from deblur_cli.catalogue.weight_file import write_safetensors
-from deblur_cli.networks import filter_bank_unet, mimo_unet
-from deblur_cli.networks.mimo_unet import MimoUNet, MimoUNetConfig
+from deblur_cli.networks import filter_bank_unet
+from deblur_cli.networks.papers import mimo_unet
+from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig
 from tests.support.weights import TINY_BANK, randomised, tiny_bank_weights
 
 TINY_MIMO = MimoUNetConfig(blocks=1, width=8)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetConfig
-from deblur_cli.networks.nafnet import NAFNet, NAFNetConfig
+from deblur_cli.networks.papers.nafnet import NAFNet, NAFNetConfig
 
 TINY_BANK = FilterBankUNetConfig((8, 8), (0,), 1, (0,), (8, 8, 8), (5, 5, 5))
 TINY_NAFNET = NAFNetConfig(width=4, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.catalogue import recognise
-from deblur_cli.networks import discriminators, registry
+from deblur_cli.networks import registry
 from deblur_cli.networks.contract import Architecture, Discriminator, InputKind, Traits
+from deblur_cli.networks.papers import discriminators
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training import start
 from deblur_cli.training.config import (

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from torch import nn
-from deblur_cli.networks import discriminators
+from deblur_cli.networks.papers import discriminators
 from deblur_cli.networks.contract import Discriminator, InputKind
 from deblur_cli.progress import SILENT
 from deblur_cli.training.adversary import Duel, new_adversary

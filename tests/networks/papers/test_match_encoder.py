@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deblur_cli.networks.match_encoder import (
+from deblur_cli.networks.papers.match_encoder import (
     MatchEncoder,
     MatchEncoderConfig,
     Matching,
@@ -16,7 +16,7 @@ from deblur_cli.networks.match_encoder import (
     contrastive_loss,
     infer_matching,
 )
-from deblur_cli.networks.matching import match
+from deblur_cli.networks.papers.matching import match
 from deblur_cli.networks.undrawn import shapes_of
 
 SMALL = MatchEncoderConfig(8, 2)

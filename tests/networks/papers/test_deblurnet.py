@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deblur_cli.networks.deblurnet import ARCHITECTURE, DeblurNet, DeblurNetConfig
+from deblur_cli.networks.papers.deblurnet import ARCHITECTURE, DeblurNet, DeblurNetConfig
 from deblur_cli.networks.undrawn import shapes_of
 from tests.support.images import assert_images_close
 

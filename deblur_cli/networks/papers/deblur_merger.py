@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
-from deblur_cli.networks.strided_blocks import Block, Decoder, Encoder, levels_in
+from deblur_cli.networks.papers.strided_blocks import Block, Decoder, Encoder, levels_in
 from deblur_cli.networks.undrawn import shapes_of
 
 

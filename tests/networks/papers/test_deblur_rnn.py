@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deblur_cli.catalogue.export import save_model
-from deblur_cli.networks.deblur_rnn import (
+from deblur_cli.networks.papers.deblur_rnn import (
     ARCHITECTURE,
     SMALL,
     DeblurRNN,

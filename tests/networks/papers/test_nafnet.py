@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from deblur_cli.networks.contract import LocalPooling, Shapes
-from deblur_cli.networks.local_pooling import apply_local_pooling
-from deblur_cli.networks.nafnet import ARCHITECTURE, Block, ChannelNorm, NAFNet, NAFNetConfig, size_multiple
+from deblur_cli.networks.papers.local_pooling import apply_local_pooling
+from deblur_cli.networks.papers.nafnet import ARCHITECTURE, Block, ChannelNorm, NAFNet, NAFNetConfig, size_multiple
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(1, 1))
 GOPRO = {"encoder_blocks": (1, 1, 1, 28), "middle_blocks": 1, "decoder_blocks": (1, 1, 1, 1)}

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Discriminator
-from deblur_cli.networks.strided_blocks import DEVIATION, KERNEL_PX, SLOPE, Block, FirstBlock
+from deblur_cli.networks.papers.strided_blocks import DEVIATION, KERNEL_PX, SLOPE, Block, FirstBlock
 
 
 class PairDiscriminator(nn.Module):

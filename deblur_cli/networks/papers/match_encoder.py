@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Shapes
-from deblur_cli.networks.matching import displacement
+from deblur_cli.networks.papers.matching import displacement
+from deblur_cli.networks.papers.vgg19 import VGG19Features
 from deblur_cli.networks.undrawn import shapes_of
-from deblur_cli.networks.vgg19 import VGG19Features
 
 TEMPERATURE = 0.07
 """The usual one of contrastive learning on unit vectors (He et al., Momentum Contrast, 2020)."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Shapes
-from deblur_cli.networks.mimo_unet import ARCHITECTURE, Convolution, MimoUNet, MimoUNetConfig
+from deblur_cli.networks.papers.mimo_unet import ARCHITECTURE, Convolution, MimoUNet, MimoUNetConfig
 from deblur_cli.networks.undrawn import shapes_of
 from tests.support.images import assert_images_close
 

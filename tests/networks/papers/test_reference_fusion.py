@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.networks.matching import match
-from deblur_cli.networks.reference_fusion import (
+from deblur_cli.networks.papers.matching import match
+from deblur_cli.networks.papers.reference_fusion import (
     GLOBAL_PAIRS,
     Found,
     Fusion,
@@ -119,10 +119,10 @@ def test_many_positions_are_matched_from_coarse_to_fine(monkeypatch: pytest.Monk
     net = guide()
     scene = nn.functional.interpolate(textured(40, 52), scale_factor=4, mode="bicubic")
     seen = net.look_at(scene)
-    monkeypatch.setattr("deblur_cli.networks.reference_fusion.GLOBAL_PAIRS", 100)
+    monkeypatch.setattr("deblur_cli.networks.papers.reference_fusion.GLOBAL_PAIRS", 100)
     calls = []
     monkeypatch.setattr(
-        "deblur_cli.networks.reference_fusion.match_pyramid",
+        "deblur_cli.networks.papers.reference_fusion.match_pyramid",
         lambda queries, references: (
             calls.append([one.shape[2:] for one in queries]) or match(queries[-1], references[-1])
         ),

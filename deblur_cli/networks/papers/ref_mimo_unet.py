@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from deblur_cli.networks import mimo_unet
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
-from deblur_cli.networks.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
-from deblur_cli.networks.mimo_unet import MimoUNet, MimoUNetConfig, ResidualBlocks
-from deblur_cli.networks.reference_fusion import SCALES, Found, Guide, Guided, Seen, part_of
+from deblur_cli.networks.papers import mimo_unet
+from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
+from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig, ResidualBlocks
+from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, part_of
 from deblur_cli.networks.undrawn import shapes_of
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from deblur_cli.networks import deblurnet
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
-from deblur_cli.networks.deblurnet import DeblurNet, DeblurNetConfig, ResidualBlock
-from deblur_cli.networks.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
-from deblur_cli.networks.reference_fusion import SCALES, Found, Guide, Guided, Seen, halved, part_of, quartered
+from deblur_cli.networks.papers import deblurnet
+from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig, ResidualBlock
+from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
+from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, halved, part_of, quartered
 from deblur_cli.networks.undrawn import shapes_of
 
 

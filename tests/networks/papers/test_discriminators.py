@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from deblur_cli.networks.contract import Discriminator
-from deblur_cli.networks.discriminators import DISCRIMINATORS, PairDiscriminator, PatchDiscriminator
+from deblur_cli.networks.papers.discriminators import DISCRIMINATORS, PairDiscriminator, PatchDiscriminator
 
 LINES = pytest.mark.parametrize("line", DISCRIMINATORS, ids=lambda line: line.name)
 

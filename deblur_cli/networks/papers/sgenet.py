@@ -40,7 +40,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, Published, Shapes, Traits
-from deblur_cli.networks.local_pooling import PooledMean
+from deblur_cli.networks.papers.local_pooling import PooledMean
 from deblur_cli.networks.undrawn import shapes_of
 
 LEVELS = 3

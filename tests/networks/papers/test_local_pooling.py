@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import LocalPooling
-from deblur_cli.networks.local_pooling import PooledMean, apply_local_pooling, window_means
+from deblur_cli.networks.papers.local_pooling import PooledMean, apply_local_pooling, window_means
 
 
 def by_hand(features: Tensor, window: int) -> Tensor:

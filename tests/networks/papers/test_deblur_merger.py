@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.networks.deblur_merger import ARCHITECTURE, SMALL, DeblurMerger, DeblurMergerConfig, size_multiple
+from deblur_cli.networks.papers.deblur_merger import (
+    ARCHITECTURE,
+    SMALL,
+    DeblurMerger,
+    DeblurMergerConfig,
+    size_multiple,
+)
 from deblur_cli.networks.undrawn import shapes_of
 
 TINY = DeblurMergerConfig((4, 8, 8))

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import ReferenceOutput
-from deblur_cli.networks.deep_ref_net import (
+from deblur_cli.networks.papers.deep_ref_net import (
     ARCHITECTURE,
     MULTIPLE,
     Aggregation,
@@ -16,7 +16,7 @@ from deblur_cli.networks.deep_ref_net import (
     SpatialFusion,
     coarsened,
 )
-from deblur_cli.networks.matching import Matches
+from deblur_cli.networks.papers.matching import Matches
 from deblur_cli.networks.undrawn import shapes_of
 
 TINY = DeepRefNetConfig((4, 8, 8), 1, (4, 8, 8))

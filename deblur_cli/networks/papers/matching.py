@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deblur_cli.networks.match_blocks import best_everywhere, best_within, inverse_norms, positions
+from deblur_cli.networks.papers.match_blocks import best_everywhere, best_within, inverse_norms, positions
 
 SIDE = 16
 """L of section 3.3: the side of the block that is searched around a coarse match."""

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, ReferenceOutput, Shapes, Traits
-from deblur_cli.networks.matching import Matches, displacement, gather, match
+from deblur_cli.networks.papers.matching import Matches, displacement, gather, match
 from deblur_cli.networks.undrawn import shapes_of
 
 SCALES = 3

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import LocalPooling
-from deblur_cli.networks.local_pooling import apply_local_pooling
-from deblur_cli.networks.sgenet import ARCHITECTURE, CEM, CSAM, OUTPUTS, RDM, SAM, SGENet, SGENetConfig
+from deblur_cli.networks.papers.local_pooling import apply_local_pooling
+from deblur_cli.networks.papers.sgenet import ARCHITECTURE, CEM, CSAM, OUTPUTS, RDM, SAM, SGENet, SGENetConfig
 from deblur_cli.networks.undrawn import shapes_of
 from tests.support.images import assert_images_close
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from deblur_cli.networks.matching import (
+from deblur_cli.networks.papers.matching import (
     Matches,
     agreement,
     displacement,

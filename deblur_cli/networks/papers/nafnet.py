@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, Shapes, Traits
-from deblur_cli.networks.local_pooling import PooledMean
+from deblur_cli.networks.papers.local_pooling import PooledMean
 
 NORM_EPSILON = 1e-6
 

@@ -9,14 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.networks import deblurnet, mimo_unet, nafnet, ref_deblurnet, ref_mimo_unet, ref_nafnet
 from deblur_cli.networks.complexity import count
 from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, ReferenceOutput
-from deblur_cli.networks.local_pooling import PooledMean, apply_local_pooling
-from deblur_cli.networks.ref_deblurnet import RefDeblurNet, RefDeblurNetConfig
-from deblur_cli.networks.ref_mimo_unet import RefMimoUNetConfig
-from deblur_cli.networks.ref_nafnet import RefNAFNet, RefNAFNetConfig
-from deblur_cli.networks.reference_fusion import Guided
+from deblur_cli.networks.papers import (
+    deblurnet,
+    mimo_unet,
+    nafnet,
+    ref_deblurnet,
+    ref_mimo_unet,
+    ref_nafnet,
+)
+from deblur_cli.networks.papers.local_pooling import PooledMean, apply_local_pooling
+from deblur_cli.networks.papers.ref_deblurnet import RefDeblurNet, RefDeblurNetConfig
+from deblur_cli.networks.papers.ref_mimo_unet import RefMimoUNetConfig
+from deblur_cli.networks.papers.ref_nafnet import RefNAFNet, RefNAFNetConfig
+from deblur_cli.networks.papers.reference_fusion import Guided
 from deblur_cli.networks.undrawn import shapes_of
 
 TINY: dict[str, Any] = {

@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import ReferenceOutput, Shapes
-from deblur_cli.networks.matching import SIDE, Matches, displacement, gather, match_pyramid, match_within
+from deblur_cli.networks.papers.matching import SIDE, Matches, displacement, gather, match_pyramid, match_within
 
 GLOBAL_PAIRS = 64**4
 """Pictures with more pairs of positions are halved before they are matched globally."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from deblur_cli.networks import nafnet
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
-from deblur_cli.networks.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
-from deblur_cli.networks.nafnet import Block, NAFNet, NAFNetConfig
-from deblur_cli.networks.reference_fusion import SCALES, Found, Guide, Guided, Seen, halved, part_of, quartered
+from deblur_cli.networks.papers import nafnet
+from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
+from deblur_cli.networks.papers.nafnet import Block, NAFNet, NAFNetConfig
+from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, halved, part_of, quartered
 from deblur_cli.networks.undrawn import shapes_of
 
 

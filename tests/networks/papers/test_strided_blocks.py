@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deblur_cli.networks.strided_blocks import (
+from deblur_cli.networks.papers.strided_blocks import (
     SLOPE,
     BatchNorm,
     Block,
