@@ -42,6 +42,8 @@ from deblur_cli.catalogue.export import save_model
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.convert import stack_bytes
+from deblur_cli.datasets.draw import generator_for, seed_for, share_of
+from deblur_cli.datasets.readers import Layout
 from deblur_cli.engine.device import choose
 from deblur_cli.engine.restore import restore
 from deblur_cli.measure.fidelity import psnr, ssim
@@ -56,9 +58,7 @@ from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.checkpoint import load_record
 from deblur_cli.training.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, RunConfig, TrainConfig
 from deblur_cli.training.distributed import World
-from deblur_cli.training.draw import generator_for, seed_for, share_of
 from deblur_cli.training.job import TrainJob, train
-from deblur_cli.training.readers import Layout
 from deblur_cli.training.start import adopt
 
 LONG_SIDE_PX = 768

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from deblur_cli.adaptation.frames import FrameStore, store_of
 from deblur_cli.catalogue.vgg import vgg19
+from deblur_cli.datasets.draw import generator_for, seed_for, share_of
 from deblur_cli.errors import MissingWeightsError
 from deblur_cli.networks.papers.match_encoder import (
     VGG_LAYER,
@@ -38,7 +39,6 @@ from deblur_cli.shutter.expose import grid
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.reference import looked_at, make_references
 from deblur_cli.shutter.settings import ReferenceSettings, ShutterSettings
-from deblur_cli.training.draw import generator_for, seed_for, share_of
 
 HELD_BACK = 0.1
 SQUARE_PX, BORDER_PX, BATCH, RATE = 96, 24, 2, 1e-3

@@ -12,11 +12,11 @@ from deblur_cli.adaptation.contract import AdaptSettings
 from deblur_cli.adaptation.exposures import ExposureMaker
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.adaptation.matched import MatchedPair, crop_matched
+from deblur_cli.datasets.draw import seed_for
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.settings import Range, ShutterSettings
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.data import SampleStream, ring_plan
-from deblur_cli.training.draw import seed_for
 from deblur_cli.training.ring import Maker
 from deblur_cli.training.tasks import Batch
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from deblur_cli.adaptation.frames import FrameStore
+from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.networks.blur_selector import WINDOW_PX, BlurSelector, window_starts
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import Range, ShutterSettings
-from deblur_cli.training.draw import generator_for, seed_for
 
 SIDE_PX = 560
 """Side of an exposure: sixteen windows."""

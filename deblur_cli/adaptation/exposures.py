@@ -10,10 +10,10 @@ import torch
 from deblur_cli.adaptation.contract import AdaptSettings
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.catalogue.recognise import Recognised
+from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.settings import Range, ShutterSettings
 from deblur_cli.training.config import DataConfig, NetworkConfig, OptimiserConfig, RunConfig, TrainConfig
-from deblur_cli.training.draw import generator_for, seed_for
 from deblur_cli.training.makers import crop_px
 from deblur_cli.training.ring import Chunk
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from deblur_cli.adaptation.exposed_windows import ErrorForms, Exposure
+from deblur_cli.datasets.draw import seed_for
 from deblur_cli.networks.blur_selector import BlurSelector
-from deblur_cli.training.draw import seed_for
 from deblur_cli.training.loop import set_rate
 
 PASSES, BATCH = 15, 256

@@ -34,12 +34,12 @@ from deblur_cli.adaptation.frames import FrameStore, floats_of, grey_of, store_o
 from deblur_cli.adaptation.smear import crispness, levels_for, smear_looks, teach, told_unseen
 from deblur_cli.adaptation.straightness import spectral_looks, straight_share
 from deblur_cli.convert import to_pixels
+from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.measure.noise import estimate_noise
 from deblur_cli.progress import SILENT, Progress, Stage
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import Range, ShutterSettings
-from deblur_cli.training.draw import generator_for, seed_for
 
 Floats = npt.NDArray[np.float64]
 Grey = npt.NDArray[np.float32]

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deblur_cli.datasets.draw import seed_for
+from deblur_cli.datasets.photos import PhotoStore
+from deblur_cli.datasets.readers import Pair
 from deblur_cli.errors import DatasetError
 from deblur_cli.shutter.light import SRGB, to_display, to_light
-from deblur_cli.training.draw import seed_for
 from deblur_cli.training.losses import charbonnier
-from deblur_cli.training.photos import PhotoStore
-from deblur_cli.training.readers import Pair
 
 KERNEL_PX = 49
 """Side of the kernels, odd: longer blur is cut off."""

@@ -26,13 +26,13 @@ from deblur_cli.adaptation.kernel_extractor import (
     blur_by,
     train_extractor,
 )
+from deblur_cli.datasets.draw import seed_for
+from deblur_cli.datasets.readers import read_pairs
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.config import DataConfig, RunConfig, TrainConfig
 from deblur_cli.training.data import SampleStream, ring_plan
 from deblur_cli.training.distributed import World
-from deblur_cli.training.draw import seed_for
-from deblur_cli.training.readers import read_pairs
 from deblur_cli.training.ring import Chunk, Maker
 
 SLACK_PX = 32

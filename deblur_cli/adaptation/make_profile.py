@@ -18,6 +18,7 @@ from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, MadeFor, 
 from deblur_cli.catalogue.entry import Entry
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.datasets.readers import read_pairs
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import (
     CannotWriteError,
@@ -30,7 +31,6 @@ from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.distributed import World, world_from_environment
 from deblur_cli.training.interrupt import stop_on_signal
-from deblur_cli.training.readers import read_pairs
 
 SUFFIX = ".safetensors"
 

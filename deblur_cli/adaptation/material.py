@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deblur_cli.datasets.video import VIDEOS
 from deblur_cli.errors import UnreadablePhotoError, UsageError
 from deblur_cli.imaging.find import find_photos, natural_key
-from deblur_cli.training.video import VIDEOS
 
 CLIPS = VIDEOS | {".mts", ".m2ts", ".3gp", ".wmv"}
 """Endings by which a file is taken for a clip, whatever folder it lies in."""

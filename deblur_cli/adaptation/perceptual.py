@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from deblur_cli.adaptation.contract import AdaptSettings, TranslateSettings
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.catalogue.vgg import vgg19
+from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.errors import MissingWeightsError
 from deblur_cli.networks.papers.match_encoder import MatchEncoder, MatchEncoderConfig, contrastive_loss
 from deblur_cli.networks.papers.vgg19 import VGG19Features
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.draw import generator_for, seed_for
 
 ENCODER_STEPS, ENCODER_BATCH, ENCODER_PX = 200, 2, 96
 ENCODER_RATE = 1e-3

@@ -31,6 +31,7 @@ from deblur_cli.adaptation.translator_losses import (
     reconstruction,
     translator_loss,
 )
+from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.engine.device import Device
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.networks.papers.discriminators import PatchDiscriminator
@@ -38,7 +39,6 @@ from deblur_cli.networks.papers.mimo_unet import ARCHITECTURE, MimoUNet, MimoUNe
 from deblur_cli.progress import Progress
 from deblur_cli.training.config import OptimiserConfig
 from deblur_cli.training.distributed import World
-from deblur_cli.training.draw import generator_for, seed_for
 from deblur_cli.training.loop import set_rate
 from deblur_cli.training.state import build_optimiser
 

@@ -16,11 +16,11 @@ from deblur_cli.adaptation.exposed_windows import Exposure, as_saved, error_form
 from deblur_cli.adaptation.fit_selector import fit_selector, weights_of
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.adaptation.matched import MatchedPair, crop_matched
+from deblur_cli.datasets.draw import seed_for
 from deblur_cli.networks.blur_selector import WINDOW_PX, BlurSelector
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.draw import seed_for
 from deblur_cli.training.tasks import Batch
 
 EXPOSURES, EXPOSURES_A_MINUTE, FEWEST_EXPOSURES = 320, 16.0, 24

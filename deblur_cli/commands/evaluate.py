@@ -101,9 +101,9 @@ def evaluate(
     if as_csv and as_json:
         raise UsageError("--csv and --json both want stdout. Leave one of them out.")
     # These bring torch, which the help does not need.
+    from deblur_cli.datasets.readers import layout_named
     from deblur_cli.evaluation.evaluate import EvaluateJob, evaluate_identity
     from deblur_cli.evaluation.evaluate import evaluate as score
-    from deblur_cli.training.readers import layout_named
 
     settings = RestoreSettings(strength, scale.value_or_none, tile)
     if pairs:

@@ -93,8 +93,8 @@ def _command(kind: Kind) -> Callable[..., None]:
         verbose: Verbose = False,
         quiet: Quiet = False,
     ) -> None:
+        from deblur_cli.datasets.readers import layout_named
         from deblur_cli.training.job import TrainJob, train
-        from deblur_cli.training.readers import layout_named
 
         config = _base(kind, recipe, out, resume)
         config = _overridden(config, network, batch, patch, seed, workers, compile_network)

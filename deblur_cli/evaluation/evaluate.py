@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.datasets.readers import Layout, Pair
+from deblur_cli.datasets.sets import PairSet, read_sets
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import UnsupportedPhotoError, UsageError
 from deblur_cli.evaluation.outputs import Outputs, list_outputs
@@ -24,7 +26,6 @@ from deblur_cli.evaluation.scores import (
     PhotoScore,
     means_of,
 )
-from deblur_cli.evaluation.sets import PairSet, read_sets
 from deblur_cli.imaging.find import find_photos
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
@@ -36,7 +37,6 @@ from deblur_cli.pipelines.batch import Steps, run_overlapping
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.restore_one import RestoredPhoto, restore_photo
 from deblur_cli.progress import SILENT, Progress
-from deblur_cli.training.readers import Layout, Pair
 
 Bytes = npt.NDArray[np.uint8]
 SSIM_LEAST_PX = 11

@@ -6,9 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from deblur_cli.datasets.readers import PICTURES
 from deblur_cli.errors import DatasetError, UnreadablePhotoError
 from deblur_cli.pipelines.plan import COMPARISON_MARK
-from deblur_cli.training.readers import PICTURES
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.datasets.readers import natural_key, pictures_in
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import (
     DatasetError,
@@ -36,7 +37,6 @@ from deblur_cli.pipelines.pair import read_pair
 from deblur_cli.pipelines.pairing import FoundPair, pair_named
 from deblur_cli.pipelines.restore_one import restore_photo
 from deblur_cli.progress import SILENT, Progress
-from deblur_cli.training.readers import natural_key, pictures_in
 
 Bytes = npt.NDArray[np.uint8]
 

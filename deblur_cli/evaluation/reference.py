@@ -15,11 +15,11 @@ import numpy as np
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.datasets.sets import PairSet
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import DatasetError, UsageError
 from deblur_cli.evaluation.evaluate import EvaluateJob, Maker, Produced, at_8_bit, evaluate
 from deblur_cli.evaluation.scores import Evaluation
-from deblur_cli.evaluation.sets import PairSet
 from deblur_cli.geometry.alignment import Alignment, scaling
 from deblur_cli.geometry.register import register_places
 from deblur_cli.imaging.photo import Photo

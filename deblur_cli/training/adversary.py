@@ -7,11 +7,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from deblur_cli.datasets.draw import seed_for
 from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.contract import Discriminator, InputKind
 from deblur_cli.networks.papers import discriminators
 from deblur_cli.training.config import TrainConfig, did_you_mean
-from deblur_cli.training.draw import seed_for
 from deblur_cli.training.kinds import INPUTS
 from deblur_cli.training.loop import Setting, seed_step, set_rate
 from deblur_cli.training.losses import conditional, conditional_deception, relativistic

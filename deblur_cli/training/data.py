@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deblur_cli.datasets.draw import generator_for, seed_for, share_of
+from deblur_cli.datasets.photos import Picture, size_of
+from deblur_cli.datasets.readers import Dataset
+from deblur_cli.datasets.video import Frame
 from deblur_cli.errors import DatasetError
 from deblur_cli.progress import Progress
 from deblur_cli.training.config import TrainConfig
-from deblur_cli.training.draw import generator_for, seed_for, share_of
 from deblur_cli.training.kinds import INPUTS, finished
 from deblur_cli.training.makers import ChunkMaker, crop_px, needs_shutter
-from deblur_cli.training.photos import Picture, size_of
-from deblur_cli.training.readers import Dataset
 from deblur_cli.training.ring import Chunk, MakerFactory, Ring, RingPlan, Sample
 from deblur_cli.training.tasks import Batch
-from deblur_cli.training.video import Frame
 
 JPEG_PHASE_PX = 16
 """Pictures are finished this much larger and then cut at a random place: JPEG's blocks must not always start at the

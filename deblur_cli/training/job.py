@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from deblur_cli.datasets.readers import Dataset, Layout, read_dataset
+from deblur_cli.datasets.video import Frame
 from deblur_cli.engine.device import choose
 from deblur_cli.errors import ConfigurationError, DeviceError, UsageError
 from deblur_cli.networks.contract import InputKind
@@ -21,12 +23,10 @@ from deblur_cli.training.distributed import World, joined, world_from_environmen
 from deblur_cli.training.interrupt import stop_on_signal
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
-from deblur_cli.training.readers import Dataset, Layout, read_dataset
 from deblur_cli.training.start import Start, adopt, check_network, export_weights, fresh, load_weights
 from deblur_cli.training.state import TrainState, new_state, restore_state
 from deblur_cli.training.tasks import Batch, task_for
 from deblur_cli.training.validate import Validator
-from deblur_cli.training.video import Frame
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from deblur_cli.datasets.draw import seed_for
 from deblur_cli.progress import Progress, Stage
 from deblur_cli.training.checkpoint import save_checkpoint
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.distributed import AGREE_EVERY, World
-from deblur_cli.training.draw import seed_for
 from deblur_cli.training.interrupt import StopWish
 from deblur_cli.training.journal import Journal, Meter, Validation
 from deblur_cli.training.schedule import progress_share, rate

@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deblur_cli.datasets.corresponding import place_of
+from deblur_cli.datasets.draw import generator_for, seed_for
+from deblur_cli.datasets.photos import PhotoStore, Picture
+from deblur_cli.datasets.readers import Dataset, Layout, Pair, Sequence
 from deblur_cli.errors import DatasetError
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.shutter.light import SRGB, to_display, to_light
 from deblur_cli.training.config import TrainConfig
-from deblur_cli.training.corresponding import place_of
-from deblur_cli.training.draw import generator_for, seed_for
 from deblur_cli.training.kinds import exposed, margin_px
-from deblur_cli.training.photos import PhotoStore, Picture
-from deblur_cli.training.readers import Dataset, Layout, Pair, Sequence
 from deblur_cli.training.ring import Chunk, RingPlan
 
 

@@ -14,13 +14,13 @@ from deblur_cli.catalogue.entry import MODEL_TYPES
 from deblur_cli.catalogue.export import save_model
 from deblur_cli.catalogue.find import find, find_any
 from deblur_cli.catalogue.load import load
+from deblur_cli.datasets.draw import seed_for
 from deblur_cli.errors import ConfigurationError, TrainingError
 from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import Progress
 from deblur_cli.training.adversary import discriminator_named
 from deblur_cli.training.config import NetworkConfig, TrainConfig, did_you_mean, parse
-from deblur_cli.training.draw import seed_for
 
 
 @dataclass(frozen=True)

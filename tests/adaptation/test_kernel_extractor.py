@@ -18,9 +18,9 @@ from deblur_cli.adaptation.kernel_extractor import (
     train_extractor,
 )
 from deblur_cli.convert import stack_bytes
+from deblur_cli.datasets.readers import read_pairs
 from deblur_cli.errors import DatasetError
 from deblur_cli.shutter.light import SRGB, to_display
-from deblur_cli.training.readers import read_pairs
 from tests.conftest import textured
 
 MIDDLE = KERNEL_PX // 2

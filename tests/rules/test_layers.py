@@ -15,7 +15,7 @@ LAYERS = (
     ("commands",),
     ("adaptation", "evaluation"),
     ("pipelines", "training"),
-    ("engine", "catalogue"),
+    ("engine", "catalogue", "datasets"),
     ("geometry",),
     ("networks", "shutter", "measure", "imaging"),
     ("errors", "progress", "convert"),

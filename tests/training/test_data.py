@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from deblur_cli.datasets.readers import Dataset, Layout, Pair, read_dataset
 from deblur_cli.errors import DatasetError
 from deblur_cli.progress import SILENT
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.config import DataConfig, TrainConfig
 from deblur_cli.training.data import SampleStream, held_out_batches, hold_back, large_enough, ring_plan
 from deblur_cli.training.makers import ChunkMaker
-from deblur_cli.training.readers import Dataset, Layout, Pair, read_dataset
 from deblur_cli.training.tasks import Batch
 
 CPU = torch.device("cpu")
@@ -180,7 +180,7 @@ def test_the_shared_photographs_hold_about_a_tenth_back(shared: Path) -> None:
 
 
 def test_a_photo_read_twice_is_the_same_whatever_was_dropped(photos: Path) -> None:
-    from deblur_cli.training.photos import PhotoStore
+    from deblur_cli.datasets.photos import PhotoStore
 
     paths = read_dataset(photos).photos
     tight, roomy = PhotoStore(CPU, 1), PhotoStore(CPU, 10**9)

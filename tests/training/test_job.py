@@ -9,12 +9,12 @@ import torch
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import CheckpointError, ConfigurationError, UsageError
 from deblur_cli.networks.contract import InputKind, SingleModel
 from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import AdversaryConfig, NetworkConfig, TrainConfig, load_recipe, recipe_names
 from deblur_cli.training.job import TrainJob, digest, train
-from deblur_cli.training.readers import read_dataset
 from deblur_cli.training.start import check_network, fresh, take_over
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import TrainingError
 from deblur_cli.progress import SILENT
 from deblur_cli.training.checkpoint import load_checkpoint
@@ -20,7 +21,6 @@ from deblur_cli.training.distributed import World
 from deblur_cli.training.interrupt import StopWish
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, Setting, TrainResult, run
-from deblur_cli.training.readers import read_dataset
 from deblur_cli.training.state import TrainState, new_state, restore_state
 from deblur_cli.training.tasks import Batch, RestoreTask
 from deblur_cli.training.validate import Validator

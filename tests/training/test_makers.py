@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deblur_cli.datasets.readers import Dataset, Layout, read_dataset
 from deblur_cli.errors import DatasetError
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.progress import SILENT
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.data import SampleStream, held_out_batches, large_enough, ring_plan
 from deblur_cli.training.makers import ChunkMaker, crop_px, neighbour
-from deblur_cli.training.readers import Dataset, Layout, read_dataset
 from tests.training.test_data import same
 
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from deblur_cli.convert import stack_bytes
+from deblur_cli.datasets.video import VIDEOS, Frame, measure_clip, read_frame
 from deblur_cli.imaging.read import read_photo, read_size
-from deblur_cli.training.video import VIDEOS, Frame, measure_clip, read_frame
 
 Picture = Path | Frame
 """A picture to train on: a file, or a frame of a clip."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from deblur_cli.datasets.readers import Layout
+from deblur_cli.datasets.sets import read_sets
 from deblur_cli.errors import DatasetError
-from deblur_cli.evaluation.sets import read_sets
-from deblur_cli.training.readers import Layout
 
 
 def lay_out(root: Path, *names: str) -> Path:

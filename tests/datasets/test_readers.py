@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from deblur_cli.datasets.readers import Layout, layout_named, read_dataset, read_pairs
 from deblur_cli.errors import DatasetError, UsageError
-from deblur_cli.training.readers import Layout, layout_named, read_dataset, read_pairs
 
 
 def lay_out(root: Path, *names: str) -> Path:

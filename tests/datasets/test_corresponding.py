@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deblur_cli.training.corresponding import place_of
+from deblur_cli.datasets.corresponding import place_of
 from tests.shutter.scenes import textured
 
 

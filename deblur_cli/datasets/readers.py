@@ -13,9 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from deblur_cli.datasets.photos import Picture
+from deblur_cli.datasets.video import VIDEOS, Frame, measure_clip
 from deblur_cli.errors import DatasetError, UsageError
-from deblur_cli.training.photos import Picture
-from deblur_cli.training.video import VIDEOS, Frame, measure_clip
 
 Split = Literal["train", "test"]
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from deblur_cli.datasets.photos import PhotoStore, size_of
+from deblur_cli.datasets.readers import Layout, read_dataset
+from deblur_cli.datasets.video import Frame, measure_clip, read_frame
 from deblur_cli.errors import DatasetError
-from deblur_cli.training.photos import PhotoStore, size_of
-from deblur_cli.training.readers import Layout, read_dataset
-from deblur_cli.training.video import Frame, measure_clip, read_frame
 
 
 @pytest.fixture

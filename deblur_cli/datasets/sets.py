@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deblur_cli.training.readers import Layout, Pair, read_dataset, read_pairs
+from deblur_cli.datasets.readers import Layout, Pair, read_dataset, read_pairs
 
 REALBLUR_PART = re.compile(r"realblur[-_ ]?([jr])(?![a-z])", re.IGNORECASE)
 """RealBlur has two halves, of JPEGs and of raw pictures, that are always scored apart."""
