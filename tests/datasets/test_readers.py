@@ -176,4 +176,4 @@ def test_plain_pairs_may_have_references(tmp_path: Path) -> None:
 def test_the_shared_views_and_clips_are_read(shared: Path) -> None:
     views, clips = (read_dataset(shared / "data" / name, related=True) for name in ("multi", "video"))
     assert (views.layout, len(views.sequences)) == (Layout.VIEWS, 9)
-    assert (clips.layout, len(clips.sequences)) == (Layout.VIDEO, 9)
+    assert (clips.layout, len(clips.sequences)) == (Layout.VIDEO, 10)
