@@ -16,6 +16,7 @@ from deblur_cli.imaging.colour import encoding_of
 from deblur_cli.imaging.find import PHOTO_SUFFIXES
 from deblur_cli.imaging.metadata import summarise, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
+from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import without_pillows_limit
 
 # Pillow prints what it thinks of a photo's EXIF; this project reads EXIF itself, and whatever else matters is raised.
@@ -30,7 +31,8 @@ class Opened:
     """One file recognised and its header read: what is needed before decoding is decided on.
 
     `height` and `width` are as stored; `orientation` still has to be applied. `image` is Pillow's lazy picture where
-    Pillow decodes the format. `complete`: the file has its end mark, where the format has one.
+    Pillow decodes the format. `complete`: the file has its end mark, where the format has one. `resolution_dpi` is
+    what the format itself says, as stored; EXIF may say one where it does not.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Opened:
     heic: heif.HeicFile | None = None
     notes: tuple[str, ...] = ()
     complete: bool = True
+    resolution_dpi: Resolution | None = None
 
 
 def open_file(path: Path) -> Opened:
@@ -142,6 +145,7 @@ def _open_tiff(path: Path, data: bytes) -> Opened:
         head.metadata,
         tiff=head,
         notes=notes,
+        resolution_dpi=head.resolution_dpi,
     )
 
 

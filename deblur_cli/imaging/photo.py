@@ -59,7 +59,8 @@ class Photo:
     `pixels` are (H, W, 3) float32, RGB, display-encoded in [0, 1], in the profile that `encoding` names. Greyscale
     files are carried as three equal channels and written back as one. `alpha` is (H, W) float32 or None.
     `bit_depth` is the file's, 8 or 16 (10 and 12 bits count as 16). `notes` are sentences that the user should see
-    (first frame of an animation taken, gain map dropped, developed from raw …).
+    (first frame of an animation taken, gain map dropped, developed from raw …). `resolution_dpi` is the print
+    resolution, horizontal and vertical, or None where the file names none.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Photo:
     grayscale: bool = False
     jpeg: JpegSettings | None = None
     notes: tuple[str, ...] = ()
+    resolution_dpi: tuple[float, float] | None = None
 
     @property
     def height(self) -> int:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from deblur_cli.imaging.metadata import without_exif_header
 from deblur_cli.imaging.photo import Encoding, Metadata
+from deblur_cli.imaging.resolution import M_PER_INCH, Resolution
 from deblur_cli.imaging.samples import Samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -162,6 +163,13 @@ def _metadata_chunks(metadata: Metadata, encoding: Encoding) -> bytes:
     return result
 
 
+def _resolution_chunk(resolution_dpi: Resolution | None) -> bytes:
+    if resolution_dpi is None:
+        return b""
+    x, y = (round(value / M_PER_INCH) for value in resolution_dpi)
+    return _chunk(b"pHYs", struct.pack(">LLB", x, y, 1))
+
+
 def _filtered(rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], step: int) -> bytes:
     """Returns the rows, each with the best of the filters Sub, Up and Average before it.
 
@@ -190,6 +198,7 @@ def write_png(
     bands: Iterable[Samples],
     metadata: Metadata,
     encoding: Encoding,
+    resolution_dpi: Resolution | None = None,
 ) -> None:
     """Writes a PNG of `bands`, (rows, W, 1…4) uint8 or uint16 from the top, holding one band at a time.
 
@@ -204,6 +213,7 @@ def write_png(
         if above is None:
             header = struct.pack(">LLBBBBB", width, height, depth, COLOUR_TYPES[channels], 0, 0, 0)
             stream.write(SIGNATURE + _chunk(b"IHDR", header) + _metadata_chunks(metadata, encoding))
+            stream.write(_resolution_chunk(resolution_dpi))
             above = np.zeros(width * channels * depth // 8, dtype=np.uint8)
         ordered = band if depth == 8 else band.astype(">u2")
         flat = np.ascontiguousarray(ordered).reshape(rows, -1).view(np.uint8)

@@ -27,6 +27,7 @@ from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file
 from deblur_cli.imaging.photo import Encoding, Photo, Pixels
+from deblur_cli.imaging.resolution import resolution_of_exif, upright_resolution
 from deblur_cli.imaging.samples import (
     LUMA,
     Samples,
@@ -183,6 +184,7 @@ def _decode(opened: Opened) -> Photo:
 
 def _photo(opened: Opened, pixels: Pixels, alpha: Pixels | None, *, grayscale: bool = False) -> Photo:
     depth: Literal[8, 16] = 8 if opened.depth <= 8 else 16
+    resolution = opened.resolution_dpi or resolution_of_exif(opened.metadata.exif)
     return Photo(
         opened.path,
         pixels,
@@ -194,6 +196,7 @@ def _photo(opened: Opened, pixels: Pixels, alpha: Pixels | None, *, grayscale: b
         grayscale,
         opened.jpeg,
         opened.notes,
+        upright_resolution(resolution, opened.orientation),
     )
 
 

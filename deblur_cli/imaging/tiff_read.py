@@ -17,6 +17,14 @@ from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.metadata import resources_from_iptc
 from deblur_cli.imaging.photo import Metadata
+from deblur_cli.imaging.resolution import (
+    INCH,
+    RESOLUTION_UNIT,
+    X_RESOLUTION,
+    Y_RESOLUTION,
+    Resolution,
+    resolution_of_tags,
+)
 from deblur_cli.imaging.samples import Samples, without_pillows_limit
 
 # Both log what they find odd, OpenCV straight to the terminal; whatever matters is raised or comes back empty.
@@ -51,6 +59,7 @@ class TiffHead:
     compression: int = 1
     orientation_bytes: range = range(0)
     """Where the orientation's number lies in the file."""
+    resolution_dpi: Resolution | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,16 @@ def read_head(path: Path, data: bytes) -> TiffHead:
             bytes_expected=max((a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0),
             compression=int(page.compression),
             orientation_bytes=range(0) if tag is None else range(tag.valueoffset, tag.valueoffset + tag.valuebytecount),
+            resolution_dpi=_resolution(page),
         )
+
+
+def _resolution(page: tifffile.TiffPage) -> Resolution | None:
+    values = [page.tags.valueof(number) for number in (X_RESOLUTION, Y_RESOLUTION)]
+    parts = [part for value in values if isinstance(value, tuple) for part in value]
+    if len(parts) != 4 or not parts[1] or not parts[3]:
+        return None
+    return resolution_of_tags(parts[0] / parts[1], parts[2] / parts[3], int(page.tags.valueof(RESOLUTION_UNIT, INCH)))
 
 
 def _is_reduced(page: object) -> bool:

@@ -20,6 +20,7 @@ from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.exif_block import Order
 from deblur_cli.imaging.metadata import iptc_from_resources
 from deblur_cli.imaging.photo import Metadata
+from deblur_cli.imaging.resolution import Resolution, resolution_of_exif, resolution_tags
 from deblur_cli.imaging.samples import Samples
 
 MOST_BYTES = 4_000_000_000
@@ -53,6 +54,7 @@ def write_tiff(
     bands: Iterable[Samples],
     metadata: Metadata,
     icc: bytes | None,
+    resolution_dpi: Resolution | None = None,
 ) -> None:
     """Writes a TIFF of `bands`, (strip_rows, W, 1…4) uint8 or uint16 from the top, deflated.
 
@@ -75,9 +77,17 @@ def write_tiff(
         numbers(order, 278, LONG, [rows]),
         numbers(order, 279, LONG, counts),
         *block_fields(metadata, icc),
+        *_resolution_fields(order, metadata, resolution_dpi),
     ]
     taken = {field.number for field in fields}
     end(stream, order, [*fields, *(field for field in kept if field.number not in taken)])
+
+
+def _resolution_fields(order: Order, metadata: Metadata, resolution_dpi: Resolution | None) -> list[Field]:
+    """Returns the tags of a resolution, unless the EXIF block says the same in its own numbers."""
+    if resolution_dpi is None or resolution_of_exif(metadata.exif) == resolution_dpi:
+        return []
+    return [Field(tag.number, tag.type, tag.count, tag.value) for tag in resolution_tags(resolution_dpi, order)]
 
 
 def begin(stream: BinaryIO, exif: bytes | None) -> tuple[Order, list[Field]]:

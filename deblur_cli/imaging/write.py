@@ -38,6 +38,7 @@ from deblur_cli.imaging.metadata import (
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo, Pixels
 from deblur_cli.imaging.png import write_png
 from deblur_cli.imaging.raw import RAW_SUFFIXES, LinearRaw, srgb_profile
+from deblur_cli.imaging.resolution import exif_of_resolution, resolution_of_exif
 from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
 
 OUTPUT_FORMATS = {
@@ -325,12 +326,15 @@ def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     grayscale = _is_grayscale(photo)
     image = image_from_photo(photo, grayscale=grayscale, alpha=False)
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=chosen, subsampling=-1 if grayscale else subsampling)
+    density = photo.resolution_dpi or (0, 0)
+    image.save(encoded, "JPEG", quality=chosen, subsampling=-1 if grayscale else subsampling, dpi=density)
     del image
     metadata = _output_metadata(photo)
     fitted = fit_exif(metadata.exif)
     extra = jpeg.metadata_segments(replace(metadata, exif=fitted.exif), photo.encoding.icc)
-    head, rest = jpeg.with_segments(encoded.getvalue(), extra, drop_jfif=fitted.exif is not None)
+    # EXIF stands alone where it says all that there is to say.
+    said = photo.resolution_dpi is None or resolution_of_exif(fitted.exif) == photo.resolution_dpi
+    head, rest = jpeg.with_segments(encoded.getvalue(), extra, drop_jfif=fitted.exif is not None and said)
     stream.write(head)
     stream.write(rest)
     flat = ("its transparency is saved as white: JPEG has none",) if photo.alpha is not None else ()
@@ -340,7 +344,7 @@ def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
 def _encode_png(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
     metadata = _output_metadata(photo)
     bands = sample_bands(photo, depth=photo.bit_depth, grayscale=_is_grayscale(photo), alpha=photo.alpha is not None)
-    write_png(stream, photo.width, photo.height, bands, metadata, photo.encoding)
+    write_png(stream, photo.width, photo.height, bands, metadata, photo.encoding, photo.resolution_dpi)
     return _lost_blocks(metadata, "PNG", iptc=False)
 
 
@@ -350,12 +354,19 @@ def _encode_tiff(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     rows = tiff_write.strip_rows(photo.width, channels, photo.bit_depth)
     bands = sample_bands(photo, depth=photo.bit_depth, grayscale=grayscale, alpha=alpha, rows=rows)
     metadata = _output_metadata(photo)
-    tiff_write.write_tiff(stream, photo.width, photo.height, bands, metadata, photo.encoding.icc)
+    icc, resolution = photo.encoding.icc, photo.resolution_dpi
+    tiff_write.write_tiff(stream, photo.width, photo.height, bands, metadata, icc, resolution)
     return (*_lost_blocks(metadata, "TIFF", iptc=False), *_cicp_note(photo, "TIFF"))
 
 
-def _encode_webp(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+def _metadata_with_resolution(photo: Photo) -> Metadata:
+    """Returns the output's blocks for a format that has no place but EXIF for a resolution."""
     metadata = _output_metadata(photo)
+    return metadata if metadata.exif else replace(metadata, exif=exif_of_resolution(photo.resolution_dpi))
+
+
+def _encode_webp(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
+    metadata = _metadata_with_resolution(photo)
     image = image_from_photo(photo, grayscale=False, alpha=photo.alpha is not None)
     chosen = quality or WEBP_QUALITY
     image.save(
@@ -378,7 +389,7 @@ def _rgb_profile(photo: Photo) -> bytes | None:
 
 
 def _encode_avif(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
-    metadata = _output_metadata(photo)
+    metadata = _metadata_with_resolution(photo)
     image = image_from_photo(photo, grayscale=False, alpha=photo.alpha is not None)
     encoded = io.BytesIO()
     image.save(
@@ -401,7 +412,7 @@ def _encode_heic(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
         heif.heif_module(target)
     except UnsupportedPhotoError as error:
         raise CannotWriteError(target, f"cannot be written. {heif.INSTALL_HEIF}") from error
-    metadata = _output_metadata(photo)
+    metadata = _metadata_with_resolution(photo)
     alpha, deep = photo.alpha is not None, photo.bit_depth == 16
     bands = sample_bands(photo, depth=photo.bit_depth, grayscale=False, alpha=alpha)
     samples = b"".join(band.tobytes() for band in bands)
