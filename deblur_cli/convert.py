@@ -17,6 +17,11 @@ def to_tensor(pixels: Pixels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]).clone()
 
 
+def seen_as_tensor(pixels: Pixels) -> Tensor:
+    """Returns a (3, H, W) view of an (H, W, 3) picture: no copy, so not to be written to."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
 def to_pixels(tensor: Tensor) -> Pixels:
     """Returns an (H, W, 3) float32 picture, contiguous, of a (1, 3, H, W) tensor on any device. Same values."""
     return np.ascontiguousarray(tensor.detach()[0].float().cpu().numpy().transpose(1, 2, 0))

@@ -25,14 +25,15 @@ def move(network: nn.Module, device: Device) -> nn.Module:
     return network
 
 
-def run(network: nn.Module, device: Device, inputs: Sequence[Tensor]) -> Tensor:
+def run(network: nn.Module, device: Device, inputs: Sequence[Tensor], candidates: Tensor | None = None) -> Tensor:
     """Returns the network's answer to the inputs as float32 on the device.
 
-    `inputs` are (B, 3, H, W) float32 on the device. Must be called under `torch.inference_mode` when nothing is to be
-    learnt.
+    `inputs` are (B, 3, H, W) float32 on the device; `candidates` (B, C, H, W) for a network whose traits ask for them.
+    Must be called under `torch.inference_mode` when nothing is to be learnt.
     """
+    shown = {} if candidates is None else {"candidates": candidates}
     with _lowered(device):
-        answer: Tensor = network(*_laid_out(inputs))
+        answer: Tensor = network(*_laid_out(inputs), **shown)
     return answer.float()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deblur_cli.convert import to_pixels, to_tensor
 from deblur_cli.engine import precision
+from deblur_cli.engine.blur import FoundBlur, find_blur
 from deblur_cli.engine.device import Device, fit_to_network
 from deblur_cli.engine.guard import judge
 from deblur_cli.engine.memory import TileChoice, choose_tile, smallest_tile
@@ -33,7 +34,8 @@ class Restored:
     """A restored picture: (H, W, 3) float32 in [0, 1], and how it was made.
 
     `tile_px` is the longer side of the tiles. `refused_tiles` of the `tiles` were implausible and keep the photo's own
-    pixels. `network_seconds` is what the network itself took, without cutting, judging and putting together.
+    pixels. `network_seconds` is what the network itself took, without cutting, judging and putting together. `blur` is
+    what a network was shown that asks for estimated kernels.
     """
 
     pixels: Pixels
@@ -43,6 +45,7 @@ class Restored:
     refused_tiles: int
     network_seconds: float
     borrowed: Borrowed | None = None
+    blur: FoundBlur | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,10 @@ def restore(
     choice = _asked_for(model, tile_px) if tile_px is not None else None
     with torch.inference_mode():
         _move(model, device)
+        blur = find_blur(inputs[0], device, progress) if model.traits.candidates else None
         choice = choice or _choose(model, device)
-        return _restore_in_tiles(model, device, inputs, progress, choice, with_confidence)
+        done = _restore_in_tiles(model, device, inputs, progress, choice, with_confidence, blur)
+    return replace(done, blur=blur)
 
 
 def _restore_in_tiles(
@@ -102,6 +107,7 @@ def _restore_in_tiles(
     progress: Progress,
     choice: TileChoice,
     with_confidence: bool,
+    blur: FoundBlur | None,
 ) -> Restored:
     height, width = inputs[0].shape[:2]
     result = _Result(inputs[0].copy(), _nothing_borrowed(height, width) if with_confidence else None)
@@ -113,7 +119,7 @@ def _restore_in_tiles(
             f"{plan.count} {'tile' if plan.count == 1 else 'tiles'} of {columns} × {rows} px, overlapping by "
             f"{plan.rows.overlap_px} px ({choice.reason})."
         )
-        done = _try_all_tiles(model, device, inputs, result, plan, progress)
+        done = _try_all_tiles(model, device, inputs, result, plan, progress, blur)
         if done is not None:
             break
         # All tiles are equally large, so the first one fails or none: beginning again costs next to nothing.
@@ -212,12 +218,18 @@ def _is_about_memory(error: Exception) -> bool:
 
 
 def _try_all_tiles(
-    model: Model, device: Device, inputs: Sequence[Pixels], result: _Result, plan: TilePlan, progress: Progress
+    model: Model,
+    device: Device,
+    inputs: Sequence[Pixels],
+    result: _Result,
+    plan: TilePlan,
+    progress: Progress,
+    blur: FoundBlur | None,
 ) -> _Pass | None:
     """Returns what the pass gave, its changes added to `result`; None where memory ran out, with `result` half done."""
     try:
         with progress.stage("restoring", plan.count, "tiles") as stage:
-            return _all_tiles(model, device, inputs, result, plan, stage)
+            return _all_tiles(model, device, inputs, result, plan, stage, blur)
     except (MemoryError, RuntimeError) as error:
         if not _is_about_memory(error):
             raise
@@ -230,15 +242,22 @@ def _try_all_tiles(
 
 
 def _all_tiles(
-    model: Model, device: Device, inputs: Sequence[Pixels], result: _Result, plan: TilePlan, stage: Stage
+    model: Model,
+    device: Device,
+    inputs: Sequence[Pixels],
+    result: _Result,
+    plan: TilePlan,
+    stage: Stage,
+    blur: FoundBlur | None,
 ) -> _Pass:
     refusals: Counter[str] = Counter()
     seconds = 0.0
     for tile in plan.tiles():
         patches = [to_tensor(cut(pixels, tile)).to(device.torch_device) for pixels in inputs]
+        undone = None if blur is None else to_tensor(cut(blur.candidates, tile)).to(device.torch_device).float()
         precision.wait(device)
         began = time.perf_counter()
-        restored, borrowed = _run(model, device, patches, with_confidence=result.borrowed is not None)
+        restored, borrowed = _run(model, device, patches, undone, with_confidence=result.borrowed is not None)
         precision.wait(device)
         seconds += time.perf_counter() - began
         verdict = judge(restored, patches)
@@ -254,12 +273,12 @@ def _all_tiles(
 
 
 def _run(
-    model: Model, device: Device, patches: Sequence[Tensor], *, with_confidence: bool
+    model: Model, device: Device, patches: Sequence[Tensor], candidates: Tensor | None, *, with_confidence: bool
 ) -> tuple[Tensor, ReferenceOutput | None]:
     """Returns the network's answer, RGB, whatever order of channels it works in, and what it borrowed if asked."""
     ordered = [patch.flip(1) for patch in patches] if model.traits.bgr else patches
     borrowed = precision.run_with_confidence(model.network, device, ordered) if with_confidence else None
-    answer = precision.run(model.network, device, ordered) if borrowed is None else borrowed.restored
+    answer = precision.run(model.network, device, ordered, candidates) if borrowed is None else borrowed.restored
     return answer.flip(1) if model.traits.bgr else answer, borrowed
 
 

@@ -50,6 +50,8 @@ class Traits:
     `size_multiple`: sides are padded to multiples of it. `overlap_px`: how far one output pixel sees, in pixels that
     matter, measured; tiles overlap by it. `reach_px`: the longest blur extent that it was trained to undo; the pipeline
     shrinks photos blurred beyond it. `bgr`: the network wants blue first. `bfloat16`/`float16`: measured as safe.
+    `candidates`: how many estimates of the luma, with estimated kernels undone, it is shown beside the photo (by the
+    keyword `candidates`).
     """
 
     size_multiple: int
@@ -59,6 +61,7 @@ class Traits:
     bfloat16: bool = True
     float16: bool = False
     pooling: LocalPooling | None = None
+    candidates: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,10 @@ Our own network, made to learn from little. Deblurring one photo means recognisi
 3. *Refine.* A small dense U-Net sees picture and candidate, and says for every pixel how much of the candidate's
    change to keep (noise, clipped lights and what moves otherwise want less) and what to add.
 
+A network of `candidates` is shown further ones beside: the photo with kernels undone that were estimated from all of
+it (`deconvolution`). They know curved and long paths, which straight filters do not, and are sometimes wrong
+altogether; how much of each to keep is the U-Net's to say, pixel by pixel.
+
 Untrained, the network returns its input. docs/explanation/filter-bank.md tells more, with the ablations.
 """
 
@@ -41,7 +45,8 @@ class FilterBankUNetConfig:
     """Hyper-parameters: `channels` at 1/2, 1/4, 1/8 … of the picture's scale; the last is the middle's.
 
     `encoder_blocks` and `decoder_blocks` have one count for each scale but the last. `filters` and `filter_sides_px`
-    (odd) describe the banks at full, half and quarter scale; `selector_width` is the perceptron's.
+    (odd) describe the banks at full, half and quarter scale; `selector_width` is the perceptron's. `candidates`: how
+    many estimates of the luma from elsewhere it is shown.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -51,6 +56,7 @@ class FilterBankUNetConfig:
     filters: tuple[int, int, int] = (16, 32, 32)
     filter_sides_px: tuple[int, int, int] = (11, 21, 21)
     selector_width: int = 192
+    candidates: int = 0
 
 
 class FilterBankUNet(ResidualUNet):
@@ -66,24 +72,44 @@ class FilterBankUNet(ResidualUNet):
         )
         self.bank_full, self.bank_half, self.bank_quarter = full, half, quarter
         self.selector = BlurSelector(config.selector_width, sum(config.filters) // DIRECTIONS)
-        self.stem = nn.Conv2d(24, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(24 + 4 * config.candidates, channels[0], 3, padding=1)
         self.residual = nn.Conv2d(channels[0], 12, 3, padding=1)
         self.trust = nn.Conv2d(channels[0], 12, 3, padding=1)
         start_at_zero(self.residual)
         start_at_zero(self.trust)
+        if config.candidates:
+            self.shares = nn.Conv2d(channels[0], 4 * config.candidates, 3, padding=1)
+            start_at_zero(self.shares)
 
-    def forward(self, blurry: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, blurry: Tensor, weights: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
         """Returns the restored picture, same shape; not clipped.
 
         `weights` (B, N, rows, columns) of the filters, at the centres of windows, take the place of the selector's own:
-        a training on windows of a picture knows what the whole picture calls for.
+        a training on windows of a picture knows what the whole picture calls for. `candidates` (B, C, H, W) are
+        estimates of the sharp luma, as many as the configuration says; without them there are none to choose from.
         """
         change = self.candidate(blurry, weights)
         # The factor brings the change, which is small, near the picture's own range.
-        seen = torch.cat((F.pixel_unshuffle(blurry, 2), 4 * F.pixel_unshuffle(change, 2)), dim=1)
-        features = self.features(self.stem(seen))
+        seen = [F.pixel_unshuffle(blurry, 2), 4 * F.pixel_unshuffle(change, 2)]
+        if not self.config.candidates:
+            features = self.features(self.stem(torch.cat(seen, dim=1)))
+            return self._refined(blurry, change, features)
+        changes = self._changes(blurry, candidates)
+        features = self.features(self.stem(torch.cat((*seen, 4 * F.pixel_unshuffle(changes, 2)), dim=1)))
+        kept = (F.pixel_shuffle(self.shares(features), 2) * changes).sum(1, keepdim=True)
+        return self._refined(blurry, change, features) + kept
+
+    def _refined(self, blurry: Tensor, change: Tensor, features: Tensor) -> Tensor:
         trust = 2 * torch.sigmoid(F.pixel_shuffle(self.trust(features), 2))
         return blurry + trust * change + F.pixel_shuffle(self.residual(features), 2)
+
+    def _changes(self, blurry: Tensor, candidates: Tensor | None) -> Tensor:
+        """Returns by how much candidates differ from the luma of the picture, (B, C, H, W)."""
+        count, _, height, width = blurry.shape
+        if candidates is None:
+            return blurry.new_zeros(count, self.config.candidates, height, width)
+        red, green, blue = blurry.unbind(1)
+        return candidates.to(blurry.dtype) - (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
 
     def candidate(self, blurry: Tensor, weights: Tensor | None = None) -> Tensor:
         """Returns what the recognised mix of inverse filters, or one of given weights, would add to the picture."""
@@ -216,6 +242,7 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
             filters=(banks[0][0], banks[1][0], banks[2][0]),
             filter_sides_px=(banks[0][-1], banks[1][-1], banks[2][-1]),
             selector_width=shapes["selector.layers.0.weight"][0],
+            candidates=shapes["shares.weight"][0] // 4 if "shares.weight" in shapes else 0,
         )
         expected = shapes_of(FilterBankUNet, config)
     except (KeyError, IndexError, ValueError, RuntimeError):
@@ -225,7 +252,8 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
 
 def _default_traits(config: FilterBankUNetConfig) -> Traits:
     # Tiles that start at multiples of the windows' step see the windows that the whole picture has.
-    return Traits(size_multiple=math.lcm(size_multiple(config), STEP_PX), overlap_px=STEP_PX, reach_px=45.0)
+    multiple = math.lcm(size_multiple(config), STEP_PX)
+    return Traits(size_multiple=multiple, overlap_px=STEP_PX, reach_px=45.0, candidates=config.candidates)
 
 
 ARCHITECTURE = Architecture(

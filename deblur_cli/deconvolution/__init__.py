@@ -1,0 +1,1 @@
+"""Blur kernels: estimated from a photo alone, and undone."""

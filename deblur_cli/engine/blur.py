@@ -1,0 +1,44 @@
+"""The blur of a whole photo, estimated before it is cut into tiles."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deblur_cli.convert import seen_as_tensor
+from deblur_cli.deconvolution.candidates import candidates
+from deblur_cli.deconvolution.estimate import SMALLEST_SIDE_PX, BlurKernels, estimate_kernels
+from deblur_cli.engine.device import Device
+from deblur_cli.progress import Progress
+
+Pixels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FoundBlur:
+    """Kernels of a photo, and what it may have looked like: candidates for its luma, (H, W, C) float16 in [0, 1]."""
+
+    kernels: BlurKernels
+    candidates: npt.NDArray[np.float16]
+
+
+def find_blur(pixels: Pixels, device: Device, progress: Progress) -> FoundBlur | None:
+    """Returns the blur of a picture (H, W, 3), display-encoded in [0, 1]; None where it is too small to tell.
+
+    Estimated over the picture as a whole, so that tiles cannot disagree. What it takes beside the picture are the
+    candidates, two thirds of the picture's size. Deterministic on one device.
+    """
+    if min(pixels.shape[:2]) < SMALLEST_SIDE_PX:
+        return None
+    began = time.perf_counter()
+    picture = seen_as_tensor(pixels).to(device.torch_device)
+    kernels = estimate_kernels(picture)
+    undone = candidates(picture, kernels)
+    progress.detail(
+        f"blur of {kernels.extent_px:.0f} px was estimated, two ways agree by {kernels.agreement:.0%} "
+        f"({time.perf_counter() - began:.1f} s)."
+    )
+    return FoundBlur(kernels, undone.permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from deblur_cli.deconvolution.estimate import (
+    REGION_PX,
+    SMALLEST_SIDE_PX,
+    BlurKernels,
+    estimate_kernels,
+    luma,
+    most_detailed,
+)
+from deblur_cli.deconvolution.kernel import agreement, centroid, extent_px
+from tests.deconvolution.scenes import blocks, blurred, hook
+
+
+@pytest.fixture(scope="module")
+def found() -> BlurKernels:
+    return estimate_kernels(blurred(blocks(), hook(), noise=0.004))
+
+
+def test_a_picture_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="tells no kernel"):
+        estimate_kernels(torch.rand(3, SMALLEST_SIDE_PX - 1, 200))
+
+
+def test_both_ways_find_a_curved_path(found: BlurKernels) -> None:
+    assert [agreement(kernel, hook()) > 0.85 for kernel in found.kernels] == [True, True]
+    assert found.agreement > 0.8
+
+
+def test_kernels_are_kernels(found: BlurKernels) -> None:
+    for kernel in found.kernels:
+        assert kernel.shape[0] == kernel.shape[1]
+        assert len(kernel) % 2 == 1
+        assert kernel.min() >= 0
+        assert kernel.sum() == pytest.approx(1, abs=1e-4)
+        assert max(abs(part) for part in centroid(kernel)) < 0.1
+
+
+def test_the_extent_is_the_path_s(found: BlurKernels) -> None:
+    assert found.extent_px == pytest.approx(extent_px(hook()), rel=0.25)
+
+
+def test_a_sharp_picture_has_hardly_a_kernel() -> None:
+    assert estimate_kernels(blocks(seed=3)).extent_px < 4
+
+
+def test_a_picture_without_detail_has_none() -> None:
+    found = estimate_kernels(torch.full((3, 128, 128), 0.5))
+    assert found.extent_px == pytest.approx(1)
+
+
+def test_the_same_picture_gives_the_same_kernels() -> None:
+    picture = blurred(blocks(160, 200, seed=2), hook(15, 4))
+    first, second = estimate_kernels(picture), estimate_kernels(picture)
+    assert all(torch.equal(a, b) for a, b in zip(first.kernels, second.kernels, strict=True))
+
+
+def test_clipped_lights_do_not_mislead() -> None:
+    sharp = blocks(seed=4)
+    sharp[:, 100:112, 150:162] = 1.0
+    light = blurred(sharp * torch.where(sharp > 0.99, 1.6, 1.0), hook()).clamp(0, 1)
+    assert max(agreement(kernel, hook()) for kernel in estimate_kernels(light).kernels) > 0.75
+
+
+def test_of_a_large_picture_the_part_with_most_detail_is_looked_at() -> None:
+    picture = torch.full((3, 1500, 1800), 0.5)
+    picture[:, 700:1200, 1000:1500] = torch.rand(3, 500, 500)
+    rows, columns = most_detailed(picture)
+    assert rows.stop - rows.start == columns.stop - columns.start == REGION_PX
+    assert rows.start <= 716
+    assert rows.stop >= 1184
+    assert columns.start <= 1016
+    assert columns.stop >= 1484
+
+
+def test_luma_weighs_green_most() -> None:
+    red, green, blue = (float(luma(torch.eye(3)[:, index].view(3, 1, 1))) for index in range(3))
+    assert green > red > blue
+    assert red + green + blue == pytest.approx(1)
