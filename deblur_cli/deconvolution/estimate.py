@@ -226,5 +226,5 @@ def _least_squares(blurry: _Blurry, sharp: tuple[Tensor, Tensor], side: int, sti
     """Returns the kernel (side, side) that takes the sharp gradients to the blurry ones, regularised."""
     across, down = (rfft2(part) for part in sharp)
     matched = across.conj() * blurry.gradients[0] + down.conj() * blurry.gradients[1]
-    kernel = irfft2(matched / (power(across) + power(down) + stiffness), s=tuple(sharp[0].shape))
+    kernel: Tensor = irfft2(matched / (power(across) + power(down) + stiffness), s=tuple(sharp[0].shape))
     return kernel.roll((side // 2, side // 2), (0, 1))[:side, :side]

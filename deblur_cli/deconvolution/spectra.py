@@ -70,7 +70,8 @@ def transfer_function(kernel: Tensor, shape: tuple[int, int]) -> Tensor:
     """Returns the transfer function (H, W // 2 + 1) of a kernel centred in its odd square."""
     side = len(kernel)
     padded = F.pad(kernel, (0, shape[1] - side, 0, shape[0] - side))
-    return rfft2(padded.roll((-(side // 2), -(side // 2)), (0, 1)))
+    spectrum: Tensor = rfft2(padded.roll((-(side // 2), -(side // 2)), (0, 1)))
+    return spectrum
 
 
 def power(spectrum: Tensor) -> Tensor:

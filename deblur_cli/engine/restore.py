@@ -254,7 +254,7 @@ def _all_tiles(
     seconds = 0.0
     for tile in plan.tiles():
         patches = [to_tensor(cut(pixels, tile)).to(device.torch_device) for pixels in inputs]
-        undone = None if blur is None else to_tensor(cut(blur.candidates, tile)).to(device.torch_device).float()
+        undone = None if blur is None else _candidates(blur, tile).to(device.torch_device)
         precision.wait(device)
         began = time.perf_counter()
         restored, borrowed = _run(model, device, patches, undone, with_confidence=result.borrowed is not None)
@@ -270,6 +270,11 @@ def _all_tiles(
             refusals[verdict.reason] += 1
         stage.advance()
     return _Pass(refusals, seconds)
+
+
+def _candidates(blur: FoundBlur, tile: Tile) -> Tensor:
+    """Returns what a network is shown beside a tile, (1, C, h, w)."""
+    return to_tensor(cut(blur.candidates, tile).astype(np.float32))
 
 
 def _run(

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.float32]
+Depth = TypeVar("Depth", np.float16, np.float32)
 
 FEATHER_SHARE = 0.5
 """Share of the overlap, in its middle, over which one tile fades into the next. The rest, at the tiles' borders, where
@@ -128,8 +130,8 @@ def _plan_axis(length_px: int, tile_px: int, overlap_px: int, multiple: int) -> 
     return TileAxis(length_px, tile * multiple, overlap * multiple, tuple(start * multiple for start in starts))
 
 
-def cut(pixels: Pixels, tile: Tile) -> Pixels:
-    """Returns the tile's pixels, (height, width, 3); beyond the picture it is continued by reflection.
+def cut(pixels: npt.NDArray[Depth], tile: Tile) -> npt.NDArray[Depth]:
+    """Returns the tile's pixels, (height, width, C); beyond the picture it is continued by reflection.
 
     A picture smaller than the tile is reflected as often as it takes. A view of `pixels` where the tile lies inside.
     """
