@@ -205,12 +205,13 @@ def profile_name(icc: bytes) -> str:
     return text.strip() or "embedded profile"
 
 
-def encoding_of(icc: bytes | None, cicp: tuple[int, int] | None = None) -> Encoding:
+def encoding_of(icc: bytes | None, cicp: tuple[int, int] | None = None, *, numbers_first: bool = False) -> Encoding:
     """Returns the encoding that a file names by a profile, by H.273 numbers (primaries, transfer), or not at all.
 
-    A profile wins except where the numbers say PQ or HLG, which profiles express poorly. Unspecified (2) is sRGB.
+    A profile wins except where the numbers say PQ or HLG, which profiles express poorly, or with `numbers_first`.
+    Unspecified (2) is sRGB.
     """
-    if cicp is not None and (icc is None or cicp[1] in (16, 18)):
+    if cicp is not None and (icc is None or numbers_first or cicp[1] in (16, 18)):
         # BT.709's camera curve (1, 6, 14, 15) is shown by every viewer as if it were sRGB's.
         name, transfer = TRANSFER_NAMES.get(cicp[1], ("sRGB", "srgb"))
         if cicp[0] in (1, 2) and transfer == "srgb":

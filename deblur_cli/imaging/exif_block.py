@@ -55,6 +55,7 @@ class Directory:
     """One image file directory; `next_at` is where the pointer to the next one lies, `next` what it says."""
 
     entries: tuple[Entry, ...]
+    position: int
     next_at: int
     next: int
 
@@ -123,7 +124,7 @@ def read_directory(data: Buffer, order: Order, position: int) -> Directory:
         if kind in TYPE_BYTES and value_at + size <= len(data):
             entries.append(Entry(tag, kind, values, at, value_at, size))
     following = struct.unpack_from(order + "L", data, end)[0] if end + 4 <= len(data) else 0
-    return Directory(tuple(entries), end, following)
+    return Directory(tuple(entries), position, end, following)
 
 
 def _follow(data: Buffer, order: Order, directory: Directory | None, tag: int) -> Directory | None:
@@ -205,6 +206,19 @@ def contents(data: Buffer) -> Contents:
         _tags(data, block.interop),
         note.value_at if note and note.size > 4 else None,
     )
+
+
+def without_tag(data: bytes, order: Order, directory: Directory, tag: int) -> bytes:
+    """Returns the block whose directory has no such tag, every value where it was; unchanged where it has none."""
+    entry = directory.find(tag)
+    if entry is None:
+        return data
+    result, end = bytearray(data), min(directory.next_at + 4, len(data))
+    result[entry.position : end - 12] = data[entry.position + 12 : end]
+    result[end - 12 : end] = bytes(12)
+    count = struct.unpack_from(order + "H", data, directory.position)[0]
+    struct.pack_into(order + "H", result, directory.position, count - 1)
+    return bytes(result)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,11 +14,19 @@ import numpy as np
 from PIL import AvifImagePlugin, Image
 
 from deblur_cli.errors import UnsupportedPhotoError
+from deblur_cli.imaging.avif_sample_transform import (
+    SAMPLE_TRANSFORM_BITS,
+    UnknownTransformError,
+    joined_samples,
+    sample_transform,
+)
+from deblur_cli.imaging.heif_items import Item, Items, clean_aperture, orientation, read_items
 from deblur_cli.imaging.metadata import without_exif_header
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.samples import Samples
 
 CONTAINERS = (b"meta", b"iprp", b"ipco", b"moov", b"uuid")
+DESCRIBING = (b"colr", b"pixi", b"av1C")
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 INSTALL_HEIF = "HEIC needs an extra: pip install 'deblur-cli[heif]'"
@@ -26,12 +34,19 @@ INSTALL_HEIF = "HEIC needs an extra: pip install 'deblur-cli[heif]'"
 
 @dataclass(frozen=True)
 class BoxFacts:
-    """What the boxes say of the first picture. `depth` 8 where they are silent; `gain_map`: another rendering too."""
+    """What the boxes say of the main picture.
 
+    `depth` is 8 where they are silent. `orientation` and `crop` (left, top, width, height of what is shown) are for
+    decoders that leave them to their callers.
+    """
+
+    items: Items
     cicp: tuple[int, int] | None
     depth: int
-    gain_map: bool
     bytes_expected: int
+    orientation: int = 1
+    crop: tuple[int, int, int, int] | None = None
+    pixel_aspect: float = 1.0
 
 
 def boxes(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[tuple[bytes, int, int]]:
@@ -55,21 +70,67 @@ def boxes(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[tupl
 
 
 def box_facts(data: bytes) -> BoxFacts:
-    """Returns colour numbers (ITU-T H.273), bit depth and completeness of a HEIC or AVIF file."""
-    cicp: tuple[int, int] | None = None
-    depth, expected = 8, 0
-    gain_map = b"tmap" in data[:4096] or b"hdrgainmap" in data[:65536]
-    for kind, start, stop in boxes(data):
-        expected = max(expected, stop)
-        if stop > len(data):
-            continue
-        if kind == b"colr" and data[start : start + 4] == b"nclx" and cicp is None:
-            cicp = struct.unpack_from(">HH", data, start + 4)
-        elif kind == b"pixi" and stop - start > 5:
-            depth = max(depth, data[start + 5])
-        elif kind == b"av1C" and stop - start >= 3 and data[start + 2] & 0x40:
-            depth = max(depth, 12 if data[start + 2] & 0x20 else 10)
-    return BoxFacts(cicp, depth, gain_map, expected)
+    """Returns colour numbers (ITU-T H.273), bit depth, turn, crop and completeness of a HEIC or AVIF file."""
+    items = read_items(data)
+    expected = max((stop for _, _, stop in boxes(data)), default=0)
+    picture = items.picture
+    if not picture.kind:  # a sequence without a main picture: its boxes describe its frames
+        found = tuple((kind, data[a:b]) for kind, a, b in boxes(data) if b <= len(data) and kind in DESCRIBING)
+        return BoxFacts(items, _colour_numbers(found), _depth(found), expected)
+    parts = (*picture.properties, *(entry for item in items.coded()[:1] for entry in item.properties))
+    return BoxFacts(
+        items,
+        _colour_numbers(parts),
+        SAMPLE_TRANSFORM_BITS if sample_transform(items) is not None else _depth(parts),
+        expected,
+        orientation(picture),
+        clean_aperture(picture),
+        _pixel_aspect(picture),
+    )
+
+
+def _colour_numbers(properties: Iterable[tuple[bytes, bytes]]) -> tuple[int, int] | None:
+    numbers = (content for kind, content in properties if kind == b"colr" and content[:4] == b"nclx")
+    first = next((content for content in numbers if len(content) >= 8), None)
+    return None if first is None else struct.unpack_from(">HH", first, 4)
+
+
+def _depth(properties: Iterable[tuple[bytes, bytes]]) -> int:
+    depth = 8
+    for kind, content in properties:
+        if kind == b"pixi" and len(content) > 5:
+            depth = max(depth, content[5])
+        elif kind == b"av1C" and len(content) >= 3 and content[2] & 0x40:
+            depth = max(depth, 12 if content[2] & 0x20 else 10)
+    return depth
+
+
+def _pixel_aspect(picture: Item) -> float:
+    content = picture.find(b"pasp")
+    if content is None or len(content) < 8:
+        return 1.0
+    across, down = struct.unpack_from(">LL", content)
+    return across / down if across and down else 1.0
+
+
+def is_heif(data: bytes) -> bool:
+    """Returns whether the brands of an ISO base media file are those of pictures."""
+    brands = data[8 : 8 + min(64, struct.unpack_from(">L", data)[0])]
+    return any(brand in brands for brand in (*AVIF_BRANDS, *HEIF_BRANDS))
+
+
+def is_avif(data: bytes, facts: BoxFacts) -> bool:
+    """Returns whether the main picture is AV1, which its coding decides, and brands where there is no main picture."""
+    coded = facts.items.coded()
+    if coded:
+        return coded[0].kind == b"av01"
+    brands = data[8 : 8 + min(64, struct.unpack_from(">L", data)[0])]
+    return any(brand in brands for brand in AVIF_BRANDS)
+
+
+def with_avif_brand(data: bytes) -> bytes:
+    """Returns the file with the brand that AVIF decoders ask for; other programs leave it out of files of AV1."""
+    return data if any(brand in data[8:72] for brand in AVIF_BRANDS) else data[:8] + AVIF_BRANDS[0] + data[12:]
 
 
 def heif_module(path: Path) -> ModuleType:
@@ -116,11 +177,23 @@ def open_avif(data: bytes) -> Image.Image:
     return AvifImagePlugin.AvifImageFile(io.BytesIO(data))
 
 
-def avif_deep_samples(data: bytes, depth: int) -> Samples | None:
+def avif_deep_samples(path: Path, data: bytes, depth: int) -> Samples | None:
     """Returns samples (H, W, 3 or 4) uint16 of the file's depth in the file's orientation, or None.
 
-    Pillow decodes AVIF at eight bits; OpenCV keeps ten and twelve where its build can decode the file at all.
+    Pillow decodes AVIF at eight bits; OpenCV keeps ten and twelve where its build can decode the file at all. Sixteen
+    are joined of two pictures. Raises UnsupportedPhotoError where they cannot be.
     """
+    items = read_items(data)
+    transform = sample_transform(items)
+    if transform is not None:
+        try:
+            return joined_samples(data, items, transform)
+        except UnknownTransformError as error:
+            raise UnsupportedPhotoError(
+                path,
+                f"keeps its 16 bits in several pictures (AVIF sample transform) of a kind that is not supported: "
+                f"{error}. Save it as TIFF or PNG of 16 bits.",
+            ) from error
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.max() >= 2**depth:
         return None

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from deblur_cli.imaging.photo import JpegSettings, Metadata
+from deblur_cli.imaging.resolution import CM_PER_INCH, Resolution, resolution_dpi
 
 EXIF_HEAD = b"Exif\0\0"
 XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 XMP_EXTENSION_HEAD = b"http://ns.adobe.com/xmp/extension/\0"
 ICC_HEAD = b"ICC_PROFILE\0"
 PHOTOSHOP_HEAD = b"Photoshop 3.0\0"
-GAIN_MAP_HEADS = (b"urn:iso:std:iso:ts:21496:-1\0", b"http://ns.adobe.com/hdr-gain-map")
+JFIF_HEAD = b"JFIF\0"
 SEGMENT_BYTES = 65_533
 """Payload of one segment: the length of two bytes counts itself."""
 MOST_JPEG_PX = 65_500
 """Longest side that libjpeg codes; the format itself ends at 65,535."""
-APP1, APP2, APP13, START_OF_SCAN = 0xE1, 0xE2, 0xED, 0xDA
+APP0, APP1, APP2, APP13, START_OF_SCAN = 0xE0, 0xE1, 0xE2, 0xED, 0xDA
 
 # fmt: off
 _STANDARD_LUMINANCE = np.array(
@@ -37,11 +38,17 @@ _STANDARD_LUMINANCE = np.array(
 
 @dataclass(frozen=True)
 class JpegBlocks:
-    """What a JPEG holds beside its picture. `gain_map`: a second picture for HDR displays follows."""
+    """What a JPEG holds beside its picture.
+
+    `pixel_aspect` is the width of a pixel over its height, where JFIF says that and no resolution. `notes` are about
+    metadata that could not be joined.
+    """
 
     metadata: Metadata
     icc: bytes | None
-    gain_map: bool
+    resolution_dpi: Resolution | None = None
+    pixel_aspect: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -68,32 +75,53 @@ def read_blocks(data: bytes) -> JpegBlocks:
     """Returns the metadata blocks of a JPEG file, those split over several segments joined."""
     exif, photoshop = bytearray(), bytearray()
     xmp: bytes | None = None
+    density: tuple[Resolution | None, float] = (None, 1.0)
     profile: list[tuple[int, bytes]] = []
-    extension: list[tuple[int, bytes]] = []
-    gain_map = False
+    extension: list[tuple[bytes, int, int, bytes]] = []
     for marker, start, stop in segments(data):
         head = data[start : min(stop, start + 40)]
         if marker == APP1 and head.startswith(EXIF_HEAD):
             part = data[start + 6 : stop]
             if not exif or part[:2] not in (b"II", b"MM"):  # a second whole block is a stray one
                 exif += part
+        elif marker == APP0 and head.startswith(JFIF_HEAD) and stop - start >= 12:
+            density = _density(data[start + 7], *struct.unpack_from(">HH", data, start + 8))
         elif marker == APP1 and head.startswith(XMP_HEAD) and xmp is None:
             xmp = data[start + len(XMP_HEAD) : stop]
         elif marker == APP1 and head.startswith(XMP_EXTENSION_HEAD):
             at = start + len(XMP_EXTENSION_HEAD) + 32
             if at + 8 <= stop:
-                extension.append((struct.unpack_from(">L", data, at + 4)[0], data[at + 8 : stop]))
+                whole, place = struct.unpack_from(">LL", data, at)
+                extension.append((data[at - 32 : at], place, whole, data[at + 8 : stop]))
         elif marker == APP2 and head.startswith(ICC_HEAD) and stop - start > 14:
             profile.append((data[start + 12], data[start + 14 : stop]))
         elif marker == APP13 and head.startswith(PHOTOSHOP_HEAD):
             photoshop += data[start + len(PHOTOSHOP_HEAD) : stop]
-        gain_map = gain_map or head.startswith(GAIN_MAP_HEADS)
-    gain_map = gain_map or (xmp is not None and b"hdr-gain-map" in xmp)
-    extended = b"".join(part for _, part in sorted(extension)) or None
+    extended, notes = _joined(extension, xmp)
     if xmp is not None and extended is not None and xmp == _stub(extended):
         xmp, extended = extended, None
     icc = b"".join(part for _, part in sorted(profile)) or None
-    return JpegBlocks(Metadata(bytes(exif) or None, xmp, bytes(photoshop) or None, extended), icc, gain_map)
+    return JpegBlocks(Metadata(bytes(exif) or None, xmp, bytes(photoshop) or None, extended), icc, *density, notes)
+
+
+def _density(unit: int, x: int, y: int) -> tuple[Resolution | None, float]:
+    """Returns dots per inch of JFIF's density, and the shape of a pixel where it says that alone."""
+    if unit in (1, 2):
+        return resolution_dpi(x, y, 1.0 if unit == 1 else CM_PER_INCH), 1.0
+    return None, y / x if x and y else 1.0
+
+
+def _joined(parts: list[tuple[bytes, int, int, bytes]], xmp: bytes | None) -> tuple[bytes | None, tuple[str, ...]]:
+    """Returns the extended XMP that the packet names (XMP part 3, 1.1.3.1), and a note where part of it is missing."""
+    if not parts:
+        return None, ()
+    named = [part for part in parts if xmp is not None and part[0].upper() in xmp.upper()] or parts
+    guid = named[0][0]
+    ours = sorted((place, content) for name, place, _, content in named if name == guid)
+    extended = b"".join(content for _, content in ours)
+    if len(extended) != named[0][2] or not named[0][2]:
+        return None, ("its extended XMP is incomplete and was left out",)
+    return extended, ()
 
 
 def estimate_settings(tables: dict[int, list[int]], layers: list[tuple[int, int, int, int]]) -> JpegSettings:
@@ -116,30 +144,21 @@ def estimate_settings(tables: dict[int, list[int]], layers: list[tuple[int, int,
     return JpegSettings(best, names.get(ratio, "other"))  # type: ignore[arg-type]
 
 
-def zero_filled_from(data: bytes) -> int | None:
-    """Returns where the picture ends and zeros begin when a copy broke off and the rest was filled, else None.
-
-    Some cameras pad after the end marker; that is not a broken copy.
-    """
-    end = len(data.rstrip(b"\0"))
-    if len(data) - end < 64 or data[max(0, end - 2) : end] == b"\xff\xd9":
-        return None
-    # Thumbnails and previews end with a marker too: only one after the start of the main scan counts.
-    scan = max((stop for _, _, stop in segments(data)), default=2)
-    return end if data.find(b"\xff\xd9", scan) < 0 or data.find(b"\xff\xd9", scan) > end else None
-
-
 def _segment(marker: int, payload: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
 
 
+def extension_guid(extended: bytes) -> str:
+    """Returns the name by which a packet and the segments of its extension find each other."""
+    return hashlib.md5(extended, usedforsecurity=False).hexdigest().upper()
+
+
 def _stub(extended: bytes) -> bytes:
     """Returns the smallest XMP packet that announces an extension (XMP part 3, 1.1.3.1)."""
-    guid = hashlib.md5(extended, usedforsecurity=False).hexdigest().upper()
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
-        f'xmpNote:HasExtendedXMP="{guid}"/></rdf:RDF></x:xmpmeta>'
+        f'xmpNote:HasExtendedXMP="{extension_guid(extended)}"/></rdf:RDF></x:xmpmeta>'
     ).encode()
 
 
@@ -151,7 +170,7 @@ def _xmp_segments(xmp: bytes | None, extended: bytes | None) -> bytes:
     result = _segment(APP1, XMP_HEAD + xmp)
     if extended is None:
         return result
-    guid = hashlib.md5(extended, usedforsecurity=False).hexdigest().upper().encode()
+    guid = extension_guid(extended).encode()
     step = SEGMENT_BYTES - len(XMP_EXTENSION_HEAD) - 40
     for start in range(0, len(extended), step):
         place = struct.pack(">LL", len(extended), start)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from deblur_cli.imaging import exif_block as tiff
+from deblur_cli.imaging import xmp
 from deblur_cli.imaging.exif_block import Block, Directory
+from deblur_cli.imaging.photo import Metadata
+from deblur_cli.imaging.regions import Turn, turned_exif, turned_xmp
 
 JPEG_EXIF_LIMIT = 65_533 - 6
 """Largest EXIF block of a JPEG: one APP1 segment less its length and "Exif\\0\\0" (EXIF 3.0, 4.7.2)."""
 BULKY_TAG = 1024
 """Where even the block without MakerNotes is too large for a JPEG, values above this go too."""
+
+
+PHOTOSHOP_THUMBNAILS = (b"\x04\x09", b"\x04\x0c")
+"""Numbers of the image resources that hold one (Photoshop file formats, 1033 and 1036)."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +119,9 @@ def without_orientation(exif: bytes | None) -> bytes | None:
     For encoders that would re-serialise the block to take that entry out. It means 1 where it is absent.
     """
     block = _parsed(exif)
-    entry = block.main.find(tiff.ORIENTATION) if block else None
-    if exif is None or block is None or entry is None:
+    if exif is None or block is None:
         return exif
-    data, end = bytearray(exif), block.main.next_at + 4
-    data[entry.position : end - 12] = data[entry.position + 12 : end]
-    data[end - 12 : end] = bytes(12)
-    start = struct.unpack_from(block.order + "L", exif, 4)[0]
-    count = struct.unpack_from(block.order + "H", exif, start)[0]
-    struct.pack_into(block.order + "H", data, start, count - 1)
-    return bytes(data)
+    return tiff.without_tag(exif, block.order, block.main, tiff.ORIENTATION)
 
 
 def _set_number(data: bytearray, block: Block, directory: Directory | None, tag: int, value: int) -> None:
@@ -197,12 +196,33 @@ def fit_exif(exif: bytes | None, limit: int = JPEG_EXIF_LIMIT) -> FittedExif:
     )
 
 
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>\s*))[2-8](?=\s*[\"'<])")
+def orientation_of(metadata: Metadata) -> int:
+    """Returns the orientation that the picture must be turned by: EXIF's, or XMP's where EXIF does not say."""
+    block = _parsed(metadata.exif)
+    if block is not None and block.main.find(tiff.ORIENTATION) is not None:
+        return summarise(metadata.exif).orientation
+    return xmp.orientation(metadata.xmp)
 
 
-def upright_xmp(xmp: bytes | None) -> bytes | None:
-    """Returns the packet with tiff:Orientation 1, of unchanged length."""
-    return None if xmp is None else _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+def turned(metadata: Metadata, orientation: int, *, width: int, height: int) -> Metadata:
+    """Returns the blocks as they are true of the upright picture: Orientation 1, faces and focus where they are in it.
+
+    `width` and `height` are those of the stored picture that `orientation` turns. What does not change stays byte for
+    byte.
+    """
+    if orientation == 1:
+        return metadata
+    turn = Turn(orientation, width, height)
+    block = _parsed(metadata.exif)
+    exif = None if metadata.exif is None else bytearray(metadata.exif)
+    if exif is not None and block is not None:
+        for directory in (block.main, block.thumbnail):
+            _set_number(exif, block, directory, tiff.ORIENTATION, 1)
+    return replace(
+        metadata,
+        exif=turned_exif(None if exif is None else bytes(exif), turn),
+        xmp=xmp.upright(turned_xmp(metadata.xmp, turn)),
+    )
 
 
 def resources_from_iptc(iptc: bytes) -> bytes:
@@ -223,6 +243,22 @@ def iptc_from_resources(resources: bytes | None) -> bytes | None:
             return resources[start + 4 : start + 4 + size]
         at = start + 4 + size + size % 2
     return None
+
+
+def without_thumbnails(resources: bytes | None) -> bytes | None:
+    """Returns Photoshop image resources without small copies of the old picture; None where nothing else is left."""
+    at, parts = 0, []
+    while resources and at + 12 <= len(resources):
+        name = resources[at + 6] + 1
+        start = at + 6 + name + name % 2
+        if resources[at : at + 4] != b"8BIM" or start + 4 > len(resources):
+            break
+        size = struct.unpack_from(">L", resources, start)[0]
+        stop = start + 4 + size + size % 2
+        if resources[at + 4 : at + 6] not in PHOTOSHOP_THUMBNAILS:
+            parts.append(resources[at:stop])
+        at = stop
+    return b"".join([*parts, resources[at:]]) or None if resources else resources
 
 
 def without_exif_header(exif: bytes | None) -> bytes | None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import heif, jpeg, png, tiff_read
+from deblur_cli.imaging import companions, heif, heif_items, jpeg, jpeg_scan, png, tiff_read
 from deblur_cli.imaging.colour import encoding_of
 from deblur_cli.imaging.find import PHOTO_SUFFIXES
-from deblur_cli.imaging.metadata import summarise, without_exif_header
+from deblur_cli.imaging.kinds import unsupported_kind
+from deblur_cli.imaging.metadata import orientation_of, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
 from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import without_pillows_limit
@@ -23,6 +24,10 @@ from deblur_cli.imaging.samples import without_pillows_limit
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 COPY_AGAIN = "Copy it from the card again."
+NO_END_MARK = "has no end mark, but all rows of its picture are there"
+WRONG_CHECKSUMS = "has wrong checksums, but all rows of its picture are there"
+FEWEST_ZEROS = 64
+"""Zeros at the end of a coded picture from here on are what a broken copy left."""
 READ_FORMATS = "JPEG, PNG, TIFF, WebP, GIF, HEIC, AVIF and camera raw"
 
 
@@ -32,7 +37,9 @@ class Opened:
 
     `height` and `width` are as stored; `orientation` still has to be applied. `image` is Pillow's lazy picture where
     Pillow decodes the format. `complete`: the file has its end mark, where the format has one. `resolution_dpi` is
-    what the format itself says, as stored; EXIF may say one where it does not.
+    what the format itself says, as stored; EXIF may say one where it does not. `crop` (left, top, width, height) is
+    what of the stored picture is shown, before it is turned; `height` and `width` are those of it. `turned_from` is the
+    orientation that a decoder applies by itself.
     """
 
     path: Path
@@ -51,6 +58,8 @@ class Opened:
     notes: tuple[str, ...] = ()
     complete: bool = True
     resolution_dpi: Resolution | None = None
+    crop: tuple[int, int, int, int] | None = None
+    turned_from: int = 1
 
 
 def open_file(path: Path) -> Opened:
@@ -66,14 +75,13 @@ def open_file(path: Path) -> Opened:
         return _open_webp(path, data)
     if data[:6] in (b"GIF87a", b"GIF89a"):
         return _open_gif(path, data)
-    if data[4:8] == b"ftyp":
-        brands = data[8 : 8 + min(64, struct.unpack_from(">L", data)[0])]
-        if any(brand in brands for brand in heif.AVIF_BRANDS):
-            return _open_avif(path, data)
-        if any(brand in brands for brand in heif.HEIF_BRANDS):
-            return _open_heic(path, data)
+    if data[4:8] == b"ftyp" and heif.is_heif(data):
+        return _open_heif(path, data)
     if not data.strip(b"\0"):
         raise UnreadablePhotoError(path, f"holds nothing but zeros: the copy failed. {COPY_AGAIN}")
+    kind = unsupported_kind(data[:132])
+    if kind is not None:
+        raise UnsupportedPhotoError(path, f"is {kind}, which is not supported. {READ_FORMATS} can be read.")
     if path.suffix.lower() in PHOTO_SUFFIXES:
         raise UnreadablePhotoError(
             path, f"is not a photo of a known format, in spite of its name. {READ_FORMATS} can be read."
@@ -82,52 +90,80 @@ def open_file(path: Path) -> Opened:
 
 
 def _open_jpeg(path: Path, data: bytes) -> Opened:
-    filled = jpeg.zero_filled_from(data)
-    if filled is not None:
-        raise _cut_short(path, filled, len(data))
+    layout = jpeg_scan.read_layout(data)
+    if layout.unsupported is not None:
+        raise UnsupportedPhotoError(
+            path, f"is coded as {layout.unsupported}, which is not supported. Save it as an ordinary JPEG, or as TIFF."
+        )
     blocks = jpeg.read_blocks(data)
-    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-    notes = ("its HDR gain map is not carried over; the picture keeps its standard range",) if blocks.gain_map else ()
+    beside = companions.of_jpeg(data, layout.end, jpeg.segments(data), blocks.metadata.xmp)
+    notes = (*companions.notes(beside), *blocks.notes, *_aspect_notes(blocks.pixel_aspect))
+    picture, was_mended = jpeg_scan.mended(data, layout)
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(picture))
     return Opened(
         path,
-        data,
+        picture,
         "JPEG",
         image.height,
         image.width,
-        summarise(blocks.metadata.exif).orientation,
+        orientation_of(blocks.metadata),
         8,
         encoding_of(blocks.icc),
         blocks.metadata,
         image,
         jpeg.estimate_settings(image.quantization, image.layer),
-        notes=notes,
+        notes=(*notes, NO_END_MARK) if was_mended else notes,
+        complete=not was_mended,
+        resolution_dpi=blocks.resolution_dpi,
     )
 
 
+def _aspect_notes(pixel_aspect: float) -> tuple[str, ...]:
+    """Returns a note where pixels are not square: the picture is saved as it is stored."""
+    if abs(pixel_aspect - 1) < 0.005:
+        return ()
+    return (f"its pixels are {pixel_aspect:.3g} times as wide as high, which is not carried over",)
+
+
 def _open_png(path: Path, data: bytes) -> Opened:
+    if data[12:16] == b"CgBI":
+        raise UnsupportedPhotoError(
+            path, "is a PNG in Apple's own coding for apps (CgBI), which is not supported. Save it as an ordinary PNG."
+        )
     blocks = png.read_blocks(data)
-    depth = 16 if blocks.bit_depth == 16 else 8
-    image = None
-    if depth == 8 and blocks.complete:
-        image = PngImagePlugin.PngImageFile(io.BytesIO(png.picture_only(data)))
-    encoding = encoding_of(blocks.icc, blocks.cicp)
-    if blocks.icc is None and blocks.cicp is None and blocks.gamma is not None and abs(blocks.gamma - 1) < 0.01:
-        encoding = Encoding("linear sRGB", None, "linear")
-    notes = () if not blocks.animated else ("is animated; only the first frame is taken",)
+    encoding, notes = png.colour_of(blocks, grey=data[25] in (0, 4))
+    notes = (*notes, *_aspect_notes(blocks.pixel_aspect))
+    if blocks.animated:
+        notes = ("is animated; only the first frame is taken", *notes)
     return Opened(
         path,
         data,
         "PNG",
         blocks.height,
         blocks.width,
-        summarise(blocks.metadata.exif).orientation,
-        depth,
+        orientation_of(blocks.metadata),
+        16 if blocks.bit_depth == 16 else 8,
         encoding,
         blocks.metadata,
-        image,
         notes=notes,
         complete=blocks.complete,
+        resolution_dpi=blocks.resolution_dpi,
     )
+
+
+def sound_png(opened: Opened) -> Opened:
+    """Returns the PNG with its picture's own chunks alone, ready to decode, once it is known that all rows are there.
+
+    Raises UnreadablePhotoError where they are not.
+    """
+    try:
+        mended = png.mended(opened.data)
+    except png.DamagedPngError as error:
+        raise _broken(opened.path, error.readable, len(opened.data), ended=opened.complete) from error
+    notes = () if mended is None else (WRONG_CHECKSUMS if opened.complete else NO_END_MARK,)
+    picture = png.picture_only(opened.data) if mended is None else mended
+    image = PngImagePlugin.PngImageFile(io.BytesIO(picture)) if opened.depth == 8 else None
+    return replace(opened, data=picture, image=image, notes=(*opened.notes, *notes))
 
 
 def _open_tiff(path: Path, data: bytes) -> Opened:
@@ -170,15 +206,18 @@ def _open_webp(path: Path, data: bytes) -> Opened:
     exif, xmp, icc, at, frames = None, None, None, 12, 0
     while at + 8 <= len(data):
         kind, size = struct.unpack_from("<4sL", data, at)
-        content = data[at + 8 : at + 8 + size] if kind in (b"EXIF", b"XMP ", b"ICCP") else b""
+        content = data[at + 8 : at + 8 + size]
+        if kind in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF") and len(content) - len(content.rstrip(b"\0")) >= FEWEST_ZEROS:
+            raise _broken(path, at + 8 + len(content.rstrip(b"\0")), len(data))
         exif = without_exif_header(content) if kind == b"EXIF" else exif
         xmp = content if kind == b"XMP " else xmp
         icc = content if kind == b"ICCP" else icc
         frames += kind == b"ANMF"
         at += 8 + size + size % 2
     notes = (f"is animated with {frames} frames; only the first is taken",) if frames > 1 else ()
-    orientation = summarise(exif).orientation
-    return Opened(path, data, "WebP", height, width, orientation, 8, encoding_of(icc), Metadata(exif, xmp), notes=notes)
+    metadata = Metadata(exif, xmp)
+    orientation = orientation_of(metadata)
+    return Opened(path, data, "WebP", height, width, orientation, 8, encoding_of(icc), metadata, notes=notes)
 
 
 def _open_gif(path: Path, data: bytes) -> Opened:
@@ -190,31 +229,80 @@ def _open_gif(path: Path, data: bytes) -> Opened:
     return Opened(path, data, "GIF", image.height, image.width, image=image, notes=notes)
 
 
-def _open_avif(path: Path, data: bytes) -> Opened:
+def _open_heif(path: Path, data: bytes) -> Opened:
     facts = heif.box_facts(data)
     if facts.bytes_expected > len(data):
         raise _cut_short(path, len(data), facts.bytes_expected)
+    have, expected = heif_items.bytes_there(data, facts.items)
+    if have < expected:
+        raise _broken(path, len(data) - expected + have, len(data))
+    codings = {item.kind for item in facts.items.coded()} - {b"hvc1", b"av01"}
+    if codings:
+        kind = codings.pop()
+        name = heif_items.CODED.get(kind, kind.decode("latin-1"))
+        raise UnsupportedPhotoError(
+            path, f"is a HEIF file coded as {name}, which is not supported. Save it as HEIC, AVIF or TIFF."
+        )
+    notes = (*companions.notes(companions.of_heif(facts.items)), *_aspect_notes(facts.pixel_aspect))
+    return _open_avif(path, data, facts, notes) if heif.is_avif(data, facts) else _open_heic(path, data, facts, notes)
+
+
+def _open_avif(path: Path, data: bytes, facts: heif.BoxFacts, notes: tuple[str, ...]) -> Opened:
+    data = heif.with_avif_brand(data)
     image = heif.open_avif(data)
-    exif = without_exif_header(image.info.get("exif"))
-    orientation = summarise(exif).orientation
+    exif = heif_items.exif_block(data, facts.items) or without_exif_header(image.info.get("exif"))
     encoding = encoding_of(image.info.get("icc_profile"), facts.cicp)
-    notes = ("is animated; only the first frame is taken",) if getattr(image, "n_frames", 1) > 1 else ()
-    metadata = Metadata(exif, image.info.get("xmp"))
+    if getattr(image, "n_frames", 1) > 1:
+        notes = ("is animated; only the first frame is taken", *notes)
+    width, height = image.size if facts.crop is None else facts.crop[2:]
     return Opened(
-        path, data, "AVIF", image.height, image.width, orientation, facts.depth, encoding, metadata, image, notes=notes
+        path,
+        data,
+        "AVIF",
+        height,
+        width,
+        facts.orientation,
+        facts.depth,
+        encoding,
+        Metadata(exif, image.info.get("xmp")),
+        image,
+        notes=notes,
+        crop=facts.crop,
     )
 
 
-def _open_heic(path: Path, data: bytes) -> Opened:
-    facts = heif.box_facts(data)
-    if facts.bytes_expected > len(data):
-        raise _cut_short(path, len(data), facts.bytes_expected)
+def _open_heic(path: Path, data: bytes, facts: heif.BoxFacts, notes: tuple[str, ...]) -> Opened:
     file = heif.open_heic(path, data)
     encoding = encoding_of(file.icc, facts.cicp)
-    notes = ("its HDR gain map is not carried over; the picture keeps its standard range",) if facts.gain_map else ()
     return Opened(
-        path, data, "HEIC", file.height, file.width, 1, file.depth, encoding, file.metadata, heic=file, notes=notes
+        path,
+        data,
+        "HEIC",
+        file.height,
+        file.width,
+        1,
+        file.depth,
+        encoding,
+        file.metadata,
+        heic=file,
+        notes=notes,
+        turned_from=facts.orientation,
     )
+
+
+def _broken(path: Path, have: int, expected: int, *, ended: bool = True) -> UnreadablePhotoError:
+    """Returns what is to be said of a copy whose bytes are not all there, though its length may be right.
+
+    `ended`: the file has its end mark.
+    """
+    if have < 0.999 * expected:
+        return _cut_short(path, have, expected)
+    if not ended:
+        size = f"{have / 1e6:.1f} MB" if have >= 1e5 else f"{have / 1e3:.1f} kB"
+        return UnreadablePhotoError(
+            path, f"is cut short: its picture goes on after the {size} that are there. {COPY_AGAIN}"
+        )
+    return UnreadablePhotoError(path, f"is damaged: rows of its picture are missing or do not decode. {COPY_AGAIN}")
 
 
 def _cut_short(path: Path, have: int, expected: int) -> UnreadablePhotoError:

@@ -6,15 +6,18 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.imaging import icc as icc_profiles
+from deblur_cli.imaging.colour import encoding_of
+from deblur_cli.imaging.icc import Chromaticities
 from deblur_cli.imaging.metadata import without_exif_header
 from deblur_cli.imaging.photo import Encoding, Metadata
-from deblur_cli.imaging.resolution import M_PER_INCH, Resolution
+from deblur_cli.imaging.resolution import M_PER_INCH, Resolution, resolution_dpi
 from deblur_cli.imaging.samples import Samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -29,6 +32,25 @@ PICTURE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 LINEAR_GAMMA = 100_000
 """gAMA of light itself."""
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+SRGB_GAMMA = 0.45455
+"""gAMA that goes with sRGB (PNG, third edition, 11.3.2.5)."""
+LEAST_GAMMA, MOST_GAMMA = 0.2, 2.5
+"""gAMA beyond these is a mistake: no display has such a curve."""
+INFLATED_AT_ONCE = 1 << 20
+FEWEST_ZEROS = 16
+"""Zeros at the end of the coded data from here on stand in place of rows, not of the checksum alone."""
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Left, top, and steps across and down of each pass of an interlaced picture."""
+
+
+@dataclass(frozen=True)
+class PngColour:
+    """What a PNG says of its colours by numbers: cICP, sRGB, gAMA (the exponent of encoding) and cHRM."""
+
+    cicp: tuple[int, int] | None = None
+    srgb: bool = False
+    gamma: float | None = None
+    chromaticities: Chromaticities | None = None
 
 
 @dataclass(frozen=True)
@@ -40,10 +62,12 @@ class PngBlocks:
     bit_depth: int
     metadata: Metadata
     icc: bytes | None
-    cicp: tuple[int, int] | None
-    gamma: float | None
+    colour: PngColour
     animated: bool
     complete: bool
+    resolution_dpi: Resolution | None = None
+    pixel_aspect: float = 1.0
+    """Width of a pixel over its height, where the file says no more than that."""
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -108,9 +132,9 @@ def read_blocks(data: bytes) -> PngBlocks:
     xmp: bytes | None = None
     iptc: bytes | None = None
     icc: bytes | None = None
-    cicp: tuple[int, int] | None = None
-    gamma: float | None = None
+    colour = PngColour()
     animated = complete = False
+    physical: bytes | None = None
     for kind, start, stop in chunks(data):
         if kind == b"IEND":
             complete = True
@@ -120,10 +144,8 @@ def read_blocks(data: bytes) -> PngBlocks:
             exif = without_exif_header(data[start:stop])
         elif kind == b"iCCP":
             icc = _inflate(data[start:stop].partition(b"\0")[2][1:])
-        elif kind == b"cICP" and stop - start == 4:
-            cicp = (data[start], data[start + 1])
-        elif kind == b"gAMA" and stop - start == 4:
-            gamma = struct.unpack_from(">L", data, start)[0] / 100_000
+        elif kind == b"pHYs" and stop - start == 9:
+            physical = data[start:stop]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             keyword, text = _keyword_text(kind, data[start:stop])
             if text is None:
@@ -134,7 +156,159 @@ def read_blocks(data: bytes) -> PngBlocks:
                 iptc = _raw_profile(text)
             elif keyword in EXIF_PROFILES and exif is None:
                 exif = without_exif_header(_raw_profile(text))
-    return PngBlocks(width, height, depth, Metadata(exif, xmp, iptc), icc, cicp, gamma, animated, complete)
+        else:
+            colour = _with_colour_chunk(colour, kind, data[start:stop] if stop - start <= 32 else b"")
+    resolution, aspect = _physical(physical)
+    metadata = Metadata(exif, xmp, iptc)
+    return PngBlocks(width, height, depth, metadata, icc, colour, animated, complete, resolution, aspect)
+
+
+def _with_colour_chunk(colour: PngColour, kind: bytes, content: bytes) -> PngColour:
+    """Returns the colour with what one chunk of numbers adds to it."""
+    if kind == b"cICP" and len(content) == 4:
+        return replace(colour, cicp=(content[0], content[1]))
+    if kind == b"sRGB" and len(content) == 1:
+        return replace(colour, srgb=True)
+    if kind == b"gAMA" and len(content) == 4:
+        return replace(colour, gamma=struct.unpack(">L", content)[0] / LINEAR_GAMMA)
+    if kind == b"cHRM" and len(content) == 32:
+        numbers = [number / LINEAR_GAMMA for number in struct.unpack(">8L", content)]
+        points = zip(numbers[::2], numbers[1::2], strict=True)
+        return replace(colour, chromaticities=Chromaticities(*points))
+    return colour
+
+
+def _physical(content: bytes | None) -> tuple[Resolution | None, float]:
+    """Returns dots per inch, and the shape of a pixel where pHYs says that alone."""
+    if content is None:
+        return None, 1.0
+    x, y, unit = struct.unpack(">LLB", content)
+    if unit == 1:
+        return resolution_dpi(x, y, M_PER_INCH), 1.0
+    return None, y / x if x and y else 1.0
+
+
+def colour_of(blocks: PngBlocks, *, grey: bool) -> tuple[Encoding, tuple[str, ...]]:
+    """Returns the encoding that the file names, and a note where its numbers cannot be used.
+
+    cICP wins over iCCP, that over sRGB, that over gAMA and cHRM (PNG, third edition, 13.13). The last two become a
+    profile, which every format carries; where they are sRGB's own values they are taken for sRGB.
+    """
+    colour = blocks.colour
+    if colour.cicp is not None and colour.cicp != (2, 2):
+        return encoding_of(blocks.icc, colour.cicp, numbers_first=True), ()
+    if blocks.icc is not None:
+        return encoding_of(blocks.icc), ()
+    if colour.srgb:
+        return Encoding("sRGB"), ()
+    if colour.gamma is None and colour.chromaticities is None:
+        return Encoding(), ()
+    return _encoding_of_numbers(colour.gamma, colour.chromaticities or icc_profiles.SRGB, grey=grey)
+
+
+def _encoding_of_numbers(
+    gamma: float | None, colours: Chromaticities, *, grey: bool
+) -> tuple[Encoding, tuple[str, ...]]:
+    if not colours.makes_sense or (gamma is not None and not LEAST_GAMMA <= gamma <= MOST_GAMMA):
+        return Encoding(), ("its gAMA or cHRM make no sense; its colours are taken for sRGB",)
+    if colours.is_near(icc_profiles.SRGB) or grey:
+        if gamma is not None and abs(gamma - 1) < 0.01:
+            return Encoding("linear sRGB", None, "linear"), ()
+        if gamma is None or abs(gamma - SRGB_GAMMA) < 0.005:
+            return Encoding("sRGB"), ()
+    exponent = None if gamma is None else 1 / gamma
+    profile = icc_profiles.make_profile(colours, exponent, grey=grey)
+    return Encoding(icc_profiles.describe(colours, exponent), profile, "icc"), ()
+
+
+class DamagedPngError(ValueError):
+    """Rows of the picture are missing or damaged. `readable` is how many bytes of the file are not."""
+
+    def __init__(self, readable: int) -> None:
+        super().__init__("rows are missing")
+        self.readable = readable
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """The chunks of the picture, and the whole of its coded data, also that of a chunk cut short."""
+
+    head: bytes
+    parts: list[bytes]
+    sound: bool
+    stop: int
+
+
+def _coded_picture(data: bytes) -> _Coded:
+    head, parts, sound, ended, stop = bytearray(), [], True, False, len(data)
+    at = len(SIGNATURE)
+    while at + 8 <= len(data) and not ended:
+        length, kind = struct.unpack_from(">L4s", data, at)
+        content = data[at + 8 : at + 8 + length]
+        checksum = data[at + 8 + length : at + 12 + length]
+        if kind in PICTURE_CHUNKS and not (kind == b"IHDR" and head):
+            sound = sound and checksum == struct.pack(">L", zlib.crc32(content, zlib.crc32(kind)))
+            if kind == b"IDAT":
+                parts.append(content)
+            elif kind != b"IEND":
+                head += _chunk(kind, content)
+            stop = at + 8 + len(content)
+        elif not kind.isalpha():
+            break  # zeros, or what else is no chunk
+        ended = kind == b"IEND"
+        at += 12 + length
+    return _Coded(bytes(head), parts, sound and ended, stop)
+
+
+def mended(data: bytes) -> bytes | None:
+    """Returns the picture's own chunks with an end mark and true checksums, or None for a file that has both.
+
+    For copies that lost nothing but their end, and for wrong checksums of data that are right. Raises DamagedPngError
+    where rows are missing or do not decode.
+    """
+    coded = _coded_picture(data)
+    if coded.sound:
+        return None
+    stream = _sound_stream(b"".join(coded.parts), _row_bytes(data))
+    if stream is None:
+        raise DamagedPngError(len(data[: coded.stop].rstrip(b"\0")))
+    return SIGNATURE + coded.head + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
+
+
+def _sound_stream(stream: bytes, expected: int) -> bytes | None:
+    """Returns the coded data with their checksum, or None where they do not give that many bytes, or other ones.
+
+    They are inflated without zlib's own frame, whose decoder counts for nothing what comes with a wrong checksum: at
+    the end of a copy that broke off, the checksum is missing or zeros.
+    """
+    inflater, have, checksum = zlib.decompressobj(-zlib.MAX_WBITS), 0, 1
+    waiting = stream[2:]
+    while not inflater.eof and have <= expected:
+        try:
+            rows = inflater.decompress(waiting, min(INFLATED_AT_ONCE, expected + 1 - have))
+        except zlib.error:
+            return None
+        if not rows and not inflater.eof:
+            return None
+        checksum, have, waiting = zlib.adler32(rows, checksum), have + len(rows), inflater.unconsumed_tail
+    trailer = inflater.unused_data
+    true = struct.pack(">L", checksum)
+    lost = len(trailer) < 4 or (not trailer.strip(b"\0") and len(stream) - len(stream.rstrip(b"\0")) < FEWEST_ZEROS)
+    if have != expected or not inflater.eof or not (lost or trailer[:4] == true):
+        return None
+    return stream[: len(stream) - len(trailer)] + true
+
+
+def _row_bytes(data: bytes) -> int:
+    """Returns how many bytes all rows have with their filter types, interlaced or not."""
+    width, height, depth, colour_type = struct.unpack_from(">LLBB", data, 16)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour_type, 1)
+    passes = ADAM7 if data[28] else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-max(0, width - left) // across), -(-max(0, height - top) // down)
+        total += rows * (1 + (columns * bits + 7) // 8) if columns else 0
+    return total
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

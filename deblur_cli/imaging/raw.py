@@ -18,8 +18,18 @@ from PIL import ImageCms, JpegImagePlugin
 from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import exif_block, heif, jpeg
 from deblur_cli.imaging.exif_block import Contents
-from deblur_cli.imaging.metadata import resources_from_iptc
+from deblur_cli.imaging.metadata import resources_from_iptc, turned
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo
+from deblur_cli.imaging.raw_layout import (
+    PHOTOMETRIC,
+    SENSOR_PHOTOMETRICS,
+    SUB_DIRECTORIES,
+    UNSUPPORTED_CODINGS,
+    SensorData,
+    broken_at,
+    sensor_data,
+)
+from deblur_cli.imaging.regions import Turn
 from deblur_cli.imaging.samples import Samples, floats_from_samples
 
 # fmt: off
@@ -32,9 +42,9 @@ RAW_SUFFIXES = frozenset(
 )
 # fmt: on
 RAW_MAGICS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
-DNG_VERSION, SUB_DIRECTORIES, PHOTOMETRIC = 50706, 330, 262
-SENSOR_PHOTOMETRICS = (32803, 34892)
-"""Colour filter array, and linear raw."""
+DNG_VERSION = 50706
+ORIENTATIONS = {3: 3, 5: 8, 6: 6}
+"""EXIF orientations of LibRaw's numbers for how it turns a photo."""
 XYZ_TO_SRGB = np.array(
     [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
 )
@@ -42,6 +52,9 @@ XYZ_TO_SRGB = np.array(
 SRGB_CURVE = (2.4, 12.92)
 """LibRaw's (power, slope at black) that gives sRGB's curve."""
 CUT_SHORT = "is no complete camera raw file: the sensor's data is missing or damaged. Copy it from the card again."
+NO_RAW = "is no camera raw file that can be read."
+CONVERT = "Convert it to a DNG of another compression."
+Crop = tuple[float, float, float, float]
 NOT_A_RAW = (
     "is named as camera raw but holds only a JPEG: the sensor's data is gone. To restore that JPEG, rename it to .jpg."
 )
@@ -133,13 +146,74 @@ def _opened(path: Path, max_megapixels: float) -> Iterator[rawpy.RawPy]:
                 )
             yield raw
     except rawpy.LibRawFileUnsupportedError as error:
-        raise UnreadablePhotoError(path, "is no camera raw file that can be read.") from error
+        raise _unsupported_coding(path) or UnreadablePhotoError(path, NO_RAW) from error
+    except rawpy.LibRawNotImplementedError as error:
+        raise UnsupportedPhotoError(path, f"is coded in a way that LibRaw does not decode. {CONVERT}") from error
     except (rawpy.LibRawError, MemoryError) as error:
-        raise UnreadablePhotoError(path, CUT_SHORT) from error
+        raise _unsupported_coding(path) or UnreadablePhotoError(path, CUT_SHORT) from error
 
 
-def _develop(path: Path, raw: rawpy.RawPy, *, linear: bool, half_size: bool = False) -> Samples:
-    """Returns (H, W, 3) uint16, sRGB primaries. No automatic brightness: it would differ from frame to frame."""
+def _unsupported_coding(path: Path) -> UnsupportedPhotoError | None:
+    layout = _layout(path)
+    name = UNSUPPORTED_CODINGS.get(layout.compression) if layout else None
+    if name is None:
+        return None
+    return UnsupportedPhotoError(path, f"holds its sensor's data as {name}, which LibRaw does not decode. {CONVERT}")
+
+
+def _layout(path: Path) -> SensorData | None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return sensor_data(data)
+
+
+def _refuse_broken(path: Path) -> SensorData | None:
+    """Returns where the sensor's data lie. Raises UnreadablePhotoError where a broken copy left zeros instead."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        layout = sensor_data(data)
+        place, size = broken_at(data, layout), len(data)
+    unsupported = _unsupported_coding(path)
+    if unsupported is not None:
+        raise unsupported
+    if place is not None:
+        there = f"{place / 1e6:.1f} of {size / 1e6:.1f} MB" if size >= 1e6 else f"{place // 1000} of {size // 1000} kB"
+        rest = f"{there} can be read, zeros follow" if place < size else "its sensor's data go on after its end"
+        raise UnreadablePhotoError(path, f"is cut short: {rest}. Copy it from the card again.")
+    return layout
+
+
+def _shown(raw: rawpy.RawPy, layout: SensorData | None) -> Crop:
+    """Returns (left, top, width, height) of what is shown of the developed photo, as fractions of it, upright.
+
+    DNG's default crop in the active area (LibRaw gives it for other makers too: what the camera's own JPEG shows), and
+    in it the crop that the photographer set.
+    """
+    sizes = raw.sizes
+    left, top, width, height = 0.0, 0.0, 1.0, 1.0
+    across, down = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+    inside = 0 <= across <= sizes.iwidth - sizes.crop_width and 0 <= down <= sizes.iheight - sizes.crop_height
+    if inside and sizes.crop_width > 0 and sizes.crop_height > 0:
+        left, width = across / sizes.iwidth, sizes.crop_width / sizes.iwidth
+        top, height = down / sizes.iheight, sizes.crop_height / sizes.iheight
+    if layout is not None and layout.user_crop is not None:
+        first, start, last, end = layout.user_crop
+        left, top = left + start * width, top + first * height
+        width, height = (end - start) * width, (last - first) * height
+    turn = Turn(ORIENTATIONS.get(sizes.flip, 1), sizes.iwidth, sizes.iheight)
+    return (*turn.corner(left, top, width, height), *turn.size(width, height))
+
+
+def _cropped(samples: Samples, shown: Crop) -> Samples:
+    height, width = samples.shape[:2]
+    sides = (width, height, width, height)
+    left, top, across, down = (round(part * side) for part, side in zip(shown, sides, strict=True))
+    return samples[top : top + down, left : left + across]
+
+
+def _develop(path: Path, raw: rawpy.RawPy, shown: Crop, *, linear: bool, half_size: bool = False) -> Samples:
+    """Returns (H, W, 3) uint16, sRGB primaries, of what is shown.
+
+    No automatic brightness: it would differ from frame to frame.
+    """
     samples: Samples = raw.postprocess(
         use_camera_wb=True,
         output_bps=16,
@@ -149,7 +223,7 @@ def _develop(path: Path, raw: rawpy.RawPy, *, linear: bool, half_size: bool = Fa
         half_size=half_size,
     )
     _refuse_black(path, samples)
-    return samples
+    return _cropped(samples, shown)
 
 
 def _refuse_black(path: Path, samples: Samples) -> None:
@@ -168,8 +242,9 @@ def read_raw(path: Path, *, linear: bool = False, max_megapixels: float = 250.0)
     damaged files, UnsupportedPhotoError for those that decode to black, PhotoTooLargeError before anything is decoded.
     """
     with _opened(path, max_megapixels) as raw:
-        samples = _develop(path, raw, linear=linear)
-        preview = _thumbnail(raw)
+        layout = _refuse_broken(path)
+        samples = _develop(path, raw, _shown(raw, layout), linear=linear)
+        preview, turn = _thumbnail(raw), _turn(raw)
         balanced = any(value > 0 for value in raw.camera_whitebalance[:3])
     pixels, _ = floats_from_samples(samples, 65535)
     profile = None if linear else srgb_profile()
@@ -179,7 +254,7 @@ def read_raw(path: Path, *, linear: bool = False, max_megapixels: float = 250.0)
         "raw",
         16,
         Encoding("linear sRGB", None, "linear") if linear else Encoding("sRGB", profile, "srgb"),
-        read_metadata(path, preview),
+        _upright(read_metadata(path, preview), turn),
         notes=(
             "developed from camera raw with "
             f"{'the camera' if balanced else 'daylight'}'s white balance, without brightening",
@@ -196,6 +271,7 @@ def read_raw_linear(
     adapted to what a frame shows, and black and white are the sensor's. Errors are those of `read_raw`.
     """
     with _opened(path, max_megapixels) as raw:
+        shown = _shown(raw, _refuse_broken(path))
         colour = _camera_colour(raw)
         balance = colour.white_balance if white_balance is None else white_balance
         samples: Samples = raw.postprocess(
@@ -206,11 +282,11 @@ def read_raw_linear(
             adjust_maximum_thr=0.0,  # else LibRaw lowers the white of a frame that reaches no white
             output_color=rawpy.ColorSpace.raw,
         )
-        preview = _thumbnail(raw)
+        preview, turn = _thumbnail(raw), _turn(raw)
     _refuse_black(path, samples)
-    pixels, _ = floats_from_samples(samples, 65535)
+    pixels, _ = floats_from_samples(_cropped(samples, shown), 65535)
     encoding = Encoding("linear camera RGB", None, "linear")
-    photo = Photo(path, pixels, "raw", 16, encoding, read_metadata(path, preview))
+    photo = Photo(path, pixels, "raw", 16, encoding, _upright(read_metadata(path, preview), turn))
     return LinearRaw(photo, replace(colour, white_balance=balance))
 
 
@@ -241,16 +317,28 @@ def srgb_profile() -> bytes:
 def read_raw_size(path: Path) -> tuple[int, int]:
     """Returns (height, width) of the developed photo. Raises UnreadablePhotoError."""
     with _opened(path, float("inf")) as raw:
-        sizes = raw.sizes
-        turned = sizes.flip in (5, 6)
-        return (sizes.iwidth, sizes.iheight) if turned else (sizes.iheight, sizes.iwidth)
+        sizes, shown = raw.sizes, _shown(raw, _layout(path))
+        # LibRaw stretches what has pixels that are not square.
+        width = round(sizes.iwidth * max(1.0, sizes.pixel_aspect))
+        height = round(sizes.iheight / min(1.0, sizes.pixel_aspect))
+        upright = (width, height) if sizes.flip in (5, 6) else (height, width)
+        return round(shown[3] * upright[0]), round(shown[2] * upright[1])
+
+
+def _upright(metadata: Metadata, turn: Turn) -> Metadata:
+    return turned(metadata, turn.orientation, width=turn.width, height=turn.height)
+
+
+def _turn(raw: rawpy.RawPy) -> Turn:
+    return Turn(ORIENTATIONS.get(raw.sizes.flip, 1), raw.sizes.iwidth, raw.sizes.iheight)
 
 
 def read_raw_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> tuple[Samples, float]:
     """Returns developed samples (H, W, 3) uint16 and their maximum, at half size where that is still large enough."""
     with _opened(path, max_megapixels) as raw:
         half = max(raw.sizes.iwidth, raw.sizes.iheight) >= 4 * long_side
-        return _develop(path, raw, linear=False, half_size=half), 65535.0
+        shown = _shown(raw, _refuse_broken(path))
+        return _develop(path, raw, shown, linear=False, half_size=half), 65535.0
 
 
 def read_preview(path: Path) -> Preview | None:

@@ -22,10 +22,10 @@ from deblur_cli.errors import (
     UnreadablePhotoError,
     UnsupportedPhotoError,
 )
-from deblur_cli.imaging import heif, jpeg, png, raw, tiff_read
+from deblur_cli.imaging import heif, jpeg, jpeg_scan, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
-from deblur_cli.imaging.metadata import summarise
-from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file
+from deblur_cli.imaging.metadata import summarise, turned
+from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file, sound_png
 from deblur_cli.imaging.photo import Encoding, Photo, Pixels
 from deblur_cli.imaging.resolution import resolution_of_exif, upright_resolution
 from deblur_cli.imaging.samples import (
@@ -163,15 +163,17 @@ def _decode(opened: Opened) -> Photo:
         samples = opened.heic.samples()
         pixels, alpha = floats_from_samples(samples, np.iinfo(samples.dtype).max)
         return _photo(opened, pixels, alpha, grayscale=samples.ndim == 2)
-    if not opened.complete:
-        raise UnreadablePhotoError(
-            opened.path,
-            f"is cut short: it ends after {len(opened.data) / 1e6:.1f} MB, before its end mark. {COPY_AGAIN}",
-        )
+    if opened.format == "JPEG":
+        _refuse_incomplete(opened)
+    if opened.format == "PNG":
+        opened = sound_png(opened)
     if opened.format == "PNG" and opened.depth == 16:
         return _decode_png16(opened)
     if opened.format == "AVIF" and opened.depth > 8:
-        deep = heif.avif_deep_samples(opened.data, opened.depth)
+        deep = heif.avif_deep_samples(opened.path, opened.data, opened.depth)
+        if deep is not None and opened.crop is not None:
+            left, top, width, height = opened.crop
+            deep = deep[top : top + height, left : left + width]
         if deep is not None:
             return _photo(opened, *floats_from_samples(deep, 2**opened.depth - 1, opened.orientation))
         note = f"its {opened.depth} bits are decoded at 8"
@@ -182,16 +184,32 @@ def _decode(opened: Opened) -> Photo:
     return _decode_image(opened)
 
 
+def _refuse_incomplete(opened: Opened) -> None:
+    """Refuses a JPEG whose rows are not all there, which decoders paint grey without a word."""
+    if jpeg_scan.is_whole(opened.data):
+        return
+    there, size = len(opened.data), opened.path.stat().st_size
+    if not opened.complete and there < 0.999 * size:
+        raise UnreadablePhotoError(
+            opened.path, f"is cut short: {there / 1e6:.1f} of {size / 1e6:.1f} MB can be read. {COPY_AGAIN}"
+        )
+    if not opened.complete:
+        raise _damaged(opened.path, EOFError())
+    raise UnreadablePhotoError(opened.path, f"is damaged: part of its picture is missing. {COPY_AGAIN}")
+
+
 def _photo(opened: Opened, pixels: Pixels, alpha: Pixels | None, *, grayscale: bool = False) -> Photo:
     depth: Literal[8, 16] = 8 if opened.depth <= 8 else 16
     resolution = opened.resolution_dpi or resolution_of_exif(opened.metadata.exif)
+    orientation = opened.turned_from if opened.heic is not None else opened.orientation
+    height, width = upright_size(pixels.shape[0], pixels.shape[1], orientation)  # as stored
     return Photo(
         opened.path,
         pixels,
         opened.format,
         depth,
         opened.encoding,
-        opened.metadata,
+        turned(opened.metadata, orientation, width=width, height=height),
         alpha,
         grayscale,
         opened.jpeg,
@@ -205,6 +223,9 @@ def _decode_image(opened: Opened) -> Photo:
     if image is None:
         raise UnsupportedPhotoError(opened.path, "has no picture that can be decoded.")
     image.load()
+    if opened.crop is not None:
+        left, top, width, height = opened.crop
+        image = image.crop((left, top, left + width, top + height))
     if image.mode == "CMYK":
         image, opened = _cmyk_to_rgb(image, opened)
     grayscale = image.mode in ("1", "L", "LA")
@@ -240,7 +261,7 @@ def _cmyk_to_rgb(image: Image.Image, opened: Opened) -> tuple[Image.Image, Opene
 
 
 def _decode_png16(opened: Opened) -> Photo:
-    decoded = cv2.imdecode(np.frombuffer(png.picture_only(opened.data), np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(opened.data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None:
         raise UnreadablePhotoError(opened.path, f"is damaged and cannot be decoded. {COPY_AGAIN}")
     grayscale = opened.data[25] in (0, 4)
@@ -292,6 +313,8 @@ def _read_luma(path: Path, long_side: int, max_megapixels: float) -> Pixels:
         opened = open_file(path)
         _check_size(opened, max_megapixels)
         if opened.format == "JPEG" and opened.image is not None and opened.image.mode in ("L", "RGB"):
+            if not opened.complete:
+                _refuse_incomplete(opened)
             return _jpeg_luma(opened.data, opened.orientation, long_side)
         photo = _decode(opened)
     except DeblurError:

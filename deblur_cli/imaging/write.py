@@ -32,14 +32,15 @@ from deblur_cli.imaging.metadata import (
     has_thumbnail,
     prepare_exif,
     thumbnail_room,
-    upright_xmp,
     without_orientation,
+    without_thumbnails,
 )
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo, Pixels
 from deblur_cli.imaging.png import write_png
 from deblur_cli.imaging.raw import RAW_SUFFIXES, LinearRaw, srgb_profile
 from deblur_cli.imaging.resolution import exif_of_resolution, resolution_of_exif
 from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
+from deblur_cli.imaging.xmp import upright, without_companions
 
 OUTPUT_FORMATS = {
     ".jpg": "jpeg",
@@ -186,7 +187,7 @@ def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tup
         dng_write.write_linear_dng(stream, replace(light, photo=replace(photo, metadata=metadata)))
 
     _publish(target, encode, overwrite=overwrite)
-    return _lost_blocks(metadata, "DNG", iptc=False)
+    return _lost_blocks(photo, "DNG", iptc=False)
 
 
 def write_comparison(before: Photo, after: Photo, target: Path, *, overwrite: bool = False) -> None:
@@ -289,14 +290,21 @@ def _thumbnail(photo: Photo, room: int) -> bytes | None:
     return None
 
 
-def _output_metadata(photo: Photo) -> Metadata:
-    """Returns the photo's blocks as an output must have them: upright, of this size, with a new thumbnail."""
-    exif = photo.metadata.exif
-    thumbnail = _thumbnail(photo, thumbnail_room(exif)) if has_thumbnail(exif) else None
-    return replace(
-        photo.metadata,
-        exif=prepare_exif(exif, width=photo.width, height=photo.height, thumbnail_jpeg=thumbnail),
-        xmp=upright_xmp(photo.metadata.xmp),
+def _output_metadata(photo: Photo, *, extended_xmp: bool = False) -> Metadata:
+    """Returns the photo's blocks as an output must have them: upright, of this size, with a new thumbnail.
+
+    What they claim of gain maps, clips and other companions leaves, since none is written; so do small copies of the
+    old picture, and, unless `extended_xmp`, what they say of an extension.
+    """
+    blocks = photo.metadata
+    thumbnail = _thumbnail(photo, thumbnail_room(blocks.exif)) if has_thumbnail(blocks.exif) else None
+    extension = without_companions(blocks.xmp_extension, extension="") if extended_xmp else None
+    guid = jpeg.extension_guid(extension) if extension is not None else None
+    return Metadata(
+        prepare_exif(blocks.exif, width=photo.width, height=photo.height, thumbnail_jpeg=thumbnail),
+        upright(without_companions(blocks.xmp, extension=guid)),
+        without_thumbnails(blocks.iptc),
+        extension,
     )
 
 
@@ -309,11 +317,12 @@ def _cicp_note(photo: Photo, name: str) -> tuple[str, ...]:
     return (f"{name} cannot say that its colours are {photo.encoding.name}; AVIF and PNG can",) if lost else ()
 
 
-def _lost_blocks(metadata: Metadata, name: str, *, iptc: bool = True) -> tuple[str, ...]:
+def _lost_blocks(photo: Photo, name: str, *, iptc: bool = True) -> tuple[str, ...]:
     notes: tuple[str, ...] = ()
-    if metadata.iptc is not None and iptc:
+    if photo.metadata.iptc is not None and iptc:
         notes = (f"its IPTC captions have no place in {name}; TIFF and JPEG keep them",)
-    return (*notes, *((f"its extended XMP has no place in {name}; JPEG keeps it",) if metadata.xmp_extension else ()))
+    extended = photo.metadata.xmp_extension is not None
+    return (*notes, *((f"its extended XMP has no place in {name}; JPEG keeps it",) if extended else ()))
 
 
 def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -329,7 +338,7 @@ def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     density = photo.resolution_dpi or (0, 0)
     image.save(encoded, "JPEG", quality=chosen, subsampling=-1 if grayscale else subsampling, dpi=density)
     del image
-    metadata = _output_metadata(photo)
+    metadata = _output_metadata(photo, extended_xmp=True)
     fitted = fit_exif(metadata.exif)
     extra = jpeg.metadata_segments(replace(metadata, exif=fitted.exif), photo.encoding.icc)
     # EXIF stands alone where it says all that there is to say.
@@ -345,7 +354,7 @@ def _encode_png(photo: Photo, stream: BinaryIO, target: Path, quality: int | Non
     metadata = _output_metadata(photo)
     bands = sample_bands(photo, depth=photo.bit_depth, grayscale=_is_grayscale(photo), alpha=photo.alpha is not None)
     write_png(stream, photo.width, photo.height, bands, metadata, photo.encoding, photo.resolution_dpi)
-    return _lost_blocks(metadata, "PNG", iptc=False)
+    return _lost_blocks(photo, "PNG", iptc=False)
 
 
 def _encode_tiff(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -356,7 +365,7 @@ def _encode_tiff(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     metadata = _output_metadata(photo)
     icc, resolution = photo.encoding.icc, photo.resolution_dpi
     tiff_write.write_tiff(stream, photo.width, photo.height, bands, metadata, icc, resolution)
-    return (*_lost_blocks(metadata, "TIFF", iptc=False), *_cicp_note(photo, "TIFF"))
+    return (*_lost_blocks(photo, "TIFF", iptc=False), *_cicp_note(photo, "TIFF"))
 
 
 def _metadata_with_resolution(photo: Photo) -> Metadata:
@@ -379,7 +388,7 @@ def _encode_webp(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
         xmp=metadata.xmp or b"",
         icc_profile=_rgb_profile(photo),
     )
-    return (*_depth_note(photo, "WebP"), *_lost_blocks(metadata, "WebP"), *_cicp_note(photo, "WebP"))
+    return (*_depth_note(photo, "WebP"), *_lost_blocks(photo, "WebP"), *_cicp_note(photo, "WebP"))
 
 
 def _rgb_profile(photo: Photo) -> bytes | None:
@@ -404,7 +413,7 @@ def _encode_avif(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     )
     cicp = photo.encoding.cicp
     stream.write(encoded.getvalue() if cicp is None else heif.with_cicp(encoded.getvalue(), cicp))
-    return (*_depth_note(photo, "AVIF as written here"), *_lost_blocks(metadata, "AVIF"))
+    return (*_depth_note(photo, "AVIF as written here"), *_lost_blocks(photo, "AVIF"))
 
 
 def _encode_heic(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -421,7 +430,7 @@ def _encode_heic(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     encoded = heif.encode_heic(target, size, mode, samples, quality or MODERN_QUALITY, metadata, _rgb_profile(photo))
     cicp = photo.encoding.cicp
     stream.write(encoded if cicp is None else heif.with_cicp(encoded, cicp))
-    return _lost_blocks(metadata, "HEIC")
+    return _lost_blocks(photo, "HEIC")
 
 
 _ENCODERS: dict[str, Callable[[Photo, BinaryIO, Path, int | None], tuple[str, ...]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,8 @@ def exif(order: Order = "<", orientation: int = 6, thumbnail: bytes | None = Non
     return with_thumbnail(block, thumbnail) if thumbnail else block
 
 
-def write_dng(path: Path, mosaic: np.ndarray) -> Path:
-    """Writes a DNG of an RGGB mosaic (H, W) uint16 with 16-bit white level and neutral balance."""
+def write_dng(path: Path, mosaic: np.ndarray, tags: Sequence[tuple[object, ...]] = ()) -> Path:
+    """Writes a DNG of an RGGB mosaic (H, W) uint16 with 16-bit white level, neutral balance and further tags."""
     identity = [v for row in ((1, 0, 0), (0, 1, 0), (0, 0, 1)) for entry in row for v in (entry, 1)]
     tifffile.imwrite(
         path,
@@ -97,6 +98,7 @@ def write_dng(path: Path, mosaic: np.ndarray) -> Path:
             (50721, 10, 9, identity, True),
             (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
             (50778, 3, 1, 21, True),
+            *tags,
         ],
     )
     return path

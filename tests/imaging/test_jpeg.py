@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -31,7 +32,6 @@ def test_blocks_of_any_size_come_back() -> None:
     blocks = jpeg.read_blocks(assembled(metadata, icc))
     assert blocks.metadata == metadata
     assert blocks.icc == icc
-    assert not blocks.gain_map
 
 
 def test_a_packet_beyond_one_segment_is_extended_and_joined_again() -> None:
@@ -60,9 +60,40 @@ def test_settings_are_recognised(quality: int, subsampling: str) -> None:
     assert (settings.quality, settings.subsampling) == (quality, subsampling)
 
 
-def test_zeros_in_place_of_the_picture_are_found() -> None:
-    whole = exif_samples.small_jpeg(size=(200, 200))
-    assert jpeg.zero_filled_from(whole) is None
-    assert jpeg.zero_filled_from(whole + bytes(5000)) is None
-    cut = whole[: len(whole) - 100].rstrip(b"\0")
-    assert jpeg.zero_filled_from(cut + bytes(5000)) == len(cut)
+@pytest.mark.parametrize(
+    ("unit", "density", "dpi", "aspect"),
+    [
+        (1, (300, 300), (300, 300), 1),
+        (2, (118, 118), (299.72, 299.72), 1),
+        (1, (300, 150), (300, 150), 1),
+        (0, (1, 1), None, 1),
+        (0, (1, 2), None, 2),
+        (0, (0, 0), None, 1),
+        (1, (0, 0), None, 1),
+    ],
+)
+def test_density(unit: int, density: tuple[int, int], dpi: tuple[float, float] | None, aspect: float) -> None:
+    data = bytearray(exif_samples.small_jpeg())
+    struct.pack_into(">BHH", data, 13, unit, *density)
+    blocks = jpeg.read_blocks(bytes(data))
+    assert blocks.resolution_dpi == (None if dpi is None else pytest.approx(dpi))
+    assert blocks.pixel_aspect == aspect
+
+
+def test_an_extension_of_which_parts_are_missing_is_left_out_with_a_note() -> None:
+    extended = np.random.default_rng(0).bytes(140_000)
+    packet = b'<x xmpNote:HasExtendedXMP="' + jpeg.extension_guid(extended).encode() + b'"/>'
+    data = assembled(Metadata(xmp=packet, xmp_extension=extended))
+    _, start, stop = [s for s in jpeg.segments(data) if data[s[1] :].startswith(jpeg.XMP_EXTENSION_HEAD)][1]
+    lost = jpeg.read_blocks(data[: start - 4] + data[stop:])
+    assert (lost.metadata.xmp, lost.metadata.xmp_extension) == (packet, None)
+    assert "incomplete" in lost.notes[0]
+
+
+def test_the_extension_that_the_packet_names_is_taken() -> None:
+    ours, other = b"<ours/>", b"<other/>"
+    packet = b'<x xmpNote:HasExtendedXMP="' + jpeg.extension_guid(ours).encode() + b'"/>'
+    strange = jpeg.metadata_segments(Metadata(xmp=b"<y/>", xmp_extension=other), None)
+    strange = strange[strange.index(b"\xff\xe1", 4) :]
+    data = assembled(Metadata(xmp=packet, xmp_extension=ours))
+    assert jpeg.read_blocks(data[:2] + strange + data[2:]).metadata.xmp_extension == ours

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from PIL import Image
 
-from deblur_cli.imaging import exif_block, metadata
+from deblur_cli.imaging import exif_block, metadata, xmp
 from deblur_cli.imaging.exif_block import Tag
 from tests.imaging import exif_samples
 
@@ -103,7 +103,7 @@ def test_giant_damaged_block_is_left_out() -> None:
     ],
 )
 def test_xmp_is_set_upright(packet: bytes | None, upright: bytes | None) -> None:
-    assert metadata.upright_xmp(packet) == upright
+    assert xmp.upright(packet) == upright
 
 
 @pytest.mark.parametrize("records", [b"\x1c\x02\x05\x00\x03abc", b"\x1c\x02\x05\x00\x02ab"])
@@ -115,3 +115,12 @@ def test_iptc_records_survive_their_wrapping(records: bytes) -> None:
 @pytest.mark.parametrize("damaged", [None, b"", b"8BIM", b"8BIM\x04\x04\xff\0\0\0\0\0", b"junk"])
 def test_damaged_resources_hold_no_iptc(damaged: bytes | None) -> None:
     assert metadata.iptc_from_resources(damaged) is None
+
+
+def test_old_thumbnails_leave_the_image_resources() -> None:
+    records = metadata.resources_from_iptc(b"\x1c\x02\x05\x00\x03abc")
+    thumbnail = b"8BIM\x04\x0c\0\0\0\0\0\x05small\0"
+    assert metadata.without_thumbnails(thumbnail + records + thumbnail) == records
+    assert metadata.without_thumbnails(thumbnail) is None
+    assert metadata.without_thumbnails(records + b"rest") == records + b"rest"
+    assert metadata.without_thumbnails(None) is None

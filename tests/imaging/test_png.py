@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from deblur_cli.imaging import png
+from deblur_cli.errors import UnreadablePhotoError
+from deblur_cli.imaging import icc, png
 from deblur_cli.imaging.photo import Encoding, Metadata
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import quantise
@@ -62,13 +63,141 @@ def test_all_blocks_come_back_at_sixteen_bits() -> None:
     data = written(np.zeros((4, 4, 3), np.uint16), metadata, encoding)
     blocks = png.read_blocks(data)
     assert blocks.metadata == metadata
-    assert (blocks.icc, blocks.cicp, blocks.bit_depth, blocks.complete) == (encoding.icc, (9, 16), 16, True)
+    assert (blocks.icc, blocks.colour.cicp, blocks.bit_depth, blocks.complete) == (encoding.icc, (9, 16), 16, True)
     assert Image.open(io.BytesIO(data)).getexif()[271] == "Testcam"
 
 
 def test_cut_files_are_incomplete() -> None:
     data = written(np.zeros((4, 4, 3), np.uint8))
     assert not png.read_blocks(data[:-5]).complete
+
+
+def with_chunks(*chunks: tuple[bytes, bytes], grey: bool = False) -> bytes:
+    data = written(np.zeros((4, 4, 1 if grey else 3), np.uint8))
+    return data[:33] + b"".join(png._chunk(*chunk) for chunk in chunks) + data[33:]
+
+
+def encoding_of(data: bytes) -> Encoding:
+    return png.colour_of(png.read_blocks(data), grey=data[25] in (0, 4))[0]
+
+
+CICP = (b"cICP", bytes([9, 16, 0, 1]))
+ICCP = (b"iCCP", b"x\0\0" + zlib.compress(icc.make_profile(icc.ADOBE_RGB, 2.2)))
+SRGB = (b"sRGB", b"\0")
+P3 = (b"cHRM", struct.pack(">8L", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000))
+
+
+def gamma(value: float) -> tuple[bytes, bytes]:
+    return b"gAMA", struct.pack(">L", round(100_000 * value))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "name", "transfer"),
+    [
+        ([], "sRGB (assumed)", "srgb"),
+        ([gamma(1), P3, SRGB, ICCP, CICP], "Rec. 2020, PQ", "pq"),
+        ([gamma(1), P3, SRGB, ICCP], "Adobe RGB primaries, gamma 2.2", "icc"),
+        ([gamma(1), P3, SRGB], "sRGB", "srgb"),
+        ([gamma(1)], "linear sRGB", "linear"),
+        ([gamma(0.45455)], "sRGB", "srgb"),
+        ([gamma(0.55556)], "sRGB primaries, gamma 1.8", "icc"),
+        ([gamma(0.45455), P3], "P3 primaries, gamma 2.2", "icc"),
+        ([P3], "P3 primaries, sRGB curve", "icc"),
+        ([gamma(1), P3], "P3 primaries, gamma 1", "icc"),
+        ([gamma(0.000_01), P3], "sRGB (assumed)", "srgb"),
+        ([(b"cICP", bytes([2, 2, 0, 1])), ICCP], "Adobe RGB primaries, gamma 2.2", "icc"),
+        ([(b"cICP", bytes([12, 13, 0, 1])), ICCP], "Display P3, sRGB", "srgb"),
+    ],
+)
+def test_what_says_more_of_the_colours_wins(chunks: list[tuple[bytes, bytes]], name: str, transfer: str) -> None:
+    for order in (chunks, chunks[::-1]):
+        encoding = encoding_of(with_chunks(*order))
+        assert (encoding.name, encoding.transfer) == (name, transfer)
+
+
+def test_a_grey_picture_gets_a_grey_profile() -> None:
+    encoding = encoding_of(with_chunks(gamma(0.55556), P3, grey=True))
+    assert encoding.icc is not None
+    assert encoding.icc[16:20] == b"GRAY"
+
+
+def test_numbers_that_make_no_sense_are_told() -> None:
+    point = (b"cHRM", struct.pack(">8L", *[33_000] * 8))
+    encoding, notes = png.colour_of(png.read_blocks(with_chunks(point)), grey=False)
+    assert encoding == Encoding()
+    assert "make no sense" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dpi", "aspect"),
+    [((11_811, 11_811, 1), (300, 300), 1), ((11_811, 5906, 1), (300, 150.02), 1), ((1, 3, 0), None, 3)],
+)
+def test_physical_size(numbers: tuple[int, int, int], dpi: tuple[float, float] | None, aspect: float) -> None:
+    blocks = png.read_blocks(with_chunks((b"pHYs", struct.pack(">LLB", *numbers))))
+    assert blocks.resolution_dpi == dpi
+    assert blocks.pixel_aspect == aspect
+
+
+def noise(depth: type[np.generic] = np.uint8) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, np.iinfo(depth).max, (60, 50, 3)).astype(depth)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("lost", [1, 4, 11, 12, 13, 16, 20])
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_lost_end_mark_costs_a_note_alone(tmp_path: Path, depth: type[np.generic], lost: int, filled: bool) -> None:
+    samples = noise(depth)
+    path = tmp_path / "a.png"
+    path.write_bytes(written(samples)[:-lost] + bytes(500 if filled else 0))
+    photo = read_photo(path)
+    assert np.array_equal(quantise(photo.pixels, photo.bit_depth), samples)
+    assert "but all rows of its picture are there" in photo.notes[-1]
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.98])
+@pytest.mark.parametrize("filled", ["cut", "zeros", "zeros and end mark"])
+def test_missing_rows_of_a_copy_are_noticed(tmp_path: Path, depth: type[np.generic], part: float, filled: str) -> None:
+    data = written(noise(depth))
+    stop = int(part * len(data))
+    zeros = bytes(len(data) - stop)
+    path = tmp_path / "a.png"
+    path.write_bytes(data[:stop] + {"cut": b"", "zeros": zeros}.get(filled, zeros[:-12] + data[-12:]))
+    with pytest.raises(
+        UnreadablePhotoError, match="is cut short" if filled != "zeros and end mark" else "is damaged|is cut"
+    ):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_flipped_bytes_are_noticed(tmp_path: Path, depth: type[np.generic]) -> None:
+    data = bytearray(written(noise(depth)))
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(UnreadablePhotoError, match="is damaged"):
+        read_photo(tmp_path / "a.png")
+
+
+def test_a_wrong_checksum_of_right_data_is_a_note(tmp_path: Path) -> None:
+    data = bytearray(written(noise()))
+    data[-13] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(data)
+    photo = read_photo(tmp_path / "a.png")
+    assert np.array_equal(quantise(photo.pixels, 8), noise())
+    assert "wrong checksums" in photo.notes[-1]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 2), (8, 8), (13, 7), (50, 60)])
+def test_bytes_of_interlaced_rows(width: int, height: int) -> None:
+    header = struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 1)
+    grid = np.zeros((height, width), bool)
+    total = 0
+    for left, top, across, down in png.ADAM7:
+        rows, columns = grid[top::down, left::across].shape
+        grid[top::down, left::across] = True
+        total += rows * (1 + 3 * columns) if columns else 0
+    assert grid.all()
+    assert png._row_bytes(png.SIGNATURE + bytes(8) + header) == total
 
 
 def test_old_text_profiles_are_understood() -> None:

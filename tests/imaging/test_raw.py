@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.raw import is_raw, read_preview, read_raw, read_raw_linear
+from deblur_cli.imaging.raw_layout import SensorData, broken_at
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
 from tests.imaging import exif_samples
+from tests.imaging.test_xmp import packet
 from tests.support.raw_pairs import NEUTRAL, Exposure, scene_light, write_frame
 
 
@@ -116,3 +119,126 @@ class TestLinearForPairs:
             ours = np.clip(raw.photo.pixels @ np.array(raw.colour.to_srgb).T, 0, 1)
             theirs = read_raw(path, linear=True).pixels
             assert np.abs(ours - theirs).mean() < 1e-3
+
+
+# What of the sensor is shown, and whether it is all there
+
+CROP = [(50719, 5, 2, (6, 1, 4, 1), True), (50720, 5, 2, (100, 1, 80, 1), True)]
+ACTIVE = [(50829, 4, 4, (4, 8, 92, 124), True)]
+USER_CROP = [(51125, 5, 4, (1, 10, 1, 5, 9, 10, 4, 5), True)]
+TURNED = [(274, 3, 1, 6, True)]
+STRETCHED = [(50718, 5, 2, (2, 1, 1, 1), True)]
+
+
+def mosaic() -> np.ndarray:
+    """Returns a mosaic (96, 128) whose light rises from left to right and from top to bottom."""
+    y, x = np.mgrid[0:96, 0:128]
+    return (4000 + 200 * x + 100 * y).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("tags", "size", "corner"),
+    [
+        ([], (96, 128), (0, 0)),
+        (ACTIVE, (88, 116), (8, 4)),
+        (CROP, (80, 100), (6, 4)),
+        (ACTIVE + CROP, (80, 100), (14, 8)),
+        (CROP + USER_CROP, (64, 60), (26, 12)),
+        (USER_CROP, (77, 77), (26, 10)),
+        (STRETCHED, (96, 256), (0, 0)),
+        (STRETCHED + CROP, (80, 200), (6, 4)),
+        ([(50719, 5, 2, (90, 1, 4, 1), True), CROP[1]], (96, 128), (0, 0)),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_dng_says_is_shown(
+    tmp_path: Path, tags: list, size: tuple[int, int], corner: tuple[int, int], turned: bool
+) -> None:
+    path = exif_samples.write_dng(tmp_path / "a.dng", mosaic(), tags + (TURNED if turned else []))
+    photo = read_photo(path)
+    assert photo.pixels.shape == ((size[1], size[0], 3) if turned else (*size, 3))
+    assert read_size(path) == photo.pixels.shape[:2]
+    assert read_raw_linear(path).photo.pixels.shape == photo.pixels.shape
+    grey, _ = read_grey(path, long_side=24)
+    assert max(grey.shape) == 24
+    stored = np.rot90(photo.pixels, 1) if turned else photo.pixels
+    linear = read_raw(path, linear=True).pixels
+    light = np.rot90(linear, 1) if turned else linear
+    row, column = 20, 20 * (2 if tags and tags[0] is STRETCHED[0] else 1)
+    assert stored.shape[:2] == size
+    expected = (4000 + 200 * (corner[0] + 20.5) + 100 * (corner[1] + 20.5)) / 65535
+    assert light[row : row + 2, column : column + 2, 1].mean() == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.9])
+@pytest.mark.parametrize("filled", [False, True])
+def test_broken_copies_are_noticed(tmp_path: Path, part: float, filled: bool) -> None:
+    large = np.tile(mosaic(), (4, 4))
+    path = exif_samples.write_dng(tmp_path / "a.dng", large)
+    data = path.read_bytes()
+    stop = int(part * len(data))
+    path.write_bytes(data[:stop] + bytes(len(data) - stop if filled else 0))
+    for reader in (read_photo, read_raw_linear, lambda p: read_grey(p, long_side=64)):
+        with pytest.raises(UnreadablePhotoError, match="is cut short"):
+            reader(path)
+
+
+def test_a_dark_corner_is_no_hole(tmp_path: Path) -> None:
+    dark = np.tile(mosaic(), (4, 4))
+    dark[-100:, : dark.shape[1] // 2] = 0
+    path = exif_samples.write_dng(tmp_path / "a.dng", dark)
+    assert read_photo(path).pixels.shape == (384, 512, 3)
+
+
+def layout_of(*strips: bytes, compression: int) -> tuple[bytes, SensorData]:
+    data, extents = bytearray(b"head"), []
+    for strip in strips:
+        extents.append((len(data), len(strip)))
+        data += strip
+    return bytes(data), SensorData(tuple(extents), compression, None)
+
+
+NOISE = bytes(np.random.default_rng(0).integers(1, 255, 9000, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("strips", "compression", "place"),
+    [
+        ([NOISE + b"\xff\xd9", NOISE + b"\xff\xd9" + bytes(900)], 7, None),
+        ([NOISE + bytes(100)], 7, 9004),
+        ([NOISE + b"\xff\xd9", bytes(500)], 7, 9006),
+        ([NOISE + bytes(100)], 34713, None),
+        ([NOISE + bytes(5000)], 34713, 9004),
+        ([NOISE, bytes(3000), bytes(3000)], 34713, 9004),
+        ([NOISE, bytes(8000), NOISE], 1, None),
+        ([NOISE + bytes(8000) + NOISE], 1, 9004),
+        ([bytes(90_000)], 1, None),
+    ],
+)
+def test_holes_in_sensor_data(strips: list[bytes], compression: int, place: int | None) -> None:
+    data, layout = layout_of(*strips, compression=compression)
+    assert broken_at(data, layout) == place
+
+
+def test_files_of_unknown_layout_end_with_few_zeros() -> None:
+    assert broken_at(NOISE + bytes(60_000), None) is None
+    assert broken_at(NOISE + bytes(70_000), None) == 9000
+    assert broken_at(bytes(70_000), None) is None
+
+
+def test_sensor_data_of_another_coding_are_unsupported_not_damaged(tmp_path: Path) -> None:
+    path = exif_samples.write_dng(tmp_path / "a.dng", mosaic())
+    data = path.read_bytes()
+    entry = struct.pack("<HHLH", 259, 3, 1, 1)
+    assert data.count(entry) == 1
+    path.write_bytes(data.replace(entry, struct.pack("<HHLH", 259, 3, 1, 52546)))
+    with pytest.raises(UnsupportedPhotoError, match="holds its sensor's data as JPEG XL, which LibRaw does not decode"):
+        read_photo(path)
+
+
+def test_regions_of_a_raw_turn_with_it(tmp_path: Path) -> None:
+    xmp = packet("", 'xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#" stArea:x="0.25" stArea:y="0.3"')
+    path = exif_samples.write_dng(tmp_path / "a.dng", mosaic(), [*TURNED, (700, 1, len(xmp), xmp, True)])
+    for photo in (read_photo(path), read_raw_linear(path).photo):
+        assert b'stArea:x="0.7" stArea:y="0.25"' in (photo.metadata.xmp or b"")
+        assert summarise(photo.metadata.exif).orientation == 1
