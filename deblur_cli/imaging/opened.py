@@ -19,6 +19,7 @@ from deblur_cli.imaging.metadata import orientation_of, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
 from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import without_pillows_limit
+from deblur_cli.imaging.tiff_layout import PALETTE
 
 # Pillow prints what it thinks of a photo's EXIF; this project reads EXIF itself, and whatever else matters is raised.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -168,19 +169,19 @@ def sound_png(opened: Opened) -> Opened:
 
 def _open_tiff(path: Path, data: bytes) -> Opened:
     head = tiff_read.read_head(path, data)
-    notes = () if head.pages == 1 else (f"has {head.pages} pages; only the first is taken",)
+    layout = head.layout
     return Opened(
         path,
         data,
         "TIFF",
-        head.height,
-        head.width,
+        layout.height,
+        layout.width,
         head.orientation,
-        16 if head.bits > 8 else 8,
+        16 if layout.bits > 8 and layout.photometric != PALETTE else 8,
         encoding_of(head.icc),
         head.metadata,
         tiff=head,
-        notes=notes,
+        notes=head.notes,
         resolution_dpi=head.resolution_dpi,
     )
 

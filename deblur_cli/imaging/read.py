@@ -31,11 +31,17 @@ from deblur_cli.imaging.resolution import resolution_of_exif, upright_resolution
 from deblur_cli.imaging.samples import (
     LUMA,
     Samples,
+    band_rows,
     floats_from_image,
     floats_from_samples,
+    quantise,
+    source_view,
     upright_size,
     without_pillows_limit,
 )
+
+# OpenCV logs straight to the terminal; whatever matters is raised or comes back empty.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 DECODER_ERRORS = (
     OSError,
@@ -277,21 +283,50 @@ def _decode_png16(opened: Opened) -> Photo:
 
 def _decode_tiff(opened: Opened, head: tiff_read.TiffHead) -> Photo:
     decoded = tiff_read.read_samples(opened.path, opened.data, head)
+    opened = replace(opened, notes=(*opened.notes, *decoded.notes))
     if decoded.cmyk:
-        depth8 = (
-            decoded.samples if decoded.maximum == 255 else (decoded.samples / decoded.maximum * 255).astype(np.uint8)
-        )
-        image = Image.fromarray(np.ascontiguousarray(depth8), "CMYK")
-        converted, opened = _cmyk_to_rgb(image, replace(opened, depth=8))
-        return _photo(opened, *floats_from_image(converted, opened.orientation))
-    channels = 1 if decoded.samples.ndim == 2 else decoded.samples.shape[2]
+        return _decode_inks(opened, decoded)
+    floating, grayscale = decoded.samples.dtype.kind == "f", decoded.samples.shape[2] < 3
     pixels, alpha = floats_from_samples(decoded.samples, decoded.maximum, opened.orientation)
-    if decoded.samples.dtype.kind == "f":
+    if decoded.premultiplied and alpha is not None:
+        _divide_by_alpha(pixels, alpha, floating=floating)
+    if decoded.negative:
+        np.subtract(1, pixels, out=pixels)
+    if floating:
         pixels, opened = _float_pixels(pixels, opened)
-    if head.transparency == 1 and alpha is not None:
-        pixels /= np.maximum(alpha, 1 / 65535)[..., None]  # associated alpha is multiplied into the colours
+        alpha = None if alpha is None else np.clip(np.nan_to_num(alpha), 0, 1)
+    return _photo(opened, pixels, alpha, grayscale=grayscale)
+
+
+def _divide_by_alpha(pixels: Pixels, alpha: Pixels, *, floating: bool = False) -> None:
+    """Takes an associated transparency out of the colours, in place; light above white stays where there may be any."""
+    pixels /= np.maximum(alpha, 1 / 65535)[..., None]
+    if not floating:
         np.clip(pixels, 0, 1, out=pixels)
-    return _photo(opened, pixels, alpha, grayscale=channels < 3)
+
+
+def _decode_inks(opened: Opened, decoded: tiff_read.TiffSamples) -> Photo:
+    """Returns a CMYK photo in sRGB of 8 bits, its transparency kept."""
+    samples, white = decoded.samples, np.float32(decoded.maximum)
+    inks = np.empty((*samples.shape[:2], 4), np.uint8)
+    alpha: Pixels | None = None
+    if samples.shape[2] > 4:
+        alpha = np.clip(samples[..., 4] / white, 0, 1).astype(np.float32)
+    for top in range(0, len(inks), band_rows(inks.shape[1], 4)):
+        rows = slice(top, top + band_rows(inks.shape[1], 4))
+        share = samples[rows, :, :4] / white
+        if decoded.premultiplied and alpha is not None:
+            share = share / np.maximum(alpha[rows], 1 / 65535)[..., None]
+        inks[rows] = quantise(np.nan_to_num(share).astype(np.float32), 8)
+    if opened.depth > 8:
+        opened = replace(opened, depth=8, notes=(*opened.notes, "its inks are converted at 8 bits"))
+    converted, opened = _cmyk_to_rgb(Image.fromarray(inks, "CMYK"), opened)
+    pixels, _ = floats_from_image(converted, opened.orientation)
+    if alpha is not None:
+        upright = np.empty(pixels.shape[:2], np.float32)
+        source_view(upright, opened.orientation)[...] = alpha
+        alpha = upright
+    return _photo(opened, pixels, alpha)
 
 
 def _float_pixels(pixels: Pixels, opened: Opened) -> tuple[Pixels, Opened]:

@@ -1,247 +1,388 @@
-"""TIFF files: the first picture's samples and the metadata blocks around it."""
+"""TIFF files: the main picture's samples, brought to what its own description says, or refused with the way out."""
 
 from __future__ import annotations
 
 import io
 import logging
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tifffile
-from PIL import Image, TiffImagePlugin
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import exif_block
-from deblur_cli.imaging.metadata import resources_from_iptc
+from deblur_cli.imaging.exif_block import Buffer
 from deblur_cli.imaging.photo import Metadata
-from deblur_cli.imaging.resolution import (
-    INCH,
-    RESOLUTION_UNIT,
-    X_RESOLUTION,
-    Y_RESOLUTION,
-    Resolution,
-    resolution_of_tags,
+from deblur_cli.imaging.resolution import Resolution
+from deblur_cli.imaging.samples import Samples
+from deblur_cli.imaging.tiff_codecs import COMPRESSION_NAMES, Options, UnknownCodecError, has_more_codecs, is_known
+from deblur_cli.imaging.tiff_layout import (
+    CCITT,
+    COLOURS,
+    FLOAT,
+    FLOATING_POINT,
+    HORIZONTAL,
+    JPEG,
+    NO_COMPRESSION,
+    NO_PREDICTOR,
+    PALETTE,
+    SEPARATED,
+    SIGNED,
+    UNDEFINED,
+    UNSIGNED,
+    WHITE_IS_ZERO,
+    YCBCR,
+    BadLayoutError,
+    NoDirectoryError,
+    TiffLayout,
+    TiffPage,
+    ValueOutsideError,
+    is_thumbnail,
+    layout_of,
+    main_page,
+    read_pages,
 )
-from deblur_cli.imaging.samples import Samples, without_pillows_limit
+from deblur_cli.imaging.tiff_metadata import block_of, metadata_of, orientation_of, page_resolution
+from deblur_cli.imaging.tiff_samples import MissingChunkError, read_layout
+from deblur_cli.imaging.tiff_tail import black_tail, zeros_from
+from deblur_cli.imaging.tiff_ycbcr import FULL_RANGE, REC_601, YCbCr
 
-# Both log what they find odd, OpenCV straight to the terminal; whatever matters is raised or comes back empty.
+# tifffile logs what it finds odd; whatever matters is raised or comes back empty.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR = 0, 1, 2, 3, 5, 6
-KNOWN_PHOTOMETRICS = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR)
-FLOAT_FORMAT = 3
-TRANSPARENCY_KINDS = (1, 2)
-KNOWN_COMPRESSIONS = (1, 5, 8, 32773, 32946)
-"""None, LZW, deflate (two numbers), PackBits: what fails to decode here is damaged, not unknown."""
+COPY_AGAIN = "Copy it from the card again."
+SAVE_AS_ZIP = "Save it with ZIP (deflate) compression"
+INSTALL_TIFF = "pip install 'deblur-cli[tiff]'"
+REFUSED_PHOTOMETRICS = {
+    4: "a transparency mask",
+    8: "CIELAB colour",
+    9: "CIELAB colour",
+    10: "CIELAB colour",
+    32803: "a sensor's raw values",
+    32844: "LogL light",
+    32845: "LogLuv light",
+    34892: "a sensor's raw values",
+    51177: "a depth map",
+}
+MOST_CHANNELS = 64
+INK_SET, INK_COUNT, CMYK_INKS = 332, 334, 1
+COLOUR_MAP, LARGEST_VALUE, LUMA_WEIGHTS, SUBSAMPLING, REFERENCE_BLACK_WHITE = 320, 341, 529, 530, 532
+MOST_LIT_QUANTILE, MOST_ABOVE = 0.99, 8.0
+"""Of floats whose white is 1, all but highlights lie within three stops of it."""
+QUANTILE_SAMPLES = 1_000_000
+DARK_SHARE = 1 / 256
+"""Whole numbers of 32 bits that reach no farther than this are of fewer bits, and nobody says of how many."""
+LAYERS, LAYER_MARKS = 37724, (b"8BIMLayr", b"MIB8ryaL", b"8BIMLr16", b"MIB861rL", b"8BIMLr32", b"MIB823rL")
 
 
 @dataclass(frozen=True)
 class TiffHead:
-    """What a TIFF file says of its first picture. `pages` counts whole pictures, not reduced copies of the first."""
+    """What a TIFF file says of its main picture, which is `number` of `pages` whole ones."""
 
-    width: int
-    height: int
-    bits: int
-    floating: bool
-    samples_per_pixel: int
-    photometric: int
-    transparency: int
-    """0 none, 1 associated (premultiplied), 2 unassociated."""
+    page: TiffPage
+    layout: TiffLayout
     orientation: int
     pages: int
+    number: int
     metadata: Metadata
     icc: bytes | None
-    bytes_expected: int
-    compression: int = 1
-    orientation_bytes: range = range(0)
-    """Where the orientation's number lies in the file."""
-    resolution_dpi: Resolution | None = None
+    resolution_dpi: Resolution | None
+    layered: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what of the file is not in the photo."""
+        notes = []
+        if self.pages > 1:
+            which = "the first" if self.number == 1 else f"number {self.number}"
+            notes.append(f"has {self.pages} pages; only {which} is taken")
+        dropped = self.layout.samples - len(self.layout.kept)
+        if dropped:
+            what = "channel beside its colours is" if dropped == 1 else f"{dropped} channels beside its colours are"
+            notes.append(f"its {what} not carried over")
+        return (*notes, *(("its layers are not carried over; the picture they make is",) if self.layered else ()))
 
 
 @dataclass(frozen=True)
 class TiffSamples:
-    """Decoded samples (H, W, C) and the value of white; one and two channels are grey, four RGB with alpha or CMYK."""
+    """Decoded samples (H, W, C), colours and then transparency, and the value of white.
+
+    One and two channels are grey, three and four RGB, or CMYK where `cmyk`. `premultiplied`: the transparency is in
+    the colours already. `negative`: white is 0, `maximum` black. `notes`: what was found out on the way.
+    """
 
     samples: Samples
     maximum: float
-    cmyk: bool
+    cmyk: bool = False
+    premultiplied: bool = False
+    negative: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def read_head(path: Path, data: bytes) -> TiffHead:
+def read_head(path: Path, data: Buffer) -> TiffHead:
     """Returns what the file says; no pixel is decoded.
 
-    Raises UnreadablePhotoError where the directory is not in the file, UnsupportedPhotoError, and what tifffile raises.
+    Raises UnreadablePhotoError where that is not in the file or contradicts itself, UnsupportedPhotoError.
     """
-    if data[2:4] in (b"*\0", b"\0*") and len(data) >= 8:
-        directory = struct.unpack_from("<L" if data[:2] == b"II" else ">L", data, 4)[0]
-        if directory + 2 > len(data):
-            raise UnreadablePhotoError(
-                path,
-                f"is cut short: {len(data) / 1e6:.1f} of more than {directory / 1e6:.1f} MB can be read. "
-                "Copy it from the card again.",
-            )
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages.first
-        photometric = int(page.photometric)
-        if photometric not in KNOWN_PHOTOMETRICS:
-            name = getattr(page.photometric, "name", photometric)
-            raise UnsupportedPhotoError(path, f"holds {name} colour, which is not supported. Save it as RGB.")
-        bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
-        extra = tuple(int(kind) for kind in page.extrasamples)
-        following = [file.pages[index] for index in range(1, min(len(file.pages), 64))]
-        tag = page.tags.get(exif_block.ORIENTATION)
-        return TiffHead(
-            width=int(page.imagewidth),
-            height=int(page.imagelength),
-            bits=int(bits),
-            floating=int(page.sampleformat) == FLOAT_FORMAT,
-            samples_per_pixel=int(page.samplesperpixel),
-            photometric=photometric,
-            transparency=next((kind for kind in extra if kind in TRANSPARENCY_KINDS), 0),
-            orientation=int(tag.value) if tag is not None and isinstance(tag.value, int) else 1,
-            pages=1 + sum(1 for other in following if not _is_reduced(other)),
-            metadata=_metadata(data, page),
-            icc=_bytes(page, exif_block.ICC),
-            bytes_expected=max((a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0),
-            compression=int(page.compression),
-            orientation_bytes=range(0) if tag is None else range(tag.valueoffset, tag.valueoffset + tag.valuebytecount),
-            resolution_dpi=_resolution(page),
-        )
-
-
-def _resolution(page: tifffile.TiffPage) -> Resolution | None:
-    values = [page.tags.valueof(number) for number in (X_RESOLUTION, Y_RESOLUTION)]
-    parts = [part for value in values if isinstance(value, tuple) for part in value]
-    if len(parts) != 4 or not parts[1] or not parts[3]:
-        return None
-    return resolution_of_tags(parts[0] / parts[1], parts[2] / parts[3], int(page.tags.valueof(RESOLUTION_UNIT, INCH)))
-
-
-def _is_reduced(page: object) -> bool:
-    tag = getattr(page, "tags", {}).get(254)
-    return tag is not None and bool(int(tag.value) & 1)
-
-
-def _bytes(page: tifffile.TiffPage, number: int) -> bytes | None:
-    tag = page.tags.get(number)
-    if tag is None or tag.value is None:
-        return None
-    if isinstance(tag.value, bytes):
-        return tag.value
-    # Some writers declare IPTC as 32-bit integers; the bytes in the file are what counts.
-    handle = tag.parent.filehandle
-    handle.seek(tag.valueoffset)
-    return bytes(handle.read(tag.valuebytecount))
-
-
-def _metadata(data: bytes, page: tifffile.TiffPage) -> Metadata:
     try:
-        what = exif_block.contents(data)
-    except exif_block.DamagedExifError:
-        exif = None  # BigTIFF, or a directory that only tifffile can follow
-    else:
-        said = (*what.main, *what.exif, *what.gps)
-        exif = exif_block.build(what) if any(tag.number not in _ALWAYS_THERE for tag in said) else None
-    records = _bytes(page, exif_block.IPTC)
-    resources = _bytes(page, exif_block.PHOTOSHOP) or (resources_from_iptc(records) if records else None)
-    return Metadata(exif, _bytes(page, exif_block.XMP), resources)
+        pages = read_pages(data)
+        page = main_page(pages)
+        layout = layout_of(page)
+        _check_supported(path, page, layout)
+        orientation = orientation_of(page)
+    except NoDirectoryError as error:
+        raise _no_directory(path, data, error.position) from error
+    except ValueOutsideError as error:
+        raise _cut_short(path, data, error.stop) from error
+    except BadLayoutError as error:
+        raise UnreadablePhotoError(path, f"is damaged: {error}. {COPY_AGAIN}") from error
+    first = page.parent or pages[0]
+    whole = [each for each in pages if each.chained and each.is_whole and not is_thumbnail(each, page)]
+    layers = block_of(page, page, LAYERS) or b""
+    return TiffHead(
+        page=page,
+        layout=layout,
+        orientation=orientation,
+        pages=max(1, len(whole)),
+        number=whole.index(page) + 1 if page in whole else 1,
+        metadata=metadata_of(page, first),
+        icc=block_of(page, first, exif_block.ICC),
+        resolution_dpi=page_resolution(page),
+        layered=any(mark in layers for mark in LAYER_MARKS),
+    )
 
 
-_ALWAYS_THERE = (exif_block.ORIENTATION, 282, 283, 296)
-"""Resolution and orientation alone are no metadata worth a block."""
+def _sizes(there: float, whole: float) -> str:
+    unit, scale = ("MB", 1e6) if whole >= 1e6 else ("kB", 1e3)
+    return f"{there / scale:.1f} of {whole / scale:.1f} {unit}"
+
+
+def _cut_short(path: Path, data: Buffer, expected: int) -> UnreadablePhotoError:
+    return UnreadablePhotoError(path, f"is cut short: {_sizes(len(data), expected)} can be read. {COPY_AGAIN}")
+
+
+def _zero_filled(path: Path, data: Buffer, share: float | None, otherwise: str = "") -> UnreadablePhotoError:
+    """Returns the sentence about a copy that broke off and was filled up, and what else it may be."""
+    what = "" if share is None else f"; {max(1, round(100 * share))} % of its picture is missing"
+    there = _sizes(zeros_from(data), len(data))
+    return UnreadablePhotoError(
+        path, f"is cut short: only zeros follow the first {there}{what}. {COPY_AGAIN}{otherwise}"
+    )
+
+
+def _no_directory(path: Path, data: Buffer, position: int) -> UnreadablePhotoError:
+    if position + 2 > len(data):
+        there = _sizes(len(data), position).replace(" of ", " of more than ")
+        return UnreadablePhotoError(path, f"is cut short: {there} can be read. {COPY_AGAIN}")
+    if zeros_from(data) <= position:
+        return _zero_filled(path, data, None)
+    return UnreadablePhotoError(path, f"is damaged: the directory of its picture cannot be read. {COPY_AGAIN}")
+
+
+def _check_supported(path: Path, page: TiffPage, layout: TiffLayout) -> None:
+    for reason in (_unsupported_colour(page, layout), _unsupported_numbers(layout), _unsupported_packing(layout)):
+        if reason is not None:
+            raise UnsupportedPhotoError(path, reason)
+
+
+def _unsupported_colour(page: TiffPage, layout: TiffLayout) -> str | None:
+    kind = layout.photometric
+    if kind not in COLOURS:
+        if kind < 0:
+            return "does not say what its numbers mean (no PhotometricInterpretation). Save it as RGB."
+        name = REFUSED_PHOTOMETRICS.get(kind, f"colour of kind {kind}")
+        return f"holds {name}, which is not supported. Save it as RGB."
+    if kind == SEPARATED and (page.whole(INK_SET, CMYK_INKS) != CMYK_INKS or page.whole(INK_COUNT, 4) != 4):
+        return "holds inks other than cyan, magenta, yellow and black, which are not supported. Save it as RGB."
+    if kind == PALETTE and not page.numbers(COLOUR_MAP):
+        raise BadLayoutError("its colour map is missing")
+    if kind == PALETTE and layout.alpha is not None and (layout.premultiplied or layout.bits != 8):
+        return "holds a palette with transparency, which is not supported. Save it as RGB."
+    if kind == YCBCR and layout.planar:
+        return "holds YCbCr colour in separate planes, which is not supported. Save it as RGB."
+    if kind == YCBCR and layout.compression != JPEG and (layout.bits, layout.predictor) != (8, NO_PREDICTOR):
+        return "holds YCbCr colour of an uncommon kind, which is not supported. Save it as RGB."
+    if kind == YCBCR and layout.samples != COLOURS[YCBCR]:
+        return "holds YCbCr colour with more channels, which is not supported. Save it as RGB."
+    return None
+
+
+def _unsupported_numbers(layout: TiffLayout) -> str | None:
+    if layout.samples > MOST_CHANNELS:
+        return f"has {layout.samples} channels, which is not supported. Save it as RGB."
+    if layout.sample_format == SIGNED:
+        return "holds signed numbers, which have no known white. Save it with 16 bits."
+    if layout.sample_format not in (UNSIGNED, FLOAT, UNDEFINED):
+        return "holds channels of different or complex numbers, which are not supported. Save it with 16 bits."
+    if layout.bits < 1:
+        return "has channels of different depth, which is not supported. Save it with 8 or 16 bits in each."
+    if layout.bits not in ((16, 32, 64) if layout.sample_format == FLOAT else (*range(1, 17), 32)):
+        return f"has {layout.bits} bits in each channel, which is not supported. Save it with 16 bits."
+    return None
+
+
+def _unsupported_packing(layout: TiffLayout) -> str | None:
+    floating = layout.sample_format == FLOAT
+    if layout.predictor not in (NO_PREDICTOR, HORIZONTAL, FLOATING_POINT):
+        return f"is stored as differences of an unknown kind, {layout.predictor}. {SAVE_AS_ZIP}."
+    if layout.predictor == FLOATING_POINT and not floating:
+        return f"is stored as differences meant for floating-point numbers, but holds others. {SAVE_AS_ZIP}."
+    if layout.compression in CCITT and (layout.bits, layout.samples) != (1, 1):
+        return f"uses fax compression for more than black and white. {SAVE_AS_ZIP}."
+    if not is_known(layout.compression) and not has_more_codecs():
+        return unknown_codec(layout)
+    return None
+
+
+def unknown_codec(layout: TiffLayout) -> str:
+    """Returns the sentence about a compression that needs a decoder which is not there."""
+    name = COMPRESSION_NAMES.get(layout.compression)
+    which = f"{name} compression" if name else f"TIFF compression number {layout.compression}"
+    rare = " of a rare kind" if layout.compression == JPEG else ""
+    more = "" if has_more_codecs() else f", or {INSTALL_TIFF}"
+    return f"uses {which}{rare}, which cannot be decoded here. {SAVE_AS_ZIP}{more}."
 
 
 def read_samples(path: Path, data: bytes, head: TiffHead) -> TiffSamples:
-    """Returns the first picture's samples, in the file's orientation.
+    """Returns the main picture's samples, in the file's orientation.
 
-    Tried in order: tifffile, which knows every layout; where its compression needs more, OpenCV's libtiff for deep
-    samples and Pillow's for eight bits. Raises UnreadablePhotoError, UnsupportedPhotoError.
+    Strips and tiles are decoded here; where their compression needs more, by tifffile and imagecodecs if installed.
+    Raises UnreadablePhotoError, UnsupportedPhotoError.
     """
-    if head.bytes_expected > len(data):
-        raise UnreadablePhotoError(
-            path,
-            f"is cut short: {len(data) / 1e6:.1f} of {head.bytes_expected / 1e6:.1f} MB can be read. "
-            "Copy it from the card again.",
-        )
-    plain = head.photometric != YCBCR
-    samples = _with_tifffile(data, head) if plain else None
-    if samples is not None:
-        return samples
-    stored = _as_stored(data, head)
-    if head.bits <= 8 and not head.floating:
-        return _with_pillow(stored)
-    decoded = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None and head.compression in KNOWN_COMPRESSIONS:
-        raise UnreadablePhotoError(path, "is damaged and cannot be decoded. Copy it from the card again.")
-    if decoded is None:
-        raise UnsupportedPhotoError(path, "uses a TIFF compression that cannot be decoded. Save it with LZW or ZIP.")
-    if decoded.dtype.kind not in "uf":
-        raise UnsupportedPhotoError(path, "holds signed numbers, which have no known white. Save it with 16 bits.")
-    ordered = decoded[..., [2, 1, 0, *range(3, decoded.shape[2])]] if decoded.ndim == 3 else decoded
-    return TiffSamples(ordered, _maximum(ordered, head.bits), False)
+    page, layout = head.page, head.layout
+    ycbcr = ycbcr_of(page) if layout.photometric == YCBCR and layout.compression != JPEG else None
+    options = Options(
+        row_bytes=layout.row_bytes if ycbcr is None else ycbcr.row_bytes(layout.chunk_columns),
+        rows_together=1 if ycbcr is None else ycbcr.down,
+        jpeg_tables=page.raw(347),
+        t4=page.whole(292, 0),
+        t6=page.whole(293, 0),
+    )
+    try:
+        if not is_known(layout.compression):
+            raise UnknownCodecError
+        samples = read_layout(layout, data, options, ycbcr)
+    except UnknownCodecError as error:
+        if not has_more_codecs():
+            raise UnsupportedPhotoError(path, unknown_codec(layout)) from error
+        samples = _with_tifffile(path, data, head)
+    except MissingChunkError as error:
+        raise _missing(path, data, layout, error) from error
+    if layout.compression == NO_COMPRESSION:
+        lost = black_tail(layout, data, options, samples)
+        if lost:
+            raise _zero_filled(path, data, lost, f" If it is truly black there, s{SAVE_AS_ZIP[1:]}.")
+    return _as_described(path, head, samples)
 
 
-def _as_stored(data: bytes, head: TiffHead) -> bytes:
-    """Returns the file with Orientation 1: Pillow and OpenCV would turn the picture, and the reader once more."""
-    if head.orientation == 1 or not head.orientation_bytes:
-        return data
-    where = head.orientation_bytes
-    patched = bytearray(data)
-    patched[where.start : where.stop] = (1).to_bytes(len(where), "little" if data[:2] == b"II" else "big")
-    return bytes(patched)
+def _missing(path: Path, data: bytes, layout: TiffLayout, error: MissingChunkError) -> UnreadablePhotoError:
+    if error.stop > len(data):
+        return _cut_short(path, data, error.stop)
+    if error.lost and zeros_from(data) < len(data):
+        return _zero_filled(path, data, error.lost)
+    what = f"{'tile' if layout.tiled else 'strip'} {error.chunk.index + 1} of {layout.chunks} cannot be decoded"
+    if error.lost:
+        what = f"{max(1, round(100 * error.lost))} % of its picture is missing"
+    return UnreadablePhotoError(path, f"is damaged: {what}. {COPY_AGAIN}")
 
 
-def _maximum(samples: Samples, bits: int) -> float:
-    """Returns the value of white; OpenCV shifts 10, 12 and 14 packed bits to the top of 16."""
-    if samples.dtype.kind == "f":
-        return 1.0
-    width = 8 * samples.dtype.itemsize
-    return float((2**bits - 1) << (width - bits)) if 8 < bits < width else float(2**width - 1)
-
-
-def _with_tifffile(data: bytes, head: TiffHead) -> TiffSamples | None:
-    """Returns the samples, or None where the compression or packing needs a decoder that is not there."""
+def _with_tifffile(path: Path, data: bytes, head: TiffHead) -> Samples:
+    """Returns what tifffile and imagecodecs decode, (H, W, kept channels), if it is what the description says."""
+    layout = head.layout
+    if layout.photometric == YCBCR:
+        raise UnsupportedPhotoError(path, unknown_codec(layout))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages.first
+        page = tifffile.TiffPage(file, index=0)
+        chain = [*file.pages, *(sub for each in file.pages for sub in each.pages or ())]
+        page = next((each for each in chain if each.offset == head.page.position), page)
         try:
-            samples = page.asarray()
-        except (ValueError, NotImplementedError, ImportError, KeyError) as error:
-            if "imagecodecs" in str(error) or isinstance(error, NotImplementedError):
-                return None
-            raise
-        if int(page.planarconfig) == 2 and samples.ndim == 3:
-            samples = np.moveaxis(samples, 0, -1)
-        colours = page.colormap
-    if samples.ndim not in (2, 3) or samples.dtype.kind not in "ufb":
-        return None
-    maximum = 1.0 if samples.dtype.kind in "fb" else float(2**head.bits - 1)
-    if samples.dtype.kind == "b":
-        samples = samples.astype(np.uint8)
-    if head.photometric == PALETTE and colours is not None:
-        # Writers fill the map's 16 bits by shifting or by repeating; the upper eight are the same.
-        return TiffSamples((np.moveaxis(colours, 0, -1) >> 8).astype(np.uint8)[samples], 255.0, False)
-    if head.photometric == WHITE_IS_ZERO:
-        samples = (samples.dtype.type(maximum) - samples).astype(samples.dtype)
-    return TiffSamples(_channels(samples, head), maximum, head.photometric == SEPARATED)
+            samples = np.asarray(page.asarray())
+        except (KeyError, NotImplementedError, ImportError) as error:
+            raise UnsupportedPhotoError(path, unknown_codec(layout)) from error
+        except (ValueError, RuntimeError) as error:
+            raise UnreadablePhotoError(path, f"is damaged and cannot be decoded ({error}). {COPY_AGAIN}") from error
+    samples = np.moveaxis(samples, 0, -1) if layout.planar else samples
+    samples = samples.reshape(layout.height, layout.width, layout.samples)
+    return samples[..., list(layout.kept)]
 
 
-def _channels(samples: Samples, head: TiffHead) -> Samples:
-    """Returns colours and, where the file says that it is one, the first transparency channel."""
-    if samples.ndim == 2:
-        return samples
-    colours = {RGB: 3, SEPARATED: 4}.get(head.photometric, 1)
-    kept = colours + (1 if head.transparency and head.photometric != SEPARATED else 0)
-    return samples[..., : min(kept, samples.shape[2])]
+def ycbcr_of(page: TiffPage) -> YCbCr:
+    """Returns how the page packs YCbCr. Raises BadLayoutError."""
+    across, down = (int(value) for value in page.numbers(SUBSAMPLING) or (2, 2))
+    luma, reference = page.numbers(LUMA_WEIGHTS) or REC_601, page.numbers(REFERENCE_BLACK_WHITE) or FULL_RANGE
+    low, white, cb_grey, cb_top, cr_grey, cr_top = reference
+    if across not in (1, 2, 4) or down not in (1, 2, 4) or len(luma) != 3 or luma[1] <= 0:
+        raise BadLayoutError("what it says of its colours makes no sense")
+    if white == low or cb_top == cb_grey or cr_top == cr_grey:
+        raise BadLayoutError("its black is its white")
+    return YCbCr(across, down, luma, reference)
 
 
-def _with_pillow(data: bytes) -> TiffSamples:
-    with without_pillows_limit():
-        image: Image.Image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-        image.load()
-    if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    return TiffSamples(np.asarray(image), 255.0, image.mode == "CMYK")
+def _as_described(path: Path, head: TiffHead, samples: Samples) -> TiffSamples:
+    """Returns the samples with what the description says that they mean."""
+    layout = head.layout
+    if layout.photometric == PALETTE:
+        return TiffSamples(_painted(path, head, samples), 255.0)
+    colours = min(layout.colours, samples.shape[2])
+    white, notes = _white(path, head, samples[..., :colours])
+    return TiffSamples(
+        samples,
+        white,
+        cmyk=layout.photometric == SEPARATED,
+        premultiplied=layout.premultiplied,
+        negative=layout.photometric == WHITE_IS_ZERO,
+        notes=notes,
+    )
+
+
+def _painted(path: Path, head: TiffHead, samples: Samples) -> Samples:
+    """Returns a palette's picture as RGB of 8 bits, with its transparency where it has one.
+
+    Writers fill the map's 16 bits by shifting or by repeating; the upper eight are the same. A few fill eight.
+    """
+    entries = np.array(head.page.numbers(COLOUR_MAP), dtype=np.uint32)
+    if entries.size != 3 << head.layout.bits:
+        raise UnreadablePhotoError(path, f"is damaged: its colour map has {entries.size} numbers. {COPY_AGAIN}")
+    colours = (entries if entries.max() < 256 else entries >> 8).astype(np.uint8).reshape(3, -1).T
+    picture = colours[samples[..., 0]]
+    return picture if samples.shape[2] == 1 else np.concatenate([picture, samples[..., 1:]], axis=2)
+
+
+def _white(path: Path, head: TiffHead, colours: Samples) -> tuple[float, tuple[str, ...]]:
+    """Returns the value of white, and how it is known where that is not by the number of bits.
+
+    Floats mean 1 by white unless the file names its largest value (TIFF 6.0, SMaxSampleValue). Raises
+    UnsupportedPhotoError where their values contradict that.
+    """
+    layout = head.layout
+    floating = layout.sample_format == FLOAT
+    if not floating and layout.bits <= 16:
+        return float(2**layout.bits - 1), ()
+    said = max(head.page.numbers(LARGEST_VALUE), default=0.0)
+    if said > 1 and np.isfinite(said):
+        return float(said), (f"its white is {said:g}, as the file says",)
+    if floating and not is_white_one(colours):
+        raise UnsupportedPhotoError(
+            path,
+            f"holds floating-point numbers up to {float(np.nanmax(colours)):g} and has no known white: it should be 1. "
+            "Save it with 16 bits.",
+        )
+    if not floating and 0 < int(colours.max()) < DARK_SHARE * 2**layout.bits:
+        raise UnsupportedPhotoError(
+            path,
+            f"holds numbers of {layout.bits} bits up to {int(colours.max())} and has no known white. "
+            "Save it with 16 bits.",
+        )
+    return 1.0 if floating else float(2**layout.bits - 1), ()
+
+
+def is_white_one(colours: Samples) -> bool:
+    """Returns whether floats are light of which 1 is white: most of it is below, and highlights are not far above."""
+    rows = max(1, colours.size // QUANTILE_SAMPLES)
+    some = colours[::rows]
+    lit = some[np.isfinite(some) & (some > 0)]
+    if not lit.size or float(lit.max()) <= 1:
+        return True
+    middle, bright = np.quantile(lit.astype(np.float64), (0.5, MOST_LIT_QUANTILE), method="lower")
+    return bool(middle < 1 and bright <= MOST_ABOVE)

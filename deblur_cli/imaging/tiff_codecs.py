@@ -1,0 +1,237 @@
+"""Strips and tiles of a TIFF, decompressed to the bytes that were compressed: no decoder here sees a layout.
+
+Pillow's libtiff knows the compressions but lies about layouts, so it is shown every strip or tile as what it cannot get
+wrong: rows of a grey picture of eight bits, the bytes themselves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, TiffImagePlugin, _imaging
+
+from deblur_cli.imaging.samples import Samples, without_pillows_limit
+from deblur_cli.imaging.tiff_layout import (
+    ADOBE_DEFLATE,
+    CCITT,
+    DEFLATE,
+    JPEG,
+    LZMA,
+    LZW,
+    NO_COMPRESSION,
+    PACKBITS,
+    SEPARATED,
+    YCBCR,
+    ZSTD,
+    TiffLayout,
+)
+
+DEFLATES = (ADOBE_DEFLATE, DEFLATE)
+BY_LIBTIFF = (LZW, PACKBITS, LZMA, ZSTD, *CCITT)
+COMPRESSION_NAMES = {
+    2: "CCITT",
+    3: "CCITT",
+    4: "CCITT",
+    6: "old-style JPEG",
+    LZW: "LZW",
+    JPEG: "JPEG",
+    PACKBITS: "PackBits",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    LZMA: "LZMA",
+    ZSTD: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+T4_OPTIONS, T6_OPTIONS, FILL_ORDER = 292, 293, 266
+BASELINE_JPEG = (0xC0, 0xC1, 0xC2)
+"""Sequential and progressive Huffman coding: what libjpeg decodes with eight bits."""
+_REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
+
+
+class DamagedChunkError(ValueError):
+    """A strip or tile does not hold what it should."""
+
+
+class UnknownCodecError(ValueError):
+    """The compression, or this variety of it, needs a decoder that is not installed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a compression must be told beside the bytes: how long a row is, JPEG's common tables, CCITT's options.
+
+    `rows_together` rows of the picture make one of `row_bytes` bytes: more than one where YCbCr shares its colours.
+    """
+
+    row_bytes: int
+    rows_together: int = 1
+    jpeg_tables: bytes | None = None
+    t4: int = 0
+    t6: int = 0
+
+
+@functools.cache
+def _quiet_libtiff() -> None:
+    """Keeps libtiff from printing what it thinks of a damaged file; where it is linked into Pillow, it goes on."""
+    handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+    if handler is not None:
+        handler.restype, handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        handler(None)
+
+
+@functools.cache
+def pillow_knows(compression: int) -> bool:
+    """Returns whether Pillow was built with this compression; its own list names those that it could have been."""
+    _quiet_libtiff()
+    name = TiffImagePlugin.COMPRESSION_INFO.get(compression)
+    try:
+        Image.new("1" if compression in CCITT else "L", (16, 16)).save(io.BytesIO(), "TIFF", compression=name)
+    except OSError:
+        return False
+    return name is not None
+
+
+def is_known(compression: int) -> bool:
+    """Returns whether strips and tiles of this compression can be decoded here, without tifffile's codecs."""
+    if compression in BY_LIBTIFF:
+        return pillow_knows(compression)
+    return compression in (NO_COMPRESSION, JPEG, *DEFLATES)
+
+
+def has_more_codecs() -> bool:
+    """Returns whether imagecodecs is installed, with which tifffile decodes the rarer compressions."""
+    return importlib.util.find_spec("imagecodecs") is not None
+
+
+def decompressed(layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int], options: Options) -> list[bytes]:
+    """Returns the bytes of strips or tiles that have these rows of `options.row_bytes` bytes.
+
+    All but the last must have the same number of rows. JPEG is not among the compressions: see `jpeg_samples`. Raises
+    DamagedChunkError where one gives fewer bytes.
+    """
+    needed = [count * options.row_bytes for count in rows]
+    if layout.bits_reversed and layout.compression not in CCITT:
+        chunks = [_REVERSED[np.frombuffer(chunk, np.uint8)].tobytes() for chunk in chunks]
+    if layout.compression in DEFLATES:
+        return [_inflated(chunk, size) for chunk, size in zip(chunks, needed, strict=True)]
+    if layout.compression in BY_LIBTIFF:
+        return _by_libtiff(layout, chunks, rows, options)
+    if any(len(chunk) < size for chunk, size in zip(chunks, needed, strict=True)):
+        raise DamagedChunkError("it is too short")
+    return [chunk[:size] for chunk, size in zip(chunks, needed, strict=True)]
+
+
+def _inflated(chunk: bytes, size: int) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        result = inflater.decompress(chunk, size)
+        inflater.decompress(inflater.unconsumed_tail, 64)  # the checksum follows the last byte
+    except zlib.error as error:
+        raise DamagedChunkError(str(error)) from error
+    if len(result) < size:
+        raise DamagedChunkError("it is too short")
+    return result
+
+
+def _by_libtiff(layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int], options: Options) -> list[bytes]:
+    _quiet_libtiff()
+    bilevel = layout.compression in CCITT
+    width = layout.chunk_columns if bilevel else options.row_bytes
+    file = _as_bytes_picture(chunks, (width, rows[0], sum(rows)), layout, options)
+    with without_pillows_limit():
+        try:
+            image = TiffImagePlugin.TiffImageFile(io.BytesIO(file))
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DamagedChunkError(str(error)) from error
+    picture = np.packbits(np.asarray(image), axis=1) if bilevel else np.asarray(image)
+    tops = np.cumsum([0, *rows])
+    return [picture[top:bottom].tobytes() for top, bottom in pairwise(tops)]
+
+
+def _as_bytes_picture(
+    chunks: Sequence[bytes], size: tuple[int, int, int], layout: TiffLayout, options: Options
+) -> bytes:
+    """Returns a TIFF that shows these chunks as strips of a grey picture of (columns, rows of a strip, rows)."""
+    width, strip, height = size
+    file = bytearray(b"II*\0" + bytes(4))
+    offsets = []
+    for chunk in chunks:
+        offsets.append(len(file))
+        file += chunk
+    tags = [
+        (256, [width]),
+        (257, [height]),
+        (258, [1 if layout.compression in CCITT else 8]),
+        (259, [layout.compression]),
+        (262, [1]),
+        (FILL_ORDER, [2 if layout.bits_reversed and layout.compression in CCITT else 1]),
+        (273, offsets),
+        (277, [1]),
+        (278, [strip]),
+        (279, [len(chunk) for chunk in chunks]),
+        *(((T4_OPTIONS, [options.t4]),) if layout.compression == 3 else ()),
+        *(((T6_OPTIONS, [options.t6]),) if layout.compression == 4 else ()),
+    ]
+    entries = []
+    for number, values in tags:
+        packed = struct.pack(f"<{len(values)}L", *values)
+        if len(values) > 1:
+            file += bytes(len(file) % 2)
+            at, packed = len(file), packed
+            file += packed
+            packed = struct.pack("<L", at)
+        entries.append(struct.pack("<HHL", number, 4, len(values)) + packed)
+    file += bytes(len(file) % 2)
+    struct.pack_into("<L", file, 4, len(file))
+    return bytes(file + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4))
+
+
+def jpeg_samples(layout: TiffLayout, chunk: bytes, rows: int, options: Options) -> Samples:
+    """Returns one strip or tile of JPEG as (rows, columns, channels) uint8; YCbCr has become RGB.
+
+    Raises DamagedChunkError, and UnknownCodecError for kinds of JPEG other than the ordinary one of eight bits.
+    """
+    kind = jpeg_kind(chunk)
+    if kind is not None and kind not in tuple((marker, 8) for marker in BASELINE_JPEG):
+        raise UnknownCodecError("a rare kind of JPEG")
+    transform = 1 if layout.photometric == YCBCR else 0
+    head = b"\xff\xd8\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0" + bytes([transform])
+    tables = (options.jpeg_tables or b"")[2:-2]
+    try:
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(head + tables + chunk[2:]))
+        image.load()
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DamagedChunkError(str(error)) from error
+    samples = np.asarray(image)
+    if layout.photometric == SEPARATED and image.mode == "CMYK":
+        samples = 255 - samples  # Pillow takes every CMYK JPEG for Photoshop's, which is upside down
+    samples = samples[..., None] if samples.ndim == 2 else samples
+    if samples.shape[0] < rows or samples.shape[1:] != (layout.chunk_columns, layout.chunk_samples):
+        raise DamagedChunkError("its JPEG has another size")
+    return samples[:rows]
+
+
+def jpeg_kind(chunk: bytes) -> tuple[int, int] | None:
+    """Returns marker and bits of the frame that a JPEG holds, or None where none is found."""
+    at = 2
+    while at + 5 <= len(chunk) and chunk[at] == 0xFF:
+        marker = chunk[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return marker, chunk[at + 4]
+        at += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", chunk, at + 2)[0]
+    return None

@@ -1,0 +1,76 @@
+"""Copies of uncompressed TIFFs that broke off and were filled with zeros: told from what is truly black."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deblur_cli.imaging.exif_block import Buffer
+from deblur_cli.imaging.samples import Samples
+from deblur_cli.imaging.tiff_codecs import Options
+from deblur_cli.imaging.tiff_layout import TiffLayout
+from deblur_cli.imaging.tiff_samples import Chunk, chunks_of
+
+SECTOR_BYTES = 512
+"""Disks and cards fill by sectors; fewer zeros are picture."""
+STEP_BYTES = 1 << 20
+LIT_SHARE = 0.5
+"""Where more of the row above is lit, what follows does not fade to black: it stops."""
+LEAST_PIXELS = 8
+"""A row that lacks fewer pixels counts as whole."""
+
+
+def zeros_from(data: Buffer) -> int:
+    """Returns where the zeros begin that the file ends with; its length where it ends with anything else."""
+    end = len(data)
+    while end:
+        start = max(0, end - STEP_BYTES)
+        kept = bytes(data[start:end]).rstrip(b"\0")
+        if kept:
+            return start + len(kept)
+        end = start
+    return 0
+
+
+def black_tail(layout: TiffLayout, data: Buffer, options: Options, picture: Samples) -> float:
+    """Returns the share of the picture, 0 to 1, that is missing because the file's end is filled with zeros.
+
+    `picture` are the decoded samples (H, W, C). Zeros are a broken copy where they begin within a row below a lit one,
+    or below a lit row of a picture that has no black bar at its top either. All black is taken for black.
+    """
+    end = zeros_from(data)
+    if len(data) - end < SECTOR_BYTES:
+        return 0.0
+    chunks = sorted(chunks_of(layout, data, options), key=lambda chunk: chunk.offset)
+    hit = [chunk for chunk in chunks if chunk.offset + chunk.count > end]
+    if not hit or not _stops(layout, options, hit[0], max(0, end - hit[0].offset), picture):
+        return 0.0
+    return _share(chunks, end)
+
+
+def _share(chunks: Sequence[Chunk], end: int) -> float:
+    lost = sum(chunk.rows * min(1.0, max(0, chunk.offset + chunk.count - end) / chunk.count) for chunk in chunks)
+    return lost / sum(chunk.rows for chunk in chunks)
+
+
+def _stops(layout: TiffLayout, options: Options, chunk: Chunk, there: int, picture: Samples) -> bool:
+    """Returns whether the picture stops rather than turns black `there` bytes into this strip or tile."""
+    row, byte = divmod(there, options.row_bytes)
+    y = chunk.top + row * options.rows_together
+    columns = min(layout.chunk_columns, layout.width - chunk.left)
+    x = min(columns, -(-byte * 8 // (layout.bits * layout.chunk_samples)))
+    if y >= layout.height:
+        return False
+    channels = [layout.kept.index(chunk.plane)] if layout.planar else range(min(layout.colours, picture.shape[2]))
+    colours = picture[:, chunk.left : chunk.left + columns][..., list(channels)]
+    if y > 0 and 0 < x <= columns - LEAST_PIXELS:
+        return _lit(colours[y - 1, x:])
+    y += x > columns - LEAST_PIXELS
+    if 0 < y < layout.height:
+        return _lit(colours[y - 1]) and bool(picture[0].any())
+    return y == 0 and chunk.left > 0 and _lit(picture[: chunk.rows, chunk.left - 1])
+
+
+def _lit(pixels: Samples) -> bool:
+    return float(np.count_nonzero(pixels)) / max(1, pixels.size) > LIT_SHARE
