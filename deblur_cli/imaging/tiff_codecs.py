@@ -56,6 +56,10 @@ COMPRESSION_NAMES = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
+ZERO_TAIL = 16
+"""So many zeros end no strip of a compression that is asked for them: what wrote the file broke off before."""
+MOST_REST = 1 << 26
+"""Bytes of a tile below the picture's edge; more is a bomb."""
 T4_OPTIONS, T6_OPTIONS, FILL_ORDER = 292, 293, 266
 BASELINE_JPEG = (0xC0, 0xC1, 0xC2)
 """Sequential and progressive Huffman coding: what libjpeg decodes with eight bits."""
@@ -135,15 +139,24 @@ def decompressed(layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int
     return [chunk[:size] for chunk, size in zip(chunks, needed, strict=True)]
 
 
+def zeros_at_end(content: bytes) -> int:
+    """Returns how many zeros the bytes end with."""
+    return len(content) - len(content.rstrip(b"\0"))
+
+
 def _inflated(chunk: bytes, size: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
         result = inflater.decompress(chunk, size)
-        inflater.decompress(inflater.unconsumed_tail, 64)  # the checksum follows the last byte
+        rest = 0
+        while inflater.unconsumed_tail and not inflater.eof and rest < MOST_REST:  # the checksum follows the last byte
+            rest += len(inflater.decompress(inflater.unconsumed_tail, 1 << 20))
     except zlib.error as error:
         raise DamagedChunkError(str(error)) from error
     if len(result) < size:
         raise DamagedChunkError("it is too short")
+    if not inflater.eof and zeros_at_end(chunk) >= ZERO_TAIL:
+        raise DamagedChunkError("zeros go on as one code for ever")
     return result
 
 

@@ -45,7 +45,7 @@ from deblur_cli.imaging.tiff_layout import (
 )
 from deblur_cli.imaging.tiff_metadata import block_of, metadata_of, orientation_of, page_resolution
 from deblur_cli.imaging.tiff_samples import MissingChunkError, read_layout
-from deblur_cli.imaging.tiff_tail import black_tail, zeros_from
+from deblur_cli.imaging.tiff_tail import black_tail, ends_with_zeros, zeros_from
 from deblur_cli.imaging.tiff_ycbcr import FULL_RANGE, REC_601, YCbCr
 
 # tifffile logs what it finds odd; whatever matters is raised or comes back empty.
@@ -279,7 +279,7 @@ def read_samples(path: Path, data: bytes, head: TiffHead) -> TiffSamples:
 def _missing(path: Path, data: bytes, layout: TiffLayout, error: MissingChunkError) -> UnreadablePhotoError:
     if error.stop > len(data):
         return _cut_short(path, data, error.stop)
-    if error.lost and zeros_from(data) < len(data):
+    if error.lost and ends_with_zeros(data):
         return _zero_filled(path, data, error.lost)
     what = f"{'tile' if layout.tiled else 'strip'} {error.chunk.index + 1} of {layout.chunks} cannot be decoded"
     if error.lost:

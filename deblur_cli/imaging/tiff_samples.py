@@ -10,22 +10,31 @@ import numpy.typing as npt
 
 from deblur_cli.imaging.exif_block import Buffer
 from deblur_cli.imaging.samples import Samples
-from deblur_cli.imaging.tiff_codecs import BY_LIBTIFF, DamagedChunkError, Options, decompressed, jpeg_samples
+from deblur_cli.imaging.tiff_codecs import (
+    ZERO_TAIL,
+    DamagedChunkError,
+    Options,
+    decompressed,
+    jpeg_samples,
+    zeros_at_end,
+)
 from deblur_cli.imaging.tiff_layout import (
+    CCITT,
     FLOAT,
     FLOATING_POINT,
     HORIZONTAL,
     JPEG,
+    LZW,
     NO_COMPRESSION,
-    PACKBITS,
+    ZSTD,
     TiffLayout,
 )
 from deblur_cli.imaging.tiff_ycbcr import YCbCr
 
 GROUP_BYTES = 8_000_000
 """Strips of a few rows are decompressed together: a decoder's start costs more than they do."""
-ZERO_TAIL = 16
-"""So many zeros end no strip of the compressions that are asked: what wrote the file broke off before."""
+LEAST_LOST = {LZW: ZERO_TAIL, **dict.fromkeys(CCITT, ZERO_TAIL), ZSTD: 512}
+"""Zeros at the end of a strip that its encoder would have made shorter, so that it never wrote them."""
 TAIL_PADDING = bytes(4)
 
 
@@ -146,17 +155,14 @@ def _unpacked_bytes(
 ) -> Sequence[bytes | Samples]:
     raw = [bytes(data[chunk.offset : chunk.offset + chunk.count]) for chunk in group]
     if layout.compression == JPEG:
-        if any(_zeros_at_end(chunk) >= ZERO_TAIL and not chunk.rstrip(b"\0").endswith(b"\xff\xd9") for chunk in raw):
+        if any(zeros_at_end(chunk) >= ZERO_TAIL and not chunk.rstrip(b"\0").endswith(b"\xff\xd9") for chunk in raw):
             raise DamagedChunkError("zeros follow")
         return [jpeg_samples(layout, content, chunk.rows, options) for chunk, content in zip(group, raw, strict=True)]
-    if layout.compression in BY_LIBTIFF and layout.compression != PACKBITS:
+    least = LEAST_LOST.get(layout.compression)
+    if least is not None:
         # A decoder may take zeros for codes, and give black for what is not there.
-        raw = [chunk if _zeros_at_end(chunk) < ZERO_TAIL else chunk.rstrip(b"\0") + TAIL_PADDING for chunk in raw]
+        raw = [chunk if zeros_at_end(chunk) < least else chunk.rstrip(b"\0") + TAIL_PADDING for chunk in raw]
     return decompressed(layout, raw, [-(-chunk.rows // options.rows_together) for chunk in group], options)
-
-
-def _zeros_at_end(content: bytes) -> int:
-    return len(content) - len(content.rstrip(b"\0"))
 
 
 def lost_share(data: Buffer, chunks: Sequence[Chunk]) -> float:
@@ -167,7 +173,7 @@ def lost_share(data: Buffer, chunks: Sequence[Chunk]) -> float:
     lost = 0.0
     for chunk in chunks:
         content = bytes(data[chunk.offset : chunk.offset + chunk.count])
-        zeros = _zeros_at_end(content)
+        zeros = zeros_at_end(content)
         gone = chunk.count - len(content) + (zeros if zeros >= ZERO_TAIL or zeros == len(content) else 0)
         lost += chunk.rows * (gone / chunk.count if chunk.count else 1.0)
     return lost / max(1, sum(chunk.rows for chunk in chunks))

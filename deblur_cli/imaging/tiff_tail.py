@@ -15,8 +15,8 @@ from deblur_cli.imaging.tiff_samples import Chunk, chunks_of
 SECTOR_BYTES = 512
 """Disks and cards fill by sectors; fewer zeros are picture."""
 STEP_BYTES = 1 << 20
-LIT_SHARE = 0.5
-"""Where more of the row above is lit, what follows does not fade to black: it stops."""
+LIT_SHARE, LIT_LEVEL = 0.5, 1 / 8
+"""Where more of the row above is brighter than this part of the picture's mean, it does not fade to black: it stops."""
 LEAST_PIXELS = 8
 """A row that lacks fewer pixels counts as whole."""
 
@@ -33,15 +33,20 @@ def zeros_from(data: Buffer) -> int:
     return 0
 
 
+def ends_with_zeros(data: Buffer) -> bool:
+    """Returns whether so many zeros end the file that a copy which broke off was filled up."""
+    return len(data) - zeros_from(data) >= SECTOR_BYTES
+
+
 def black_tail(layout: TiffLayout, data: Buffer, options: Options, picture: Samples) -> float:
     """Returns the share of the picture, 0 to 1, that is missing because the file's end is filled with zeros.
 
     `picture` are the decoded samples (H, W, C). Zeros are a broken copy where they begin within a row below a lit one,
     or below a lit row of a picture that has no black bar at its top either. All black is taken for black.
     """
-    end = zeros_from(data)
-    if len(data) - end < SECTOR_BYTES:
+    if not ends_with_zeros(data):
         return 0.0
+    end = zeros_from(data)
     chunks = sorted(chunks_of(layout, data, options), key=lambda chunk: chunk.offset)
     hit = [chunk for chunk in chunks if chunk.offset + chunk.count > end]
     if not hit or not _stops(layout, options, hit[0], max(0, end - hit[0].offset), picture):
@@ -62,15 +67,18 @@ def _stops(layout: TiffLayout, options: Options, chunk: Chunk, there: int, pictu
     x = min(columns, -(-byte * 8 // (layout.bits * layout.chunk_samples)))
     if y >= layout.height:
         return False
-    channels = [layout.kept.index(chunk.plane)] if layout.planar else range(min(layout.colours, picture.shape[2]))
-    colours = picture[:, chunk.left : chunk.left + columns][..., list(channels)]
+    channels = [layout.kept.index(chunk.plane)] if layout.planar else list(range(min(layout.colours, picture.shape[2])))
+    colours = picture[:, :, channels]
+    least = LIT_LEVEL * float(colours.sum(dtype=np.float64)) / max(1, int(np.count_nonzero(colours)))
+    beside = colours[: chunk.rows, chunk.left - 1] if chunk.left else colours[:0, 0]
+    colours = colours[:, chunk.left : chunk.left + columns]
     if y > 0 and 0 < x <= columns - LEAST_PIXELS:
-        return _lit(colours[y - 1, x:])
+        return _lit(colours[y - 1, x:], least)
     y += x > columns - LEAST_PIXELS
     if 0 < y < layout.height:
-        return _lit(colours[y - 1]) and bool(picture[0].any())
-    return y == 0 and chunk.left > 0 and _lit(picture[: chunk.rows, chunk.left - 1])
+        return _lit(colours[y - 1], least) and bool(picture[0].any())
+    return y == 0 and _lit(beside, least)
 
 
-def _lit(pixels: Samples) -> bool:
-    return float(np.count_nonzero(pixels)) / max(1, pixels.size) > LIT_SHARE
+def _lit(pixels: Samples, least: float) -> bool:
+    return int(np.count_nonzero(pixels > least)) > LIT_SHARE * pixels.size

@@ -89,10 +89,15 @@ def packbits(data: bytes) -> bytes:
 
 
 def zstd(data: bytes) -> bytes:
-    """Returns the bytes as a Zstandard frame of one segment whose blocks hold them as they are (RFC 8878)."""
-    blocks = [data[start : start + 65_536] for start in range(0, len(data), 65_536)]
-    heads = [len(block) << 3 | (index == len(blocks) - 1) for index, block in enumerate(blocks)]
-    body = b"".join(head.to_bytes(3, "little") + block for head, block in zip(heads, blocks, strict=True))
+    """Returns the bytes as a Zstandard frame of one segment, in blocks that hold them as they are or repeat one.
+
+    Types 0 and 1 of RFC 8878, 3.1.1.2.
+    """
+    body = b""
+    for start in range(0, len(data), 64):
+        block, last = data[start : start + 64], start + 64 >= len(data)
+        same = block == block[:1] * len(block)
+        body += (len(block) << 3 | same << 1 | last).to_bytes(3, "little") + (block[:1] if same else block)
     return b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<L", len(data)) + body
 
 
