@@ -38,9 +38,9 @@ from deblur_cli.adaptation.contract import (
     TranslateSettings,
 )
 from deblur_cli.adaptation.translate import Translator
-from deblur_cli.catalogue.export import save_model
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.convert import stack_bytes
 from deblur_cli.datasets.draw import generator_for, seed_for, share_of
 from deblur_cli.datasets.readers import Layout

@@ -15,7 +15,7 @@ from deblur_cli.adaptation.shots import Plan, UnfitShotsError, Use, load_shots, 
 from deblur_cli.adaptation.shots import Wish as ShotWish
 from deblur_cli.adaptation.watch import Watch
 from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, MadeFor, network_of, write_profile
-from deblur_cli.catalogue.entry import Entry
+from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.datasets.readers import read_pairs

@@ -18,14 +18,22 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from deblur_cli.catalogue.download import sha256_of
-from deblur_cli.catalogue.entry import Entry
-from deblur_cli.catalogue.file_facts import NEWER, TRAITS_KEY, traits_as_text, traits_from
+from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import PROFILE_KEY, find
 from deblur_cli.catalogue.load import build
 from deblur_cli.catalogue.recognise import recognise
 from deblur_cli.catalogue.source import LocalFile
 from deblur_cli.catalogue.vgg import digest_of
-from deblur_cli.catalogue.weight_file import is_safetensors, read_header, read_tensors, write_safetensors
+from deblur_cli.catalogue.weight_file import (
+    NEWER,
+    TRAITS_KEY,
+    is_safetensors,
+    read_header,
+    read_tensors,
+    traits_as_text,
+    traits_from,
+    write_safetensors,
+)
 from deblur_cli.errors import (
     DamagedWeightsError,
     OutputExistsError,

@@ -1,18 +1,65 @@
-"""The catalogue, read from `entries.toml` and checked as it is read."""
+"""The catalogue: one record of facts for each weight file, read from `entries.toml`, and networks without weights."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
-from deblur_cli.catalogue.entry import MODEL_TYPES, Entry
 from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, Source
-from deblur_cli.networks.contract import Architecture, LocalPooling, Traits
+from deblur_cli.networks import registry
+from deblur_cli.networks.contract import (
+    Architecture,
+    InputKind,
+    LocalPooling,
+    Model,
+    PairModel,
+    ReferenceModel,
+    SingleModel,
+    Traits,
+)
 from deblur_cli.networks.registry import ARCHITECTURES
+
+M = TypeVar("M", bound=Model)
+MODEL_TYPES: dict[InputKind, type[Any]] = {
+    InputKind.SINGLE: SingleModel,
+    InputKind.REFERENCE: ReferenceModel,
+    InputKind.PAIR: PairModel,
+}
+
+
+@dataclass(frozen=True)
+class Entry(Generic[M]):
+    """One weight file; its type says which photos its model needs.
+
+    `sha256` and `size_bytes` are None only for files that the user named.
+
+    `config` is the architecture's own frozen record of hyper-parameters.
+    """
+
+    name: str
+    model_type: type[M]
+    architecture: str
+    config: Any
+    traits: Traits
+    source: Source
+    task: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+    licence: str = "unknown"
+    trained_on: str = "unknown"
+    notes: str = ""
+    scores: tuple[Score, ...] = ()
+    default: bool = False
+
+    @property
+    def kind(self) -> InputKind:
+        """Which photos the model needs."""
+        return next(kind for kind, model in MODEL_TYPES.items() if model is self.model_type)
+
 
 KEYS = frozenset(
     {"architecture", "task", "file", "hub", "sha256", "size_bytes", "licence", "trained_on", "notes", "default"}
@@ -100,3 +147,45 @@ def _refuse_unknown(name: str, table: Mapping[str, Any], known: frozenset[str] |
     unknown = set(table) - known
     if unknown:
         raise CatalogueError(f"{name}: unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
+
+
+TRAIN = {InputKind.SINGLE: "single", InputKind.REFERENCE: "ref", InputKind.PAIR: "pair"}
+"""The command of `deblur train` for each kind."""
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A network in one configuration, under the name that its authors gave it, else the registry's."""
+
+    name: str
+    architecture: Architecture
+    config: Any
+
+    @property
+    def remedy(self) -> str:
+        """How to come by weights, as a sentence."""
+        command = f"`deblur train {TRAIN[self.architecture.kind]} --network {self.architecture.name}`"
+        if self.config == self.architecture.config():
+            return f"{command} makes them."
+        return f"{command} makes them, with the network's options in a recipe."
+
+
+def untrained() -> tuple[Untrained, ...]:
+    """Returns them in the registry's order: published configurations without an entry, else the default one.
+
+    A network of which some weights are in the catalogue is not told again in its default configuration.
+    """
+    offered = {(entry.architecture, entry.config) for entry in entries()}
+    trained = {entry.architecture for entry in entries()}
+    found: list[Untrained] = []
+    for line in registry.ARCHITECTURES:
+        named = [Untrained(item.name, line, item.config) for item in line.published]
+        if not named and line.name not in trained:
+            named = [Untrained(line.name, line, line.config())]
+        found += [item for item in named if (line.name, item.config) not in offered]
+    return tuple(found)
+
+
+def untrained_named(name: str) -> Untrained | None:
+    """Returns the one of that name, whatever its capitals; None where there is none."""
+    return next((item for item in untrained() if item.name.lower() == name.lower()), None)

@@ -6,14 +6,11 @@ import difflib
 from pathlib import Path
 from typing import Any, cast
 
-from deblur_cli.catalogue.entries import entries
-from deblur_cli.catalogue.entry import MODEL_TYPES, Entry, M
-from deblur_cli.catalogue.file_facts import traits_from
-from deblur_cli.catalogue.foreign import HINT, is_installed, recognise_foreign
+from deblur_cli.catalogue.entries import MODEL_TYPES, Entry, M, entries, untrained, untrained_named
+from deblur_cli.catalogue.load import HINT, is_installed, recognise_foreign
 from deblur_cli.catalogue.recognise import is_strange, recognise
 from deblur_cli.catalogue.source import LocalFile
-from deblur_cli.catalogue.untrained import untrained, untrained_named
-from deblur_cli.catalogue.weight_file import as_safetensors, read_header
+from deblur_cli.catalogue.weight_file import as_safetensors, read_header, traits_from
 from deblur_cli.errors import (
     MissingWeightsError,
     ProfileError,

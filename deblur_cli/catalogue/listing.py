@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deblur_cli.catalogue.places import PACKAGE, cache_folder
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, Source
+from deblur_cli.catalogue.source import PACKAGE, Bundled, Copy, Hub, Score, Source, cache_folder
+from deblur_cli.files import write_whole
 from deblur_cli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from deblur_cli.catalogue.entry import Entry
-    from deblur_cli.catalogue.untrained import Untrained
+    from deblur_cli.catalogue.entries import Entry, Untrained
 
 MACS_AT_PX = 256
-DEPENDS_ON = ("networks/*.py", "catalogue/*.py", "catalogue/*.toml")
+DEPENDS_ON = ("networks/**/*.py", "catalogue/*.py", "catalogue/*.toml")
 """Files of the package that decide what is listed."""
 
 
@@ -65,7 +63,7 @@ def list_models(progress: Progress = SILENT) -> tuple[Listed, ...]:
 
 def list_entry(entry: Entry[Any], progress: Progress = SILENT) -> Listed:
     """Returns what is known of one entry; its computation is taken from the listing where the network is the same."""
-    from deblur_cli.catalogue.foreign import ForeignConfig
+    from deblur_cli.catalogue.load import ForeignConfig
 
     known = list_models(progress)
     for item in known:
@@ -81,8 +79,7 @@ def list_entry(entry: Entry[Any], progress: Progress = SILENT) -> Listed:
 
 
 def _counted(progress: Progress) -> tuple[Listed, ...]:
-    from deblur_cli.catalogue.entries import entries
-    from deblur_cli.catalogue.untrained import untrained
+    from deblur_cli.catalogue.entries import entries, untrained
 
     known, missing = entries(), untrained()
     networks = [(entry.architecture, entry.config) for entry in known]
@@ -163,10 +160,7 @@ def _recall(kept: Path, digest: str) -> tuple[Listed, ...] | None:
 def _keep(kept: Path, digest: str, known: tuple[Listed, ...], progress: Progress) -> None:
     text = json.dumps({"digest": digest, "models": [_as_plain(item) for item in known]}, ensure_ascii=False, indent=1)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=kept.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).replace(kept)
+        write_whole(kept, text)
     except OSError as error:
         progress.detail(f"what was counted cannot be kept in {kept.parent}: {error.strerror or error}.")
 

@@ -1,9 +1,12 @@
-"""Where weights come from, and what was scored with them: the facts of an entry that need no PyTorch to be told."""
+"""Where weights come from and lie, and what was scored with them: facts that need no PyTorch to be told."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,23 @@ class Score:
     psnr_input: float | None = None
     ssim: float | None = None
     source: str = "deblur evaluate"
+
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def bundled_folder() -> Path:
+    """Returns the folder of the bundled weights: inside an installed package, beside it in a source checkout."""
+    installed = PACKAGE / "weights"
+    return installed if installed.is_dir() else PACKAGE.parent / "weights"
+
+
+def cache_folder() -> Path:
+    """Returns the folder for what can be made again: DEBLUR_CACHE, or the system's place for caches."""
+    wanted = os.environ.get("DEBLUR_CACHE")
+    return Path(wanted) if wanted else user_cache_path("deblur", appauthor=False)
+
+
+def converted_file(sha256: str) -> Path:
+    """Returns where the safetensors of a published pickle with this hash is kept."""
+    return cache_folder() / "converted" / f"{sha256}.safetensors"

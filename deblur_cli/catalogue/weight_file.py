@@ -1,12 +1,11 @@
-"""Weight files as they lie on disk: safetensors, and published pickles, which are converted once."""
+"""Weight files as they lie on disk: safetensors with what they say of themselves, and pickles, converted once."""
 
 from __future__ import annotations
 
-import os
+import json
 import pickle
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,10 +16,68 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from deblur_cli.catalogue.download import sha256_of
-from deblur_cli.catalogue.places import converted_file
+from deblur_cli.catalogue.recognise import describe
+from deblur_cli.catalogue.source import converted_file
 from deblur_cli.errors import CannotWriteError, DamagedWeightsError, UnrecognisedNetworkError
-from deblur_cli.networks.contract import Shapes
-from deblur_cli.networks.registry import ARCHITECTURES
+from deblur_cli.files import whole_file
+from deblur_cli.networks.contract import LocalPooling, Shapes, Traits
+from deblur_cli.networks.registry import ARCHITECTURES, architecture
+
+TRAITS_KEY = "deblur.traits"
+NEWER = "Was it made by a newer version?"
+LONGEST_PX = 4096
+"""No size rule, overlap or window is as large: a file must not make the engine allocate without bounds."""
+
+
+def traits_as_text(traits: Traits) -> str:
+    """Returns the traits as JSON."""
+    return json.dumps(asdict(traits))
+
+
+def traits_from(metadata: Mapping[str, str], default: Traits, *, where: str) -> Traits:
+    """Returns the traits that a file's metadata tell, `default` where they tell none or leave some out.
+
+    Raises DamagedWeightsError for what is no trait, or out of range.
+    """
+    text = metadata.get(TRAITS_KEY)
+    if text is None:
+        return default
+    try:
+        values = json.loads(text)
+        known = {item.name: getattr(default, item.name) for item in fields(Traits)}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"{unknown[0]} is unknown")
+        pooling = values.get("pooling")
+        if pooling is not None:
+            values["pooling"] = LocalPooling(int(pooling["training_size_px"]), float(pooling["factor"]))
+        traits = replace(default, **values)
+        _check(traits, default)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedWeightsError(
+            f"{where}: what the file tells of how to run its network cannot be used ({error}). {NEWER}"
+        ) from error
+    return traits
+
+
+def _check(traits: Traits, default: Traits) -> None:
+    """Raises ValueError for traits that the network cannot have; `default` are those of its architecture."""
+    sizes = {"size_multiple": traits.size_multiple, "overlap_px": traits.overlap_px}
+    if traits.pooling is not None:
+        sizes["window"] = traits.pooling.window_px
+    for name, value in sizes.items():
+        if not isinstance(value, int) or not 0 <= value <= LONGEST_PX:
+            raise ValueError(f"{name} is {value!r}")
+    if traits.size_multiple < 1 or traits.size_multiple % default.size_multiple:
+        raise ValueError(f"size_multiple is {traits.size_multiple}, and the network's {default.size_multiple}")
+    if traits.pooling is not None and (default.pooling is None or traits.pooling.window_px < 1):
+        raise ValueError(f"pooling is {traits.pooling}")
+    if not isinstance(traits.reach_px, int | float) or not traits.reach_px > 0:
+        raise ValueError(f"reach_px is {traits.reach_px!r}")
+    for name in ("bgr", "bfloat16", "float16"):
+        if not isinstance(getattr(traits, name), bool):
+            raise ValueError(f"{name} is {getattr(traits, name)!r}")
+
 
 GENERIC_KEYS = ("params_ema", "params", "state_dict", "model_state_dict")
 """Where training frameworks keep the state dict, beside the keys that a registered network declares."""
@@ -82,18 +139,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def write_safetensors(target: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes the tensors and metadata; the file is whole or absent. Raises CannotWriteError."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".deblur-{secrets.token_hex(6)}.safetensors"
-        try:
-            temporary.open("xb").close()
-            mode = temporary.stat().st_mode
+        with whole_file(target) as temporary:
             save_file({key: value.contiguous() for key, value in weights.items()}, str(temporary), dict(metadata))
-            temporary.chmod(mode)  # as any new file here: safetensors' own are for their owner's eyes alone
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise CannotWriteError(
             target, f"the weights cannot be written: {error}. Free some space, or choose another folder."
@@ -143,3 +190,31 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
 
 def _damaged(path: Path, error: Exception) -> DamagedWeightsError:
     return DamagedWeightsError(f"{path.name}: the weights cannot be read ({error}). Fetch or copy the file again.")
+
+
+def save_model(
+    path: Path,
+    architecture_name: str,
+    config: Any,
+    weights: Mapping[str, Tensor],
+    *,
+    traits: Traits | None = None,
+    notes: str = "",
+) -> None:
+    """Writes the weights as float16 safetensors whose metadata tell the network and its traits; whole or absent.
+
+    `traits` None takes the architecture's own, as they are now: a file keeps them when later versions judge otherwise.
+
+    float16 keeps eleven bits: the rounding is far below a level of an eight-bit picture, and files are half as large.
+    Raises CannotWriteError, and ValueError for a weight that float16 cannot hold.
+    """
+    here = {name: value.detach().cpu() for name, value in weights.items()}
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in here.items()}
+    lost = next((name for name, value in halves.items() if not value.isfinite().all()), None)
+    if lost is not None:
+        raise ValueError(f"{lost} has values that float16 cannot hold")
+    line = architecture(architecture_name)
+    metadata = describe(line, config) | {TRAITS_KEY: traits_as_text(traits or line.default_traits(config))}
+    if notes:
+        metadata["deblur.notes"] = notes
+    write_safetensors(path, halves, metadata)

@@ -138,9 +138,8 @@ def where(
     name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this network's file.")] = None,
 ) -> None:
     """Print where weights are on this computer: one network's file, or the folders."""
-    from deblur_cli.catalogue.download import locate
-    from deblur_cli.catalogue.hub import HubSettings
-    from deblur_cli.catalogue.places import bundled_folder, cache_folder
+    from deblur_cli.catalogue.download import HubSettings, locate
+    from deblur_cli.catalogue.source import bundled_folder, cache_folder
     from deblur_cli.errors import MissingWeightsError
 
     if name is None:
@@ -171,9 +170,9 @@ def _find(name: str, terminal: Terminal) -> Listed:
 
 def _time(item: Listed, device: str, precision: str, terminal: Terminal) -> None:
     """Times a network, and keeps that for the list."""
+    from deblur_cli.catalogue.entries import untrained_named
     from deblur_cli.catalogue.find import find_any
     from deblur_cli.catalogue.source import LocalFile
-    from deblur_cli.catalogue.untrained import untrained_named
     from deblur_cli.evaluation.speed import drawn_model, measure_speed, model_of
     from deblur_cli.evaluation.timings import keep_timing
 

@@ -16,6 +16,7 @@ import typer
 
 from deblur_cli.commands import options, report
 from deblur_cli.errors import CannotWriteError, OutputExistsError, UsageError
+from deblur_cli.files import write_whole
 from deblur_cli.pipelines.score_sharpness import FailedPhoto, ScoredPhoto, ScoreJob, ScoreResult, rank_by_sharpness
 
 CHART_PHOTOS = 40
@@ -175,18 +176,8 @@ def _label(path: Path) -> str:
 
 
 def _write_whole(target: Path, content: bytes) -> None:
-    """Writes a file that is whole or absent: under a temporary name in the same folder, then renamed.
-
-    Raises CannotWriteError.
-    """
-    temporary = target.with_name(f".deblur-{os.getpid()}.tmp")
+    """Writes a file that is whole or absent. Raises CannotWriteError."""
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        write_whole(target, content)
     except OSError as error:
         raise CannotWriteError(target, f"cannot be written: {error.strerror}. Choose another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

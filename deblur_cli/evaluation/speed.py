@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from deblur_cli.catalogue.download import locate
-from deblur_cli.catalogue.entry import MODEL_TYPES, Entry
+from deblur_cli.catalogue.entries import MODEL_TYPES, Entry
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.engine.memory import choose_tile

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deblur_cli.catalogue.places import cache_folder
+from deblur_cli.catalogue.source import cache_folder
+from deblur_cli.files import write_whole
 from deblur_cli.progress import Progress
 
 WIDTH_PX, HEIGHT_PX = 6000, 4000
@@ -49,10 +49,7 @@ def keep_timing(network: str, timing: Timing, progress: Progress) -> None:
     kept = _file()
     text = json.dumps({name: asdict(known) for name, known in {**_all(), network: timing}.items()}, indent=1)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=kept.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).replace(kept)
+        write_whole(kept, text)
     except OSError as error:
         progress.note(f"The time cannot be kept in {kept.parent}: {error.strerror or error}.")
 

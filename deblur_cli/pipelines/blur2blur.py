@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, find_made_for, load_profile, read_profile
-from deblur_cli.catalogue.entry import Entry
+from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import UsageError

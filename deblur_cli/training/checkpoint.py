@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deblur_cli.errors import CannotWriteError, CheckpointError, ConfigurationError
+from deblur_cli.files import whole_file
 from deblur_cli.training.config import TrainConfig, changed_keys, from_json, recipe_hash, to_json
 
 KIND = "deblur training checkpoint"
@@ -71,18 +70,8 @@ def save_record(record: Mapping[str, Any], path: Path) -> None:
     Temporary name in the same folder, flush to the disk, rename. Raises CannotWriteError.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _write(record, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            _write(record, file)
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError of its archive writer.
         raise CannotWriteError(path, f"the checkpoint cannot be written: {error}. Free space, then resume.") from error
@@ -159,14 +148,3 @@ def _parse(record: dict[str, Any]) -> Checkpoint:
 
 def _write(record: Mapping[str, Any], file: BinaryIO) -> None:
     torch.save(dict(record), cast(Any, file))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable, where the system lets a folder be opened."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.catalogue.entry import MODEL_TYPES
-from deblur_cli.catalogue.export import save_model
+from deblur_cli.catalogue.entries import MODEL_TYPES
 from deblur_cli.catalogue.find import find, find_any
 from deblur_cli.catalogue.load import load
+from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.datasets.draw import seed_for
 from deblur_cli.errors import ConfigurationError, TrainingError
 from deblur_cli.networks.contract import Architecture, InputKind

@@ -17,9 +17,9 @@ from deblur_cli.adaptation import adapt as module
 from deblur_cli.adaptation import exposures, fit_shutter, known_blur, perceptual
 from deblur_cli.adaptation.adapt import adapt
 from deblur_cli.adaptation.contract import Adapted, AdaptSettings, Shots, Step
-from deblur_cli.catalogue.export import save_model
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.networks.registry import architecture

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.download import Whereabouts, locate, resolve
-from deblur_cli.catalogue.entry import Entry
+from deblur_cli.catalogue.download import HubSettings, Whereabouts, locate, resolve
+from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import find
-from deblur_cli.catalogue.hub import HubSettings
 from deblur_cli.catalogue.source import Bundled, Copy, Hub
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.networks.contract import SingleModel

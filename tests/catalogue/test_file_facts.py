@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.export import save_model
-from deblur_cli.catalogue.file_facts import TRAITS_KEY, traits_as_text, traits_from
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
-from deblur_cli.catalogue.weight_file import read_header, write_safetensors
+from deblur_cli.catalogue.weight_file import (
+    TRAITS_KEY,
+    read_header,
+    save_model,
+    traits_as_text,
+    traits_from,
+    write_safetensors,
+)
 from deblur_cli.errors import DamagedWeightsError
 from deblur_cli.networks.contract import LocalPooling, SingleModel, Traits
 from deblur_cli.networks.filter_bank_unet import ARCHITECTURE

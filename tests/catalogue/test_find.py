@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.export import save_model
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.source import LocalFile
+from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.errors import UnknownModelError, UnrecognisedNetworkError, WrongModelKindError
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
 from tests.support.weights import TINY_BANK, TINY_NAFNET, published_nafnet, tiny_bank_weights

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.catalogue.find import find
-from deblur_cli.catalogue.foreign import ForeignConfig
-from deblur_cli.catalogue.load import load
+from deblur_cli.catalogue.load import ForeignConfig, load
 from deblur_cli.engine.device import choose
 from deblur_cli.engine.restore import restore
 from deblur_cli.errors import UnrecognisedNetworkError
@@ -94,7 +93,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deblur_cli.catalogue.foreign.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("deblur_cli.catalogue.load.importlib.util.find_spec", lambda name: None)
 
 
 def test_without_it_an_unrecognised_file_is_told_which_extra_might_know_it(file: Path, absent: None) -> None:
@@ -124,7 +123,7 @@ def test_one_that_cannot_be_loaded_says_why(file: Path, monkeypatch: pytest.Monk
     def broken(name: str) -> ModuleType:
         raise RuntimeError("operator torchvision::nms does not exist\nmore")
 
-    monkeypatch.setattr("deblur_cli.catalogue.foreign.importlib.import_module", broken)
+    monkeypatch.setattr("deblur_cli.catalogue.load.importlib.import_module", broken)
     with pytest.raises(UnrecognisedNetworkError, match=r"strange\.pth: .*torchvision::nms does not exist\)\. It needs"):
         find(str(file), SingleModel)
 

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from deblur_cli.catalogue import listing
-from deblur_cli.catalogue.entries import entries
-from deblur_cli.catalogue.entry import Entry
+from deblur_cli.catalogue.entries import Entry, entries
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.listing import list_entry, list_models
-from deblur_cli.catalogue.places import cache_folder
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score
+from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, cache_folder
 from deblur_cli.networks import filter_bank_unet
 from deblur_cli.networks.contract import Published, SingleModel
 from deblur_cli.networks.papers import nafnet
@@ -41,7 +39,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     )
     bank = replace(filter_bank_unet.ARCHITECTURE, published=(Published("Tiny", TINY_BANK),))
     monkeypatch.setattr("deblur_cli.networks.registry.ARCHITECTURES", (nafnet.ARCHITECTURE, bank))
-    for module in ("entries", "untrained", "find"):
+    for module in ("entries", "find"):
         monkeypatch.setattr(f"deblur_cli.catalogue.{module}.entries", lambda: known)
     seen: list[str] = []
     real = listing._complexity

@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from deblur_cli.catalogue.download import sha256_of
-from deblur_cli.catalogue.entry import Entry
-from deblur_cli.catalogue.export import save_model
+from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.catalogue.source import Bundled
-from deblur_cli.catalogue.weight_file import write_safetensors
+from deblur_cli.catalogue.weight_file import save_model, write_safetensors
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.networks.contract import LocalPooling, SingleModel
 from deblur_cli.networks.papers import nafnet

@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from deblur_cli.catalogue.entries import entries
+from deblur_cli.catalogue.entries import entries, untrained, untrained_named
 from deblur_cli.catalogue.find import find, find_any
-from deblur_cli.catalogue.untrained import untrained, untrained_named
 from deblur_cli.errors import MissingWeightsError, UnknownModelError
 from deblur_cli.networks.contract import InputKind, Published, ReferenceModel, SingleModel
 from deblur_cli.networks.papers import nafnet

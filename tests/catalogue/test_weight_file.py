@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deblur_cli.catalogue.places import cache_folder
+from deblur_cli.catalogue.source import cache_folder
 from deblur_cli.catalogue.weight_file import as_safetensors, read_header, read_weights, write_safetensors
 from deblur_cli.errors import CannotWriteError, DamagedWeightsError, UnrecognisedNetworkError
 from tests.support.weights import published_nafnet

@@ -43,7 +43,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
     )
-    for module in ("find", "entries", "untrained"):
+    for module in ("find", "entries"):
         monkeypatch.setattr(f"deblur_cli.catalogue.{module}.entries", lambda: (tiny,))
     bank = replace(filter_bank_unet.ARCHITECTURE, published=(Published("Tiny-Bank", TINY_BANK),))
     monkeypatch.setattr("deblur_cli.networks.registry.ARCHITECTURES", (nafnet.ARCHITECTURE, bank))

@@ -44,7 +44,7 @@ def test_a_bundled_file_says_how_it_was_made_and_what_it_scores(file: str) -> No
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
 def test_every_entry_has_a_hash_a_size_and_a_licence(entry: object) -> None:
-    from deblur_cli.catalogue.entry import Entry
+    from deblur_cli.catalogue.entries import Entry
 
     assert isinstance(entry, Entry)
     assert entry.sha256 is not None

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from deblur_cli.errors import CannotWriteError, CheckpointError
-from deblur_cli.training import checkpoint as module
 from deblur_cli.training.checkpoint import Checkpoint, check_continues, load_checkpoint, save_checkpoint
 from deblur_cli.training.config import OptimiserConfig, TrainConfig, recipe_hash
 from deblur_cli.training.state import new_state, restore_state, to_checkpoint
@@ -110,7 +109,7 @@ def test_a_checkpoint_of_an_older_version_knows_fewer_settings(
     check_continues(load_checkpoint(path), small_config, "pictures")
 
 
-@pytest.mark.parametrize("moment", ["_write", "_sync_folder"])
+@pytest.mark.parametrize("moment", ["deblur_cli.training.checkpoint._write", "deblur_cli.files.os.fsync"])
 def test_a_save_that_fails_says_so_and_leaves_nothing_half_written(
     tmp_path: Path, saved: Checkpoint, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -120,7 +119,7 @@ def test_a_save_that_fails_says_so_and_leaves_nothing_half_written(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, moment, full_disk)
+    monkeypatch.setattr(moment, full_disk)
     with pytest.raises(CannotWriteError, match="No space left"):
         save_checkpoint(replace(saved, step=42), path)
     assert load_checkpoint(path).step in (41, 42)
