@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once; more threads would only wait for each other
 ROOT = Path(__file__).parent.parent
 LOOPBACK = ("127.", "::1", "localhost")
 

@@ -165,15 +165,16 @@ def _noise_spectra(levels: Tensor) -> Tensor:
 
 @cache
 def _weights_of_bands(length: int) -> Tensor:
-    down, across = torch.fft.fftfreq(length)[:, None], torch.fft.rfftfreq(length)[None, :]
-    radius = torch.sqrt(down.square() + across.square()).flatten()
-    weights = torch.zeros(len(radius), len(BANDS))
-    place = torch.bucketize(radius, torch.tensor(BANDS)).clamp(1, len(BANDS) - 1)
-    centres = torch.tensor(BANDS)
-    share = ((radius - centres[place - 1]) / (centres[place] - centres[place - 1])).clamp(0, 1)
-    weights.scatter_(1, place[:, None], share[:, None])
-    weights.scatter_(1, place[:, None] - 1, 1 - share[:, None])
-    return weights
+    with torch.device("cpu"):  # kept for all later calls, whatever device this one is made under
+        down, across = torch.fft.fftfreq(length)[:, None], torch.fft.rfftfreq(length)[None, :]
+        radius = torch.sqrt(down.square() + across.square()).flatten()
+        weights = torch.zeros(len(radius), len(BANDS))
+        place = torch.bucketize(radius, torch.tensor(BANDS)).clamp(1, len(BANDS) - 1)
+        centres = torch.tensor(BANDS)
+        share = ((radius - centres[place - 1]) / (centres[place] - centres[place - 1])).clamp(0, 1)
+        weights.scatter_(1, place[:, None], share[:, None])
+        weights.scatter_(1, place[:, None] - 1, 1 - share[:, None])
+        return weights
 
 
 def _bands(length: int, device: torch.device) -> Tensor:

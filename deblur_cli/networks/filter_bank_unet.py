@@ -36,6 +36,9 @@ LENGTHS_PX = ((2.5, 4.0), (2.5, 9.0), (5.5, 14.0))
 """Shortest and longest motion undone at full, half and quarter scale, in pixels of that scale."""
 BANK_RATE = 0.1
 """Banks are stored divided by it: Adam's steps do not scale with a parameter, and at full rate it tears up filters."""
+MOST_FILTERS, LARGEST_SIDE_PX = 1024, 255
+"""Beyond these a weight file's bank is forged: they are computed to compare shapes, which would take minutes and
+gigabytes."""
 NOISE_TO_SIGNAL = 0.05
 """Regularisation of the inverses, relative to the spectrum of natural pictures (falling with the frequency squared)."""
 
@@ -234,6 +237,8 @@ def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
     levels = count(r"downs\.(\d+)\.weight")
     try:
         banks = [shapes[f"bank_{scale}"] for scale in ("full", "half", "quarter")]
+        if any(bank[0] > MOST_FILTERS or bank[-1] > LARGEST_SIDE_PX for bank in banks):
+            return None  # a forged file must not make us compute filters for minutes
         config = FilterBankUNetConfig(
             channels=(shapes["stem.weight"][0], *(shapes[f"downs.{i}.weight"][0] for i in range(levels))),
             encoder_blocks=tuple(count(rf"encoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),

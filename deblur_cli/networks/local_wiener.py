@@ -86,13 +86,14 @@ def _nearest(windows: int, places: int, apart_px: int, device: torch.device) -> 
 @cache
 def _tables() -> tuple[Tensor, Tensor, Tensor]:
     """Returns the cosine transform, the average over frequencies, and the taper whose overlapping sum is one."""
-    place = torch.arange(SIDE_PX, dtype=torch.float32)
-    cosines = torch.cos(math.pi / SIDE_PX * (place[None, :] + 0.5) * place[:, None]) * (2 / SIDE_PX) ** 0.5
-    cosines[0] *= 0.5**0.5
-    average = torch.zeros(SIDE_PX, SIDE_PX)
-    for offset in range(-(AROUND // 2), AROUND // 2 + 1):
-        # Beyond the lowest and the highest cosine the outermost stands for what is missing.
-        neighbour = (torch.arange(SIDE_PX) + offset).clamp(0, SIDE_PX - 1)
-        average[torch.arange(SIDE_PX), neighbour] += 1 / AROUND
-    taper = torch.sin(math.pi * (place + 0.5) / SIDE_PX).square()
-    return cosines, average, taper[:, None] * taper[None, :]
+    with torch.device("cpu"):  # kept for all later calls, whatever device this one is made under
+        place = torch.arange(SIDE_PX, dtype=torch.float32)
+        cosines = torch.cos(math.pi / SIDE_PX * (place[None, :] + 0.5) * place[:, None]) * (2 / SIDE_PX) ** 0.5
+        cosines[0] *= 0.5**0.5
+        average = torch.zeros(SIDE_PX, SIDE_PX)
+        for offset in range(-(AROUND // 2), AROUND // 2 + 1):
+            # Beyond the lowest and the highest cosine the outermost stands for what is missing.
+            neighbour = (torch.arange(SIDE_PX) + offset).clamp(0, SIDE_PX - 1)
+            average[torch.arange(SIDE_PX), neighbour] += 1 / AROUND
+        taper = torch.sin(math.pi * (place + 0.5) / SIDE_PX).square()
+        return cosines, average, taper[:, None] * taper[None, :]

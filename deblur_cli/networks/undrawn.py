@@ -46,3 +46,13 @@ def shapes_of(build: Callable[[Any], nn.Module], config: Any) -> Shapes:
     """Returns names and shapes of the state dict of the network that `build(config)` returns."""
     with undrawn():
         return {name: tuple(value.shape) for name, value in build(config).state_dict().items()}
+
+
+def config_if_exact(build: Callable[[Any], nn.Module], config: Any, shapes: Shapes) -> Any | None:
+    """Returns the configuration where its network has exactly these names and shapes; None where not, or where the
+    shapes of a forged file make no network or one that memory cannot hold.
+    """
+    try:
+        return config if shapes_of(build, config) == dict(shapes) else None
+    except (ValueError, RuntimeError):
+        return None

@@ -142,6 +142,7 @@ class Counted(SilentProgress):
         self.done += amount
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_shutter_is_told_from_its_own_exposures(sharp):
     calm = replace(BASE, path_px=(2.0, 5.0), shot_noise=(0.002, 0.003), read_noise=(0.0005, 0.0008))

@@ -25,20 +25,6 @@ def test_an_untrained_network_returns_the_linear_estimate() -> None:
     assert torch.allclose(tiny()(noisy, blurry), fuse_exposures(noisy, blurry).estimate.clamp(0, 1), atol=1e-6)
 
 
-def test_every_weight_gets_a_gradient_once_the_last_layer_is_awake() -> None:
-    net = tiny()
-    for parameter in net.parameters():
-        if not parameter.abs().sum():
-            torch.nn.init.normal_(parameter, std=0.05)
-    net(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)).square().mean().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in net.parameters())
-
-
-@pytest.mark.parametrize("config", [TINY, ExposureFusionUNetConfig()])
-def test_its_shapes_tell_its_configuration(config: ExposureFusionUNetConfig) -> None:
-    assert ARCHITECTURE.infer(shapes(config)) == config
-
-
 @pytest.mark.parametrize("change", ["missing", "other", "more"])
 def test_other_shapes_are_not_its_own(change: str) -> None:
     found = shapes(TINY)

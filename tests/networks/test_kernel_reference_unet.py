@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from deblur_cli.networks.contract import ReferenceOutput
-from deblur_cli.networks.kernel_reference_unet import ARCHITECTURE, KernelReferenceUNet, KernelReferenceUNetConfig
+from deblur_cli.networks.kernel_reference_unet import KernelReferenceUNet, KernelReferenceUNetConfig
 from tests.networks.test_kernel_fusion import cut, moved, psnr, texture
 
 TINY = KernelReferenceUNetConfig(channels=(8, 8, 16), encoder_blocks=(1, 0), middle_blocks=1, decoder_blocks=(0, 1))
@@ -14,10 +14,6 @@ TINY = KernelReferenceUNetConfig(channels=(8, 8, 16), encoder_blocks=(1, 0), mid
 def network(seed: int = 0) -> KernelReferenceUNet:
     torch.manual_seed(seed)
     return KernelReferenceUNet(TINY).eval()
-
-
-def shapes(config: KernelReferenceUNetConfig) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in KernelReferenceUNet(config).state_dict().items()}
 
 
 def scene(seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,18 +43,6 @@ def test_its_confidence_and_flow_say_what_was_borrowed_from_where() -> None:
     assert middle == pytest.approx([-14, 0], abs=1)
     elsewhere = network()(query, texture(7)[..., 48:-48, 48:-48], with_confidence=True)
     assert float(elsewhere.confidence.mean()) < float(output.confidence.mean()) - 0.2
-
-
-@pytest.mark.parametrize("config", [TINY, KernelReferenceUNetConfig()])
-def test_its_shapes_tell_its_configuration(config: KernelReferenceUNetConfig) -> None:
-    assert ARCHITECTURE.infer(shapes(config)) == config
-
-
-@pytest.mark.parametrize("key", ["single.bank_full", "trust.bias"])
-def test_other_shapes_are_not_its_own(key: str) -> None:
-    found = shapes(TINY)
-    del found[key]
-    assert ARCHITECTURE.infer(found) is None
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ from torch import nn
 from deblur_cli.networks.contract import Architecture
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.networks.undrawn import shapes_of, undrawn
+from tests.golden.make_golden import TINY
 
 
 def test_nothing_is_drawn_inside_and_everything_outside() -> None:
@@ -30,7 +31,7 @@ def test_what_is_computed_is_computed() -> None:
 
 @pytest.mark.parametrize("line", ARCHITECTURES, ids=lambda line: line.name)
 def test_weights_put_in_make_the_same_network_as_one_built_in_earnest(line: Architecture) -> None:
-    config = line.config()
+    config = TINY[line.name]
     torch.manual_seed(0)
     earnest = line.build(config).eval()
     with undrawn():

@@ -19,7 +19,7 @@ from deblur_cli.networks.papers import deblurnet
 from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig, ResidualBlock
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, halved, part_of, quartered
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.undrawn import config_if_exact
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _infer(shapes: Shapes) -> RefDeblurNetConfig | None:
     config = RefDeblurNetConfig(
         backbone.width, count, matching.encoder.channels, matching.encoder.blocks, matching.kind
     )
-    return config if shapes_of(RefDeblurNet, config) == dict(shapes) else None
+    return config_if_exact(RefDeblurNet, config, shapes)
 
 
 def _default_traits(config: RefDeblurNetConfig) -> Traits:

@@ -17,7 +17,7 @@ from deblur_cli.networks.papers import mimo_unet
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig, ResidualBlocks
 from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, part_of
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.undrawn import config_if_exact
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _infer(shapes: Shapes) -> RefMimoUNetConfig | None:
     config = RefMimoUNetConfig(
         backbone.blocks, backbone.width, count, matching.encoder.channels, matching.encoder.blocks, matching.kind
     )
-    return config if shapes_of(RefMimoUNet, config) == dict(shapes) else None
+    return config_if_exact(RefMimoUNet, config, shapes)
 
 
 def _default_traits(config: RefMimoUNetConfig) -> Traits:
