@@ -17,7 +17,7 @@ LAYERS = (
     ("pipelines", "training"),
     ("engine", "catalogue", "datasets"),
     ("geometry",),
-    ("networks", "shutter", "measure", "imaging"),
+    ("networks", "deconvolution", "shutter", "measure", "imaging"),
     ("errors", "progress", "convert", "files"),
 )
 """Top row first. Names in one row are siblings."""
