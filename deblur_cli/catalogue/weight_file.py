@@ -136,6 +136,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise _damaged(path, error) from error
 
 
+def read_tensor(path: Path, name: str, inside: tuple[slice, ...] | None = None) -> Tensor:
+    """Returns one tensor of a safetensors file, or what lies inside slices of it; no more than that is read.
+
+    Raises DamagedWeightsError.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            found: Tensor = file.get_tensor(name) if inside is None else file.get_slice(name)[inside]
+            return found
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
 def write_safetensors(target: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes the tensors and metadata; the file is whole or absent. Raises CannotWriteError."""
     try:

@@ -60,6 +60,10 @@ Workers = Annotated[int | None, typer.Option(help="Processes that prepare sample
 Compile = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="Compile the network first (torch.compile).")
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where whole pictures are kept, made once; filled where some are missing."),
+]
 Threads = Annotated[int | None, typer.Option(help="Processor threads of the training process.")]
 
 
@@ -146,6 +150,40 @@ app.command(
     of a blurry and a sharp picture lend their sharp one, with noise, as the short exposure.
     """,
 )(_command(PAIR))
+
+
+@app.command("pictures")
+def pictures(
+    data: Data,
+    cache: Cache = Path("runs") / "pictures",
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="Whose pictures.")] = "deblur-single",
+    count: Annotated[int | None, typer.Option(help="Pictures to train on; the recipe's when not given.")] = None,
+    layout: LayoutName = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the whole pictures of a recipe beforehand.
+
+    A training makes what is missing by itself; this fills the folder beside or before it. Pictures that are there are
+    kept. Ctrl-C stops after the next one.
+    """
+    from deblur_cli.datasets.readers import layout_named
+    from deblur_cli.training.config import load_recipe
+    from deblur_cli.training.job import TrainJob, make_pictures
+
+    config = _overridden(load_recipe(recipe), None, None, None, None, workers, None)
+    if count is not None:
+        config = replace(config, pictures=replace(config.pictures, count=count))
+    job = TrainJob(config, tuple(data), Path(), layout=layout_named(layout), cache=cache)
+    made = make_pictures(job, Terminal(verbose=verbose, quiet=quiet))
+    if as_json:
+        answer_json(made)
+    else:
+        answer(f"{made.folder}: {made.train} pictures to train on, {made.held_out} held out.")
+    if made.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _base(kind: Kind, recipe: str | None, out: Path, resume: bool) -> TrainConfig:

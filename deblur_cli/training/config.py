@@ -66,6 +66,38 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class PicturesConfig:
+    """Whole pictures, made beforehand and kept in a folder; windows of them are what is trained on.
+
+    `count` of them (0: patches from the ring are trained on instead) and `held_out` that are never trained on, of
+    `side_px`. Shares of photographs under the virtual shutter, of averaged high-rate frames and of interpolated clips;
+    what the data does not hold is left out. Of high-rate clips `frames` are averaged, of others the time of
+    `intervals` between frames; `in_light_share` of both in light, the others as displayed. `frames_as_they_are` of
+    them get no noise and no JPEG. `candidates`: names of `additions.ADDITIONS` that the network is shown beside.
+    """
+
+    count: int = 0
+    held_out: int = 60
+    side_px: int = 560
+    shutter_share: float = 0.75
+    high_rate_share: float = 0.1
+    clip_share: float = 0.15
+    frames: tuple[int, int] = (5, 15)
+    intervals: tuple[float, float] = (0.3, 2.0)
+    in_light_share: float = 0.5
+    frames_as_they_are: float = 0.5
+    candidates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.count >= 0 and self.held_out >= 0, "pictures: count and held_out cannot be negative")
+        _require(self.side_px >= 224, "pictures: side_px must be at least 224, a window of the spectrum")
+        shares = (self.shutter_share, self.high_rate_share, self.clip_share)
+        _require(min(shares) >= 0 and sum(shares) > 0, "pictures: shares cannot be negative, nor all be zero")
+        _require(3 <= self.frames[0] <= self.frames[1], "pictures: frames must be a range from 3 on")
+        _require(0 < self.intervals[0] <= self.intervals[1], "pictures: intervals must be a positive range")
+
+
+@dataclass(frozen=True)
 class CurriculumConfig:
     """Mild blur first: the shutter's longest path grows from `start_path_px` over `steps` steps (0: no curriculum)."""
 
@@ -169,6 +201,7 @@ class TrainConfig:
     kind: InputKind = InputKind.SINGLE
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    pictures: PicturesConfig = field(default_factory=PicturesConfig)
     shutter: ShutterSettings = field(default_factory=ShutterSettings)
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     dark: DarkSettings = field(default_factory=DarkSettings)

@@ -20,6 +20,7 @@ from deblur_cli.training.checkpoint import check_continues, load_checkpoint
 from deblur_cli.training.config import TrainConfig, to_json
 from deblur_cli.training.data import SampleStream, held_out_batches, hold_back, large_enough
 from deblur_cli.training.distributed import World, joined, world_from_environment
+from deblur_cli.training.fill import Filling, check_additions, fill
 from deblur_cli.training.interrupt import stop_on_signal
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
@@ -27,6 +28,7 @@ from deblur_cli.training.start import Start, adopt, check_network, export_weight
 from deblur_cli.training.state import TrainState, new_state, restore_state
 from deblur_cli.training.tasks import Batch, task_for
 from deblur_cli.training.validate import Validator
+from deblur_cli.training.whole_pictures import PARTS, PictureCache
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,17 @@ class TrainJob:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class PicturesMade:
+    """How many whole pictures a folder holds now to train on and to judge by, and whether making them was stopped."""
+
+    folder: Path
+    train: int
+    held_out: int
+    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,32 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
     if not world.leads or result.interrupted:
         return result
     return replace(result, model=_export(begun, state, job))
+
+
+def make_pictures(job: TrainJob, progress: Progress = SILENT) -> PicturesMade:
+    """Makes the whole pictures of a recipe that are missing in `cache`, and returns how many there are then.
+
+    A second process may train on them meanwhile, or make others of the same folder. Raises the errors of recipes, data
+    and pictures, and CannotWriteError.
+    """
+    if not job.data or job.cache is None:
+        raise UsageError("Pictures are made of --data and kept in --cache: give both.")
+    config, folder = job.config, job.cache
+    check_additions(config.pictures.candidates)
+    pictures = _pictures(job, config, progress)
+    with stop_on_signal() as wish:
+        done = all(fill(filling, progress, stop=lambda: wish.asked) for filling in fillings(config, pictures, folder))
+    names = config.pictures.candidates
+    kept, judged = (len(PictureCache(folder, part).numbers(names)) for part in PARTS)
+    return PicturesMade(folder, kept, judged, interrupted=not done)
+
+
+def fillings(config: TrainConfig, pictures: _Pictures, folder: Path) -> tuple[Filling, Filling]:
+    """Returns what a folder is to hold for a recipe: those to judge by come first."""
+    return (
+        Filling(folder, "held-out", config.pictures.held_out, pictures.held_out, config),
+        Filling(folder, "train", config.pictures.count, pictures.train, config),
+    )
 
 
 def _ordered(batch: Batch, bgr: bool) -> Batch:

@@ -1,0 +1,134 @@
+"""Fills a folder with whole pictures and what belongs to them: whatever is missing, by low-priority processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as multiprocessing
+
+from deblur_cli.datasets.readers import Dataset
+from deblur_cli.errors import ConfigurationError, DatasetError, DeblurError
+from deblur_cli.progress import Progress
+from deblur_cli.training.additions import ADDITIONS
+from deblur_cli.training.config import TrainConfig, did_you_mean
+from deblur_cli.training.picture_maker import PictureMaker
+from deblur_cli.training.ring import one_thread
+from deblur_cli.training.whole_pictures import Part, PictureCache
+
+AHEAD = 2
+"""Pictures that are asked for ahead, for each process."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a folder is to hold: `count` pictures of a part, made from these datasets as the recipe says."""
+
+    folder: Path
+    part: Part
+    count: int
+    datasets: tuple[Dataset, ...]
+    config: TrainConfig
+
+    @property
+    def cache(self) -> PictureCache:
+        """The part of the folder."""
+        return PictureCache(self.folder, self.part)
+
+    def missing(self) -> list[int]:
+        """Returns the numbers of the pictures that are not there, or lack an addition."""
+        cache, names = self.cache, self.config.pictures.candidates
+        return [n for n in range(self.count) if not (cache.has(n) and all(cache.has(n, name) for name in names))]
+
+
+def check_additions(names: Sequence[str]) -> None:
+    """Returns if all candidates that a recipe names can be made. Raises ConfigurationError."""
+    for name in names:
+        if name not in ADDITIONS:
+            raise ConfigurationError(
+                f"pictures.candidates: {name!r} is not known{did_you_mean(name, list(ADDITIONS))}. "
+                f"Choose from: {', '.join(ADDITIONS) or 'there are none yet'}."
+            )
+
+
+def fill(filling: Filling, progress: Progress, *, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Makes what is missing and returns whether all is there now: False once `stop` says so.
+
+    With `data.workers` that many processes of low priority make it, else this one. Others may fill the same folder at
+    the same time. Raises PhotoError, DatasetError, CannotWriteError.
+    """
+    missing = filling.missing()
+    if not missing:
+        return True
+    with progress.stage(f"Making pictures to train on ({filling.part})", len(missing), "pictures") as stage:
+        for _ in _in_processes(filling, missing) if filling.config.data.workers else _here(filling, missing):
+            stage.advance()
+            if stop():
+                return not filling.missing()
+    return True
+
+
+def _here(filling: Filling, missing: Sequence[int]) -> Iterator[None]:
+    maker = PictureMaker(filling.datasets, filling.config, filling.part)
+    for number in missing:
+        with one_thread(torch.device("cpu")):
+            _complete(filling, maker, number)
+        yield
+
+
+def _complete(filling: Filling, maker: PictureMaker, number: int) -> None:
+    """Makes what is missing of one picture; who came before has made it already."""
+    cache = filling.cache
+    if not cache.has(number):
+        cache.put(number, maker.make(number))
+    lacking = [name for name in filling.config.pictures.candidates if not cache.has(number, name)]
+    picture = cache.get(number) if lacking else None
+    for name in lacking:
+        assert picture is not None
+        cache.add(number, name, ADDITIONS[name](picture))
+
+
+def _in_processes(filling: Filling, missing: Sequence[int]) -> Iterator[None]:
+    workers = filling.config.data.workers
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (filling,))
+    numbers = iter(missing)
+    try:
+        asked: set[Future[str | None]] = {pool.submit(_one, n) for n in islice(numbers, workers * AHEAD)}
+        while asked:
+            done, asked = wait(asked, return_when=FIRST_COMPLETED)
+            for future in done:
+                problem = future.result()
+                if problem is not None:
+                    raise DatasetError(problem)
+                asked |= {pool.submit(_one, n) for n in islice(numbers, 1)}
+                yield
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_working: tuple[Filling, PictureMaker] | None = None
+"""What a process of the pool works at."""
+
+
+def _begin(filling: Filling) -> None:
+    global _working
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the training process decides
+    if hasattr(os, "nice"):
+        os.nice(10)
+    torch.set_num_threads(1)
+    _working = filling, PictureMaker(filling.datasets, filling.config, filling.part)
+
+
+def _one(number: int) -> str | None:
+    assert _working is not None
+    try:
+        _complete(*_working, number)
+    except DeblurError as error:
+        return str(error)
+    return None

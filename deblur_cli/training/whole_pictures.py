@@ -1,0 +1,142 @@
+"""Whole pictures to train on, kept on disk: made once, drawn from many times in windows.
+
+A selector reads blur from all windows of a picture together, and what is found out about a picture's blur beforehand
+takes seconds, so pictures are finished once, noise and JPEG and all, and everything that belongs to one lies beside it.
+
+One picture is one safetensors file, `PART/NUMBER.safetensors` (PART `train` or `held-out`), uncompressed, so that a
+window costs the reading of its own rows. `BASE` says what is in it. What is added later, by another process or another
+method, is a file of its own beside it, `PART/NUMBER.NAME.safetensors`, and one line of `additions.ADDITIONS`. Each file
+is written whole or not at all, so that several processes may fill one folder and another train on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from deblur_cli.catalogue.weight_file import read_header, read_tensor, write_safetensors
+from deblur_cli.errors import DamagedWeightsError, DatasetError
+from deblur_cli.networks.blur_selector import WINDOW_PX, BlurSelector, window_starts
+
+Part = Literal["train", "held-out"]
+PARTS: tuple[Part, Part] = ("train", "held-out")
+BLURRY, TRUTH, SPECTRA, PATH = "blurry", "truth", "spectra", "path"
+BASE: Mapping[str, str] = {
+    BLURRY: "uint8 (3, H, W), display-encoded RGB: the picture as a camera saves it",
+    TRUTH: "uint8 (3, H, W), registered with it; the blurry picture itself where nothing moved",
+    SPECTRA: "float32 (N, KINDS, ANGLES, RADII): what `BlurSelector` sees of the N windows, row by row",
+    PATH: "float32 (T, 6): shift x, y in pixels, roll in radians, zoom, and its centre x, y in pixels from the "
+    "picture's middle, at T moments of equal weight; T is 0 where the virtual shutter did not make it",
+}
+"""What the file of a picture holds."""
+
+
+@dataclass(frozen=True)
+class WholePicture:
+    """A picture and what belongs to it: `arrays` as `BASE` and `additions.ADDITIONS` describe them.
+
+    `facts`: `source` (name of the photograph or clip), `maker` (shutter, high-rate or clip), `path_px`, `at_rest`.
+    """
+
+    arrays: Mapping[str, Tensor]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def blurry(self) -> Tensor:
+        """The blurry picture, (3, H, W) uint8."""
+        return self.arrays[BLURRY]
+
+    @property
+    def truth(self) -> Tensor:
+        """Its truth, (3, H, W) uint8."""
+        return self.arrays[TRUTH]
+
+
+def whole_picture(blurry: Tensor, truth: Tensor, facts: Mapping[str, str], path: Tensor | None = None) -> WholePicture:
+    """Returns a picture with its spectra; `blurry` and `truth` (3, H, W) uint8, sides of `WINDOW_PX` at least."""
+    grey = blurry.cpu().float().mean(0, keepdim=True) / 255
+    with torch.inference_mode():
+        spectra = _selector().spectra(grey)[0].flatten(0, 1).clone()
+    moments = torch.zeros(0, 6) if path is None else path
+    return WholePicture({BLURRY: blurry, TRUTH: truth, SPECTRA: spectra, PATH: moments}, facts)
+
+
+@cache
+def _selector() -> BlurSelector:
+    """Returns a selector to see spectra with: its tables take a while to make."""
+    return BlurSelector(1, 1)
+
+
+def corners_of(height: int, width: int) -> list[tuple[int, int]]:
+    """Returns the upper left corners (y, x) of a picture's windows, in the order of its spectra."""
+    return [(y, x) for y in window_starts(height) for x in window_starts(width)]
+
+
+class PictureCache:
+    """The pictures of one part of a folder."""
+
+    def __init__(self, folder: Path, part: Part) -> None:
+        """Opens nothing; the folder may be absent."""
+        self.folder = folder / part
+
+    def file(self, number: int, name: str = "") -> Path:
+        """Returns the file of a picture, or of an addition to it."""
+        return self.folder / (f"{number:06}.{name}.safetensors" if name else f"{number:06}.safetensors")
+
+    def has(self, number: int, name: str = "") -> bool:
+        """Returns whether a picture, or an addition to it, is there."""
+        return self.file(number, name).exists()
+
+    def numbers(self, additions: Sequence[str] = ()) -> list[int]:
+        """Returns the numbers of all pictures that have these additions, ascending."""
+        found = sorted(int(p.stem) for p in self.folder.glob("*.safetensors") if p.stem.isdigit())
+        return [number for number in found if all(self.has(number, name) for name in additions)]
+
+    def put(self, number: int, picture: WholePicture) -> None:
+        """Writes a picture. Raises CannotWriteError."""
+        write_safetensors(self.file(number), picture.arrays, picture.facts)
+
+    def add(self, number: int, name: str, array: Tensor, facts: Mapping[str, str] | None = None) -> None:
+        """Writes an addition to a picture, in place of an earlier one. Raises CannotWriteError."""
+        write_safetensors(self.file(number, name), {name: array}, facts or {})
+
+    def get(self, number: int, additions: Sequence[str] = ()) -> WholePicture:
+        """Returns a picture with these additions. Raises DatasetError."""
+        path = self.file(number)
+        arrays = {name: self._read(path, name) for name in BASE}
+        arrays |= {name: self._read(self.file(number, name), name) for name in additions}
+        return WholePicture(arrays, self.facts(number))
+
+    def facts(self, number: int) -> Mapping[str, str]:
+        """Returns what is known of a picture. Raises DamagedWeightsError."""
+        return read_header(self.file(number)).metadata
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Returns height and width of a picture. Raises DamagedWeightsError."""
+        height, width = read_header(self.file(number)).shapes[BLURRY][1:]
+        return height, width
+
+    def window(self, number: int, name: str, corner: tuple[int, int]) -> Tensor:
+        """Returns a window, (C, WINDOW_PX, WINDOW_PX), of an array (C, H, W). Raises DatasetError."""
+        path = self.file(number) if name in BASE else self.file(number, name)
+        y, x = corner
+        return self._read(path, name, (slice(None), slice(y, y + WINDOW_PX), slice(x, x + WINDOW_PX)))
+
+    def spectra(self, number: int, window: int | None = None) -> Tensor:
+        """Returns what a selector sees of one window, or of all. Raises DatasetError."""
+        inside = slice(None) if window is None else slice(window, window + 1)
+        spectra = self._read(self.file(number), SPECTRA, (inside,))
+        return spectra if window is None else spectra[0]
+
+    @staticmethod
+    def _read(path: Path, name: str, inside: tuple[slice, ...] | None = None) -> Tensor:
+        try:
+            return read_tensor(path, name, inside)
+        except DamagedWeightsError as error:
+            raise DatasetError(f"{path}: {name} cannot be read. Delete that file: it is made again.") from error
