@@ -1,14 +1,12 @@
 """The camera's sharp shots under its fitted shutter, seen as a filter bank's selector sees a picture: in windows.
 
-A selector reads blur from all windows of a picture together, so it can only be taught on whole exposures; and once the
-exposures are there, the squared error of a window is a quadratic form in the weights of the filters, which is kept in
-place of the pixels it came from.
+A selector reads blur from all windows of a picture together, so it can only be taught on whole exposures.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,16 +15,14 @@ from torch import Tensor
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.networks.blur_selector import WINDOW_PX, BlurSelector, window_starts
-from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import Range, ShutterSettings
+from deblur_cli.training.error_forms import Window
 
 SIDE_PX = 560
 """Side of an exposure: sixteen windows."""
-EVERY_PX = 3
-"""Errors are summed over every third pixel either way: neighbours say much the same."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +37,11 @@ class Exposure:
     corners: Tensor
     spectra: Tensor
 
-    def window(self, index: int) -> tuple[Tensor, Tensor]:
+    def window(self, index: int) -> Window:
         """Returns a window of the blurry picture and its truth, (3, WINDOW_PX, WINDOW_PX) float32 in [0, 1]."""
         y, x = (int(place) for place in self.corners[index])
         inside = (..., slice(y, y + WINDOW_PX), slice(x, x + WINDOW_PX))
         return self.blurry[inside].float() / 255, self.truth[inside].float() / 255
-
-
-@dataclass(frozen=True)
-class ErrorForms:
-    """The mean squared error of N windows as w'Cw − 2 b'w + e in the weights w (K,) of their filters' answers.
-
-    `curvature` C (N, K, K), `slope` b (N, K), `error` e (N,), which is the error of the blurry picture itself.
-    """
-
-    curvature: Tensor
-    slope: Tensor
-    error: Tensor
-
-    def __call__(self, weights: Tensor) -> Tensor:
-        """Returns the mean squared errors (N,) of weights (N, K)."""
-        bent = torch.einsum("ni,nij,nj->n", weights, self.curvature, weights)
-        return bent - 2 * (weights * self.slope).sum(1) + self.error
 
 
 def expose(
@@ -112,29 +91,9 @@ def exposure_of(blurry: Tensor, truth: Tensor, selector: BlurSelector) -> Exposu
     return Exposure(blurry, truth, corners, spectra.clone())
 
 
-def error_forms(network: FilterBankUNet, exposures: Sequence[Exposure]) -> ErrorForms:
-    """Returns the quadratic forms of all windows' errors, exposure by exposure, on the CPU."""
-    parts = [_forms(network, exposure) for exposure in exposures]
-    return ErrorForms(
-        torch.cat([part.curvature for part in parts]),
-        torch.cat([part.slope for part in parts]),
-        torch.cat([part.error for part in parts]),
-    )
-
-
-@torch.no_grad()
-def _forms(network: FilterBankUNet, exposure: Exposure) -> ErrorForms:
-    device = network.bank_full.device
-    curvature, slope, error = [], [], []
-    # One by one: the answers of all filters to a whole picture would take much memory.
-    for index in range(len(exposure.corners)):
-        blurry, truth = (picture[None].to(device) for picture in exposure.window(index))
-        answers = network.answers(blurry)[0, ..., 1::EVERY_PX, 1::EVERY_PX].flatten(1)
-        wanted = (truth - blurry)[0, ..., 1::EVERY_PX, 1::EVERY_PX].flatten()
-        curvature.append(answers @ answers.T / len(wanted))
-        slope.append(answers @ wanted / len(wanted))
-        error.append(wanted.square().mean())
-    return ErrorForms(torch.stack(curvature).cpu(), torch.stack(slope).cpu(), torch.stack(error).cpu())
+def windows_of(exposures: Sequence[Exposure]) -> Iterator[Window]:
+    """Yields all windows, exposure by exposure."""
+    return (exposure.window(index) for exposure in exposures for index in range(len(exposure.corners)))
 
 
 def unfitted(shutter: ShutterSettings) -> ShutterSettings:

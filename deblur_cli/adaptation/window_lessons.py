@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from deblur_cli.adaptation.contract import AdaptSettings
-from deblur_cli.adaptation.exposed_windows import Exposure, as_saved, error_forms, expose, exposure_of, unfitted
-from deblur_cli.adaptation.fit_selector import fit_selector, weights_of
+from deblur_cli.adaptation.exposed_windows import Exposure, as_saved, expose, exposure_of, unfitted, windows_of
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.adaptation.matched import MatchedPair, crop_matched
 from deblur_cli.datasets.draw import seed_for
@@ -21,10 +20,15 @@ from deblur_cli.networks.blur_selector import WINDOW_PX, BlurSelector
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.training.config import SelectorConfig
+from deblur_cli.training.error_forms import error_forms
+from deblur_cli.training.fit_selector import fit_selector, weights_of
 from deblur_cli.training.tasks import Batch
 
 EXPOSURES, EXPOSURES_A_MINUTE, FEWEST_EXPOSURES = 320, 16.0, 24
 """So many exposures are made, and no more than take a third of a short training on one processor core."""
+FIT = SelectorConfig(passes=15, rate=3e-4)
+"""At a rate of 1e-3 the windows of a simulated camera were learned by heart: unseen ones gained 0.98, then 0.92 dB."""
 
 
 class WindowLessons:
@@ -67,8 +71,9 @@ class WindowLessons:
         self._windows = [(e, w) for e, each in enumerate(exposures) for w in range(len(each.corners))]
         if first:
             with self._progress.stage("Fitting the selector"):
-                forms = error_forms(self._network, exposures)
-                fitted = fit_selector(self._network.selector, exposures, forms, self._settings.seed)
+                forms = error_forms(self._network, windows_of(exposures))
+                spectra = torch.cat([exposure.spectra for exposure in exposures])
+                fitted = fit_selector(self._network.selector, spectra, forms, FIT, self._settings.seed)
             self._network.selector.load_state_dict(fitted.state_dict())
         return True
 

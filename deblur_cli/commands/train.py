@@ -62,7 +62,10 @@ Compile = Annotated[
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Where whole pictures are kept, made once; filled where some are missing."),
+    typer.Option(metavar="FOLDER", help="Where whole pictures are kept; missing ones are made. runs/pictures else."),
+]
+PictureCount = Annotated[
+    int | None, typer.Option(help="Whole pictures to train on; 0: those in --cache; the recipe's when not given.")
 ]
 Threads = Annotated[int | None, typer.Option(help="Processor threads of the training process.")]
 
@@ -84,6 +87,8 @@ def _command(kind: Kind) -> Callable[..., None]:
         steps: Steps = None,
         resume: Resume = False,
         init: Init = None,
+        cache: Cache = None,
+        pictures: PictureCount = None,
         layout: LayoutName = None,
         batch: BatchSize = None,
         patch: PatchSize = None,
@@ -98,10 +103,12 @@ def _command(kind: Kind) -> Callable[..., None]:
         quiet: Quiet = False,
     ) -> None:
         from deblur_cli.datasets.readers import layout_named
-        from deblur_cli.training.job import TrainJob, train
+        from deblur_cli.training.job import CACHE, TrainJob, train
+        from deblur_cli.training.source import with_pictures
 
         config = _base(kind, recipe, out, resume)
         config = _overridden(config, network, batch, patch, seed, workers, compile_network)
+        config = with_pictures(config, pictures, cache or CACHE)
         job = TrainJob(
             config.with_budget(steps, minutes),
             tuple(data),
@@ -112,6 +119,7 @@ def _command(kind: Kind) -> Callable[..., None]:
             device=device,
             precision=precision,
             threads=threads,
+            cache=cache or CACHE,
         )
         result = train(job, Terminal(verbose=verbose, quiet=quiet))
         if result.leads and as_json:
@@ -155,7 +163,7 @@ app.command(
 @app.command("pictures")
 def pictures(
     data: Data,
-    cache: Cache = Path("runs") / "pictures",
+    cache: Cache = None,
     recipe: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="Whose pictures.")] = "deblur-single",
     count: Annotated[int | None, typer.Option(help="Pictures to train on; the recipe's when not given.")] = None,
     layout: LayoutName = None,
@@ -171,12 +179,12 @@ def pictures(
     """
     from deblur_cli.datasets.readers import layout_named
     from deblur_cli.training.config import load_recipe
-    from deblur_cli.training.job import TrainJob, make_pictures
+    from deblur_cli.training.job import CACHE, TrainJob, make_pictures
 
     config = _overridden(load_recipe(recipe), None, None, None, None, workers, None)
     if count is not None:
         config = replace(config, pictures=replace(config.pictures, count=count))
-    job = TrainJob(config, tuple(data), Path(), layout=layout_named(layout), cache=cache)
+    job = TrainJob(config, tuple(data), Path(), layout=layout_named(layout), cache=cache or CACHE)
     made = make_pictures(job, Terminal(verbose=verbose, quiet=quiet))
     if as_json:
         answer_json(made)
@@ -243,6 +251,12 @@ def _sentence(kind: Kind, result: TrainResult, out: Path) -> str:
     if result.validation is not None:
         seen = result.validation
         text += f" Held-out pictures: {seen.psnr_in:.2f} → {seen.psnr_out:.2f} dB (best {result.best_psnr:.2f})."
+    if result.exported is not None:
+        file = result.exported
+        text += (
+            f"\nThe file gains {file.gain:+.2f} dB on {file.patches} held-out pictures; {file.made_worse} of them lose "
+            f"more than 0.1 dB, the worst {file.worst_gain:+.2f} dB."
+        )
     if result.interrupted:
         return f"{text}\nStopped; everything is saved. Go on with --resume --out {out}."
     if result.model is not None:

@@ -38,6 +38,9 @@ class Checkpoint:
     optimiser: Mapping[str, Any]
     adversary: Mapping[str, Tensor] | None = None
     adversary_optimiser: Mapping[str, Any] | None = None
+    before: Mapping[str, Tensor] | None = None
+    round: int = -1
+    fitted: bool = False
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -59,6 +62,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "adversary_optimiser": (
             None if checkpoint.adversary_optimiser is None else dict(checkpoint.adversary_optimiser)
         ),
+        "before": None if checkpoint.before is None else dict(checkpoint.before),
+        "round": checkpoint.round,
+        "fitted": checkpoint.fitted,
         "torch": str(torch.__version__),
     }
     save_record(record, path)
@@ -143,6 +149,9 @@ def _parse(record: dict[str, Any]) -> Checkpoint:
         optimiser=record["optimiser"],
         adversary=record.get("adversary"),  # checkpoints of older versions know none
         adversary_optimiser=record.get("adversary_optimiser"),
+        before=record.get("before"),
+        round=record.get("round", -1),
+        fitted=record.get("fitted", False),
     )
 
 

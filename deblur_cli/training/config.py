@@ -26,10 +26,14 @@ Value = bool | int | float | str | list[Any]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network of `networks.registry` is trained; `options` are fields of its own config record."""
+    """Which network of `networks.registry` is trained; `options` are fields of its own config record.
+
+    It begins with what it shares with the networks of `begins_as` (catalogue entries or files), taken in that order.
+    """
 
     name: str = "filter-bank-unet"
     options: Mapping[str, Value] = field(default_factory=dict)
+    begins_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,17 @@ class DataConfig:
 class PicturesConfig:
     """Whole pictures, made beforehand and kept in a folder; windows of them are what is trained on.
 
-    `count` of them (0: patches from the ring are trained on instead) and `held_out` that are never trained on, of
-    `side_px`. Shares of photographs under the virtual shutter, of averaged high-rate frames and of interpolated clips;
-    what the data does not hold is left out. Of high-rate clips `frames` are averaged, of others the time of
-    `intervals` between frames; `in_light_share` of both in light, the others as displayed. `frames_as_they_are` of
-    them get no noise and no JPEG. `candidates`: names of `additions.ADDITIONS` that the network is shown beside.
+    `count` of them (0: patches from the ring are trained on instead) and `held_out` that are never trained on, judged
+    in `held_out_windows` each, of `side_px`. Shares of photographs under the virtual shutter, of averaged high-rate
+    frames and of interpolated clips; what the data does not hold is left out. Of high-rate clips `frames` are averaged,
+    of others the time of `intervals` between frames; `in_light_share` of both in light, the others as displayed.
+    `frames_as_they_are` of them get no noise and no JPEG. `candidates`: names of `additions.ADDITIONS` that the network
+    is shown beside.
     """
 
     count: int = 0
     held_out: int = 60
+    held_out_windows: int = 3
     side_px: int = 560
     shutter_share: float = 0.75
     high_rate_share: float = 0.1
@@ -98,6 +104,26 @@ class PicturesConfig:
 
 
 @dataclass(frozen=True)
+class SelectorConfig:
+    """How a filter bank's selector is fitted to windows before the training proper; not at all with 0 `passes`.
+
+    `windows` are taken of each whole picture; those that are made worse count `harm` times. AdamW, cosine to zero.
+    """
+
+    passes: int = 0
+    windows: int = 5
+    batch: int = 256
+    rate: float = 3e-4
+    weight_decay: float = 1e-2
+    harm: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require(self.passes >= 0 and self.windows >= 1, "selector: passes cannot be negative, nor windows below 1")
+        _require(self.batch >= 1 and self.rate > 0, "selector: batch and rate must be positive")
+        _require(self.harm >= 1, "selector: harm must be at least 1")
+
+
+@dataclass(frozen=True)
 class CurriculumConfig:
     """Mild blur first: the shutter's longest path grows from `start_path_px` over `steps` steps (0: no curriculum)."""
 
@@ -110,7 +136,12 @@ class CurriculumConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam(W), a cosine from `rate` to `final_rate` after a linear warm-up, clipped gradients, averaged weights."""
+    """Adam(W), a cosine from `rate` to `final_rate` after a linear warm-up, clipped gradients, averaged weights.
+
+    `parts`: rates relative to `rate` of the parameters whose names begin so; those at 0 stay as they are. `rounds`: the
+    budget's shares of trainings one after the other, each with warm-up and cosine. With `mean_of_rounds` the result is
+    the mean of the averaged weights before and after the last round, where that scores better.
+    """
 
     name: Literal["adam", "adamw"] = "adam"
     rate: float = 2e-4
@@ -120,8 +151,15 @@ class OptimiserConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     ema_decay: float = 0.999
+    parts: Mapping[str, float] = field(default_factory=dict)
+    rounds: tuple[float, ...] = (1.0,)
+    mean_of_rounds: bool = False
 
     def __post_init__(self) -> None:
+        for part, share in self.parts.items():
+            sensible = isinstance(share, (int, float)) and share >= 0
+            _require(sensible, f"optimiser: the rate of {part} in parts must be a number and not negative")
+        _require(bool(self.rounds) and min(self.rounds) > 0, "optimiser: rounds must be positive shares")
         _require(0 <= self.final_rate <= self.rate, "optimiser: final_rate must lie between 0 and rate")
         _require(0 <= self.warmup_share < 1, "optimiser: warmup_share must be at least 0 and below 1")
         _require(0 <= self.ema_decay < 1, "optimiser: ema_decay must be at least 0 and below 1")
@@ -134,6 +172,7 @@ class LossConfig:
 
     `denoising` weighs the first output of a network that denoises first, and that output has no other loss. With
     `denoising_apart` what makes that output learns from nothing else, as Zhang et al. train their denoising net.
+    `log_error` weighs the logarithm of the squared error, where what is made worse than it was counts `harm` times.
     """
 
     charbonnier: float = 1.0
@@ -143,12 +182,16 @@ class LossConfig:
     edge: float = 0.0
     gradient: float = 0.0
     dark_channel: float = 0.0
+    log_error: float = 0.0
+    harm: float = 1.0
     denoising: float = 0.0
     denoising_apart: bool = False
     epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
-        weights = (self.charbonnier, self.frequency, self.psnr, self.l1, self.edge, self.gradient, self.dark_channel)
+        pictures = (self.charbonnier, self.l1, self.edge, self.gradient)
+        weights = (*pictures, self.frequency, self.psnr, self.dark_channel, self.log_error)
+        _require(self.harm >= 1, "loss: harm must be at least 1")
         _require(min(*weights, self.denoising) >= 0, "loss: weights cannot be negative")
         _require(max(weights) > 0, "loss: beside denoising, one must be positive")
         _require(self.epsilon > 0, "loss: epsilon must be positive")
@@ -202,6 +245,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     pictures: PicturesConfig = field(default_factory=PicturesConfig)
+    selector: SelectorConfig = field(default_factory=SelectorConfig)
     shutter: ShutterSettings = field(default_factory=ShutterSettings)
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     dark: DarkSettings = field(default_factory=DarkSettings)

@@ -172,7 +172,7 @@ class SampleStream:
             y, x = (draw.randint(0, sample_px(self._config) - side) for _ in range(2))
             turn = draw.randrange(8)
             inputs, truth = (
-                _turned(picture[..., y : y + side, x : x + side], turn) for picture in (sample.inputs, sample.truth)
+                turned(picture[..., y : y + side, x : x + side], turn) for picture in (sample.inputs, sample.truth)
             )
             samples.append(replace(sample, inputs=inputs, truth=truth))
         y, x = (draw.randrange(JPEG_PHASE_PX) for _ in range(2))
@@ -231,7 +231,7 @@ def _held_out(config: TrainConfig, chunk: Chunk, number: int, device: torch.devi
     return Batch(inputs.unbind(1), chunk.truth[inside])
 
 
-def _turned(picture: Tensor, turn: int) -> Tensor:
+def turned(picture: Tensor, turn: int) -> Tensor:
     """Returns one of the eight flips and transpositions of pictures (..., s, s)."""
     if turn & 1:
         picture = picture.flip(-1)

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from deblur_cli.datasets.readers import Dataset, Layout, read_dataset
+from deblur_cli.catalogue.weight_file import read_weights
+from deblur_cli.datasets.readers import Dataset, Layout
 from deblur_cli.datasets.video import Frame
 from deblur_cli.engine.device import choose
 from deblur_cli.errors import ConfigurationError, DeviceError, UsageError
-from deblur_cli.networks.contract import InputKind
+from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.adversary import Duel, needs_duel, new_adversary
-from deblur_cli.training.checkpoint import check_continues, load_checkpoint
+from deblur_cli.training.checkpoint import check_continues, load_checkpoint, save_checkpoint
 from deblur_cli.training.config import TrainConfig, to_json
-from deblur_cli.training.data import SampleStream, held_out_batches, hold_back, large_enough
 from deblur_cli.training.distributed import World, joined, world_from_environment
-from deblur_cli.training.fill import Filling, check_additions, fill
-from deblur_cli.training.interrupt import stop_on_signal
+from deblur_cli.training.fill import check_additions
+from deblur_cli.training.interrupt import StopWish, stop_on_signal
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
+from deblur_cli.training.source import make_missing, open_source, read_pictures
 from deblur_cli.training.start import Start, adopt, check_network, export_weights, fresh, load_weights
-from deblur_cli.training.state import TrainState, new_state, restore_state
+from deblur_cli.training.state import TrainState, mean_of_rounds, new_state, restore_state, to_checkpoint
 from deblur_cli.training.tasks import Batch, task_for
+from deblur_cli.training.teach_selector import teach_selector
 from deblur_cli.training.validate import Validator
 from deblur_cli.training.whole_pictures import PARTS, PictureCache
+
+CACHE = Path("runs") / "pictures"
+"""Where whole pictures are kept when nobody says."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class TrainJob:
     """What to train, on what, and where the results go.
 
     `out` is a folder: `last.pt` (to resume), `best.pt` (best on held-out pictures), `log.jsonl`, and at the end
-    `model.safetensors`, the weights for use. `init` starts from a catalogue entry or weight file.
+    `model.safetensors`, the weights for use. `init` starts from a catalogue entry or weight file. `cache` keeps whole
+    pictures.
     """
 
     config: TrainConfig
@@ -48,7 +54,7 @@ class TrainJob:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
-    cache: Path | None = None
+    cache: Path = CACHE
 
 
 @dataclass(frozen=True)
@@ -61,14 +67,11 @@ class PicturesMade:
     interrupted: bool
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    train: tuple[Dataset, ...]
-    held_out: tuple[Dataset, ...]
-
-
 def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
-    """Trains a single-photo network and returns where it stands; resumes exactly where a checkpoint stopped.
+    """Trains a network and returns where it stands; resumes exactly where a checkpoint stopped.
+
+    The steps: whole pictures are made where a recipe wants some that are missing, a selector is fitted where it says
+    so, everything is trained, and what scores best on held-out pictures is exported and scored once more from its file.
 
     On one kind of processor, a resumed training whose budget is in steps gives the numbers of an uninterrupted one.
     Ctrl-C or SIGTERM saves and returns with `interrupted`. Raises the errors of recipes, data, devices, checkpoints
@@ -79,27 +82,24 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
     progress = progress if world.leads else SILENT
     config = adopt(job.config, job.init, progress) if job.init else job.config
     check_network(config)
-    pictures = _pictures(job, config, progress)
+    check_additions(config.pictures.candidates)
+    pictures = read_pictures(job.data, job.layout, config, progress)
     device, dtype = _device(job, world, progress)
     setting = Setting(config, device, dtype, world, job.out, digest(pictures.train))
     with joined(world, device), stop_on_signal() as wish, Journal(job.out / LOG if world.leads else None) as journal:
         begun, state = _begin(job, setting, progress)
         journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
-        task = task_for(config, begun.architecture.outputs)
-        bgr = begun.architecture.default_traits(begun.settings).bgr
-        held_out = held_out_batches(config, pictures.held_out, device)
-        validator = Validator([_ordered(batch, bgr) for batch in held_out], task, device, dtype)
-        stream = SampleStream(config, pictures.train, device, rank=world.rank, start_step=state.step, progress=progress)
-        with stream:
+        source = open_source(setting, pictures, job.cache, begun, progress, stop=lambda: wish.asked)
+        if source is None or not _fit_first(job, setting, state, journal, wish, progress):
+            return _stopped(state, setting)
+        task = task_for(config, begun.architecture.outputs, selects=source.selects)
+        validator = Validator(source.held_out, task, device, dtype)
+        with source.open(state.step) as batch_at:
             duel = Duel(setting, state, task) if needs_duel(config) else None
-
-            def batch_at(step: int) -> Batch:
-                return _ordered(stream.batch(step), bgr)
-
             result = run(setting, state, task, batch_at, validator, journal, wish, progress, step=duel)
     if not world.leads or result.interrupted:
         return result
-    return replace(result, model=_export(begun, state, job))
+    return _finish(begun, state, job, config, validator, result, progress)
 
 
 def make_pictures(job: TrainJob, progress: Progress = SILENT) -> PicturesMade:
@@ -108,29 +108,16 @@ def make_pictures(job: TrainJob, progress: Progress = SILENT) -> PicturesMade:
     A second process may train on them meanwhile, or make others of the same folder. Raises the errors of recipes, data
     and pictures, and CannotWriteError.
     """
-    if not job.data or job.cache is None:
-        raise UsageError("Pictures are made of --data and kept in --cache: give both.")
-    config, folder = job.config, job.cache
+    if not job.data:
+        raise UsageError("Pictures are made of --data: give at least one folder.")
+    config = job.config
     check_additions(config.pictures.candidates)
-    pictures = _pictures(job, config, progress)
+    pictures = read_pictures(job.data, job.layout, config, progress)
     with stop_on_signal() as wish:
-        done = all(fill(filling, progress, stop=lambda: wish.asked) for filling in fillings(config, pictures, folder))
+        done = make_missing(config, pictures, job.cache, progress, stop=lambda: wish.asked)
     names = config.pictures.candidates
-    kept, judged = (len(PictureCache(folder, part).numbers(names)) for part in PARTS)
-    return PicturesMade(folder, kept, judged, interrupted=not done)
-
-
-def fillings(config: TrainConfig, pictures: _Pictures, folder: Path) -> tuple[Filling, Filling]:
-    """Returns what a folder is to hold for a recipe: those to judge by come first."""
-    return (
-        Filling(folder, "held-out", config.pictures.held_out, pictures.held_out, config),
-        Filling(folder, "train", config.pictures.count, pictures.train, config),
-    )
-
-
-def _ordered(batch: Batch, bgr: bool) -> Batch:
-    """Returns the batch in the order of channels that the engine will run the network with."""
-    return batch.as_bgr() if bgr else batch
+    kept, judged = (len(PictureCache(job.cache, part).numbers(names)) for part in PARTS)
+    return PicturesMade(job.cache, kept, judged, interrupted=not done)
 
 
 def check_job(job: TrainJob) -> None:
@@ -158,15 +145,6 @@ def digest(datasets: Sequence[Dataset]) -> str:
     return text.hexdigest()
 
 
-def _pictures(job: TrainJob, config: TrainConfig, progress: Progress) -> _Pictures:
-    related = config.kind is InputKind.REFERENCE
-    split = hold_back([read_dataset(root, job.layout, related=related) for root in job.data], config.data.held_out)
-    train_on, held_out = (
-        tuple(large_enough(dataset, config, progress) for dataset in part) for part in (split.train, split.held_out)
-    )
-    return _Pictures(train_on, held_out)
-
-
 def _device(job: TrainJob, world: World, progress: Progress) -> tuple[torch.device, torch.dtype]:
     """Returns where and how precisely to train. Raises DeviceError, also for float16, which needs loss scaling."""
     chosen = choose(job.device, job.precision)
@@ -183,11 +161,51 @@ def _device(job: TrainJob, world: World, progress: Progress) -> tuple[torch.devi
     return device, dtype
 
 
+def _fit_first(
+    job: TrainJob, setting: Setting, state: TrainState, journal: Journal, wish: StopWish, progress: Progress
+) -> bool:
+    """Fits the selector before the first step, where the recipe says so, and returns whether nobody stopped it.
+
+    What was fitted is saved at once: a resumed training has it.
+    """
+    config, network = setting.config, state.network
+    if not (config.selector.passes and config.pictures.count) or state.fitted:
+        return True
+    if not isinstance(network, FilterBankUNet):
+        raise ConfigurationError("selector: only a filter bank's selector can be fitted. Leave [selector] out.")
+    fitted = teach_selector(network, job.cache, config, progress, stop=lambda: wish.asked)
+    setting.world.share(network)
+    if fitted is None:
+        return False
+    journal.write("selector", **asdict(fitted))
+    progress.note(
+        f"The selector's filters gain {fitted.gain_after:.2f} dB on {fitted.windows} held-out windows "
+        f"({fitted.gain_before:.2f} before), {fitted.made_worse} of them made worse"
+        + ("." if fitted.kept else ": the former selector stays.")
+    )
+    state.averaged.load_state_dict(network.state_dict())
+    state.fitted = True
+    _save(state, setting)
+    return True
+
+
+def _stopped(state: TrainState, setting: Setting) -> TrainResult:
+    """Saves what there is and returns that the training was stopped before its next step."""
+    _save(state, setting)
+    leads = setting.world.leads
+    return TrainResult(state.step, state.elapsed_s, 0.0, None, state.best_psnr, interrupted=True, leads=leads)
+
+
+def _save(state: TrainState, setting: Setting) -> None:
+    if setting.world.leads:
+        save_checkpoint(to_checkpoint(state, setting.config, setting.data), setting.out / LAST)
+
+
 def _begin(job: TrainJob, setting: Setting, progress: Progress) -> tuple[Start, TrainState]:
     """Returns the network as built, and its state: fresh, with the weights of `init`, or as the checkpoint has it."""
     begun = fresh(setting.config)
-    if job.init:
-        load_weights(begun, job.init, progress)
+    for name in () if job.resume else (job.init,) if job.init else setting.config.network.begins_as:
+        load_weights(begun, name, progress)
     network = begun.network.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = new_state(network, setting.config.optimiser)
     state.adversary = new_adversary(setting.config, setting.device)
@@ -198,8 +216,26 @@ def _begin(job: TrainJob, setting: Setting, progress: Progress) -> tuple[Start, 
     return begun, state
 
 
-def _export(begun: Start, state: TrainState, job: TrainJob) -> Path:
-    """Returns the file of the weights for use: the best on held-out pictures, else the last, averaged."""
+def _finish(
+    begun: Start,
+    state: TrainState,
+    job: TrainJob,
+    config: TrainConfig,
+    validator: Validator[Batch],
+    result: TrainResult,
+    progress: Progress,
+) -> TrainResult:
+    """Exports what is best on held-out pictures, else the last, averaged, and scores the file that was written."""
     best = job.out / BEST
     weights = load_checkpoint(best).averaged if best.exists() else state.averaged.state_dict()
-    return export_weights(begun, weights, job.out / MODEL)
+    if config.optimiser.mean_of_rounds:
+        mean = mean_of_rounds(state)
+        seen = validator(mean, state.step)
+        if seen is None or state.best_psnr is None or seen.psnr_out >= state.best_psnr:
+            weights = mean.state_dict()
+            progress.note("The mean of the weights before and after the last round is the result.")
+    model = export_weights(begun, weights, job.out / MODEL)
+    written = begun.architecture.build(begun.settings)
+    written.load_state_dict(read_weights(model))
+    written = written.to(validator.device).eval()
+    return replace(result, model=model, exported=validator(written, state.step))

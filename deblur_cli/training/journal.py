@@ -33,7 +33,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Validation:
-    """The averaged weights on the held-out patches: mean PSNR in dB before and after, and the worst change."""
+    """The averaged weights on the held-out patches: mean PSNR in dB before and after, and the worst change.
+
+    `at_rest_psnr`: what is left at rest, where the truth is the input itself, is no part of these; its mean PSNR after.
+    """
 
     step: int
     psnr_in: float
@@ -41,6 +44,12 @@ class Validation:
     worst_gain: float
     made_worse: int
     patches: int
+    at_rest_psnr: float | None = None
+
+    @property
+    def gain(self) -> float:
+        """The mean gain in dB."""
+        return self.psnr_out - self.psnr_in
 
 
 class Meter:

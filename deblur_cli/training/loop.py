@@ -21,8 +21,8 @@ from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.distributed import AGREE_EVERY, World
 from deblur_cli.training.interrupt import StopWish
 from deblur_cli.training.journal import Journal, Meter, Validation
-from deblur_cli.training.schedule import progress_share, rate
-from deblur_cli.training.state import TrainState, to_checkpoint, update_average
+from deblur_cli.training.schedule import progress_share, rate, round_of
+from deblur_cli.training.state import SHARE, TrainState, keep_before, to_checkpoint, update_average
 from deblur_cli.training.tasks import Outcome, Task
 from deblur_cli.training.validate import Validator, autocast
 
@@ -60,6 +60,8 @@ class TrainResult:
     model: Path | None = None
     leads: bool = True
     """Whether this process speaks for all of a training on several."""
+    exported: Validation | None = None
+    """What the exported file scores on the held-out pictures, in its half precision."""
 
 
 class Step(Protocol[StepBatchT]):
@@ -92,6 +94,7 @@ def run(
     keeper = Keeper(setting, state, clock, validator, journal, progress)
     with clock.stage(progress) as stage:
         while not clock.ended():
+            keep_before(state, round_of(clock.share, setting.config.optimiser))
             learning_rate = rate(clock.share, setting.config.optimiser)
             outcome, norm = take(batch_at(state.step), learning_rate)
             meter.add(outcome, norm)
@@ -147,9 +150,9 @@ def seed_step(setting: Setting, state: TrainState) -> None:
 
 
 def set_rate(optimiser: Optimizer, learning_rate: float) -> None:
-    """Makes an optimiser go on at another rate."""
+    """Makes an optimiser go on at another rate, each part of the network at its share of it."""
     for group in optimiser.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get(SHARE, 1.0)
 
 
 class Clock:

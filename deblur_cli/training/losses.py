@@ -13,6 +13,8 @@ from deblur_cli.training.config import LossConfig
 
 DARK_CHANNEL_PX = 35
 """Zhang et al. name no size; Pan et al. (Blind Image Deblurring Using Dark Channel Prior), whose it is, take this."""
+LEAST_ERROR = 1e-6
+"""Mean squared error that counts as none: 60 dB."""
 
 
 def charbonnier(restored: Tensor, truth: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -116,6 +118,17 @@ def conditional_deception(fake: Tensor) -> Tensor:
     Goodfellow's form, −log D, has the fixed point of the printed log(1 − D) and a gradient where D is sure.
     """
     return F.softplus(-fake).mean()
+
+
+def log_error(restored: Tensor, truth: Tensor, before: Tensor, harm: float) -> Tensor:
+    """Returns the mean change of the logarithm (base 10) of each picture's squared error, harm counted `harm` times.
+
+    `before` (B,) is the mean squared error that is to be lowered. A tenth of it gained is a decibel, whatever the
+    picture; a picture at rest may be changed by `LEAST_ERROR`.
+    """
+    after = (restored - truth).square().mean(dim=(1, 2, 3))
+    change = torch.log10(after + LEAST_ERROR) - torch.log10(before + LEAST_ERROR)
+    return (change + (harm - 1) * change.clamp_min(0)).mean()
 
 
 def psnr(restored: Tensor, truth: Tensor) -> Tensor:

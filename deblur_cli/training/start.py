@@ -16,6 +16,7 @@ from deblur_cli.catalogue.load import load
 from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.datasets.draw import seed_for
 from deblur_cli.errors import ConfigurationError, TrainingError
+from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import Progress
@@ -64,6 +65,8 @@ def check_network(config: TrainConfig) -> None:
             f"{architecture.name} takes pictures whose sides are multiples of {multiple}, and {patch} is none. "
             f"Choose --patch {max(1, round(patch / multiple)) * multiple}."
         )
+    if config.pictures.count and patch != WINDOW_PX:
+        raise ConfigurationError(f"Windows of whole pictures have {WINDOW_PX} pixels. Choose --patch {WINDOW_PX}.")
     if config.adversary.network:
         discriminator_named(config.adversary.network)
 

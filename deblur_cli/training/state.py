@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from deblur_cli.errors import CheckpointError
+from deblur_cli.errors import CheckpointError, ConfigurationError
 from deblur_cli.training.checkpoint import Checkpoint
 from deblur_cli.training.config import OptimiserConfig, TrainConfig
+
+SHARE = "share"
+"""What a group of parameters calls its rate relative to the others'."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,10 @@ class Adversary:
 
 @dataclass
 class TrainState:
-    """A training after `step` steps; `averaged` is what is validated and exported."""
+    """A training after `step` steps; `averaged` is what is validated and exported.
+
+    `before` is what `averaged` was when the present round, number `round`, began; `fitted` whether a selector was.
+    """
 
     network: nn.Module
     averaged: nn.Module
@@ -34,6 +41,9 @@ class TrainState:
     elapsed_s: float = 0.0
     best_psnr: float | None = None
     adversary: Adversary | None = None
+    before: Mapping[str, Tensor] | None = None
+    round: int = -1
+    fitted: bool = False
 
 
 def new_state(network: nn.Module, settings: OptimiserConfig) -> TrainState:
@@ -43,10 +53,51 @@ def new_state(network: nn.Module, settings: OptimiserConfig) -> TrainState:
 
 
 def build_optimiser(network: nn.Module, settings: OptimiserConfig) -> Optimizer:
-    """Returns Adam or AdamW over all parameters, in its fused form: one kernel a step."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    """Returns Adam or AdamW over all parameters, in its fused form: one kernel a step.
+
+    Parameters of parts with a rate of their own form groups; those of parts that stay as they are get no gradient.
+    Raises ConfigurationError for a part that the network does not have.
+    """
+    shares = _shares(network, settings.parts)
+    for name, parameter in network.named_parameters():
+        if shares[name] == 0:
+            parameter.requires_grad_(False)
+    groups = [
+        {"params": members} | ({} if share == 1 else {SHARE: share})
+        for share in dict.fromkeys(shares.values())
+        if (members := [p for name, p in network.named_parameters() if p.requires_grad and shares[name] == share])
+    ]
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=settings.rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+    return kind(groups, lr=settings.rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+
+
+def _shares(network: nn.Module, parts: Mapping[str, float]) -> dict[str, float]:
+    """Returns every parameter's rate relative to the recipe's: the longest part that its name begins with decides."""
+    names = [name for name, _ in network.named_parameters()]
+    for part in parts:
+        if not any(name.startswith(part) for name in names):
+            known = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise ConfigurationError(f"optimiser: the network has no part called {part!r}. It has {known}.")
+    ordered = sorted(parts, key=len, reverse=True)
+    return {name: next((float(parts[part]) for part in ordered if name.startswith(part)), 1.0) for name in names}
+
+
+def keep_before(state: TrainState, now: int) -> None:
+    """Keeps the averaged weights where another round begins."""
+    if state.round != now:
+        state.round = now
+        state.before = {name: value.detach().clone() for name, value in state.averaged.state_dict().items()}
+
+
+def mean_of_rounds(state: TrainState) -> nn.Module:
+    """Returns a network whose weights are the mean of the averaged ones before and after the last round."""
+    mean = copy.deepcopy(state.averaged)
+    before = state.before or mean.state_dict()
+    with torch.no_grad():
+        for name, value in mean.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(before[name].to(value.device), 0.5)
+    return mean
 
 
 @torch.no_grad()
@@ -74,6 +125,9 @@ def to_checkpoint(state: TrainState, config: TrainConfig, data: str) -> Checkpoi
         optimiser=state.optimiser.state_dict(),
         adversary=None if state.adversary is None else state.adversary.network.state_dict(),
         adversary_optimiser=None if state.adversary is None else state.adversary.optimiser.state_dict(),
+        before=state.before,
+        round=state.round,
+        fitted=state.fitted,
     )
 
 
@@ -97,3 +151,6 @@ def restore_state(state: TrainState, checkpoint: Checkpoint) -> None:
     state.step = checkpoint.step
     state.elapsed_s = checkpoint.elapsed_s
     state.best_psnr = checkpoint.best_psnr
+    state.before = checkpoint.before
+    state.round = checkpoint.round
+    state.fitted = checkpoint.fitted

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from deblur_cli.networks.blur_selector import BlurSelector
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.training.config import LossConfig, TrainConfig
-from deblur_cli.training.losses import l1, over_outputs, psnr
+from deblur_cli.training.losses import l1, log_error, over_outputs, psnr
 
 BatchT = TypeVar("BatchT", contravariant=True)
 
@@ -19,7 +20,8 @@ BatchT = TypeVar("BatchT", contravariant=True)
 class Batch:
     """What the network takes, and the truth: (B, 3, h, w) float32, display-encoded, [0, 1], on the training's device.
 
-    `inputs` in the order of the network's arguments: (blurry,), (query, reference) or (noisy, blurry).
+    `inputs` in the order of the network's arguments: (blurry,), (query, reference) or (noisy, blurry); for windows of
+    whole pictures (blurry, spectra) and the candidates where there are some, see `windows.WindowStream`.
     """
 
     inputs: tuple[Tensor, ...]
@@ -68,12 +70,20 @@ class RestoreTask:
 
     def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
         """Returns loss and figures of a batch; the loss is computed in float32 whatever the network's precision."""
-        return self.judge(predicted(network, batch.inputs, self.outputs), batch)
+        return self.judge(self.predict(network, batch), batch, self.without(network, batch))
 
-    def judge(self, predictions: tuple[Tensor, ...], batch: Batch) -> Outcome:
+    def judge(self, predictions: tuple[Tensor, ...], batch: Batch, without: Tensor | None = None) -> Outcome:
         """Returns loss and figures of what was predicted."""
-        loss = self.denoising(predictions, batch) + self.restoring(predictions, batch)
+        loss = self.denoising(predictions, batch) + self.restoring(predictions, batch, without)
         return outcome(loss, predictions, batch, self)
+
+    def predict(self, network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+        """Returns all that the network predicts, the result last."""
+        return predicted(network, batch.inputs, self.outputs)
+
+    def without(self, network: nn.Module, batch: Batch) -> Tensor | None:
+        """Returns what there would be without the network's work, (B, 3, h, w); None: the best of the inputs."""
+        return None
 
     @property
     def denoises(self) -> bool:
@@ -86,13 +96,54 @@ class RestoreTask:
             return batch.truth.new_zeros(())
         return self.weights.denoising * l1(predictions[0].float(), batch.truth)
 
-    def restoring(self, predictions: tuple[Tensor, ...], batch: Batch) -> Tensor:
+    def restoring(self, predictions: tuple[Tensor, ...], batch: Batch, without: Tensor | None = None) -> Tensor:
         """Returns the loss over the outputs that are results, coarse or fine."""
-        return over_outputs(predictions[1:] if self.denoises else predictions, batch.truth, self.weights)
+        loss = over_outputs(predictions[1:] if self.denoises else predictions, batch.truth, self.weights)
+        if not self.weights.log_error:
+            return loss
+        shown = batch.inputs[: self.compared] if without is None else (without,)
+        before = torch.stack([(it - batch.truth).square().mean(dim=(1, 2, 3)) for it in shown]).amin(dim=0)
+        harmed = log_error(predictions[-1].float(), batch.truth, before, self.weights.harm)
+        return loss + self.weights.log_error * harmed
 
 
-def task_for(config: TrainConfig, outputs: tuple[float, ...]) -> RestoreTask:
-    """Returns the task of a recipe's kind, for a network with these outputs: of a pair, both inputs show the truth."""
+@dataclass(frozen=True)
+class WindowTask(RestoreTask):
+    """Windows of whole pictures, restored with what their pictures tell: see `windows.WindowStream`.
+
+    The network has a `selector` and takes (blurry, weights), or (blurry, weights, candidates) where the recipe names
+    some. The selector learns along.
+    """
+
+    def predict(self, network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+        """Returns the result alone."""
+        blurry, spectra, *candidates = batch.inputs
+        selector = cast(BlurSelector, getattr(network, "module", network).selector)  # as several processes wrap it
+        with torch.autocast(blurry.device.type, enabled=False):
+            weights = selector.weigh(spectra[:, None, None])[:, 0, 0]
+        return (network(blurry, weights[..., None, None], *candidates),)
+
+
+@dataclass(frozen=True)
+class ReferenceTask(RestoreTask):
+    """A reference is to help: what it does is compared with what the network for the query alone makes of it."""
+
+    @torch.no_grad()
+    def without(self, network: nn.Module, batch: Batch) -> Tensor | None:
+        """Returns the query restored by itself, where the network knows how."""
+        single = getattr(getattr(network, "module", network), "single", None)
+        return None if single is None else single(batch.inputs[0]).clamp(0, 1).float()
+
+
+def task_for(config: TrainConfig, outputs: tuple[float, ...], *, selects: bool = False) -> RestoreTask:
+    """Returns the task of a recipe's kind, for a network with these outputs: of a pair, both inputs show the truth.
+
+    `selects`: the network has a selector, and is trained on windows of whole pictures.
+    """
+    if config.kind is InputKind.REFERENCE:
+        return ReferenceTask(config.loss, outputs)
+    if selects:
+        return WindowTask(config.loss, outputs)
     return RestoreTask(config.loss, outputs, compared=2 if config.kind is InputKind.PAIR else 1)
 
 

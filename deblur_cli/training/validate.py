@@ -16,6 +16,8 @@ BatchT = TypeVar("BatchT")
 
 HARM_DB = 0.1
 """A patch counts as made worse from this loss on."""
+AT_REST_DB = 75.0
+"""Where input and truth are this close they are the same picture, in eight bits."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Validator(Generic[BatchT]):
             outcomes = [self.task(network, batch) for batch in self.batches]
         before = torch.cat([outcome.psnr_in for outcome in outcomes]).cpu()
         after = torch.cat([outcome.psnr_out for outcome in outcomes]).cpu()
+        moved = before < AT_REST_DB
+        at_rest = None if bool(moved.all()) else float(after[~moved].mean())
+        if bool(moved.any()):
+            before, after = before[moved], after[moved]
         gain = after - before
         return Validation(
             step=step,
@@ -44,6 +50,7 @@ class Validator(Generic[BatchT]):
             worst_gain=float(gain.min()),
             made_worse=int((gain < -HARM_DB).sum()),
             patches=len(gain),
+            at_rest_psnr=at_rest,
         )
 
 

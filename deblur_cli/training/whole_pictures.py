@@ -93,6 +93,11 @@ class PictureCache:
         """Returns whether a picture, or an addition to it, is there."""
         return self.file(number, name).exists()
 
+    def complete(self, additions: Sequence[str] = ()) -> int:
+        """Returns how many pictures, from number 0 on without a gap, are there with these additions."""
+        present = self.numbers(additions)
+        return next((count for count, number in enumerate(present) if count != number), len(present))
+
     def numbers(self, additions: Sequence[str] = ()) -> list[int]:
         """Returns the numbers of all pictures that have these additions, ascending."""
         found = sorted(int(p.stem) for p in self.folder.glob("*.safetensors") if p.stem.isdigit())
@@ -100,7 +105,9 @@ class PictureCache:
 
     def put(self, number: int, picture: WholePicture) -> None:
         """Writes a picture. Raises CannotWriteError."""
-        write_safetensors(self.file(number), picture.arrays, picture.facts)
+        # Apart: at rest blurry picture and truth are one tensor, which no file can hold twice.
+        apart = {name: array.clone() for name, array in picture.arrays.items()}
+        write_safetensors(self.file(number), apart, picture.facts)
 
     def add(self, number: int, name: str, array: Tensor, facts: Mapping[str, str] | None = None) -> None:
         """Writes an addition to a picture, in place of an earlier one. Raises CannotWriteError."""
@@ -108,10 +115,11 @@ class PictureCache:
 
     def get(self, number: int, additions: Sequence[str] = ()) -> WholePicture:
         """Returns a picture with these additions. Raises DatasetError."""
-        path = self.file(number)
-        arrays = {name: self._read(path, name) for name in BASE}
-        arrays |= {name: self._read(self.file(number, name), name) for name in additions}
-        return WholePicture(arrays, self.facts(number))
+        return WholePicture({name: self.array(number, name) for name in (*BASE, *additions)}, self.facts(number))
+
+    def array(self, number: int, name: str) -> Tensor:
+        """Returns one array of a picture, or an addition. Raises DatasetError."""
+        return self._read(self.file(number) if name in BASE else self.file(number, name), name)
 
     def facts(self, number: int) -> Mapping[str, str]:
         """Returns what is known of a picture. Raises DamagedWeightsError."""

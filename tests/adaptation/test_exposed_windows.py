@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deblur_cli.adaptation import exposed_windows as module
-from deblur_cli.adaptation.exposed_windows import error_forms, expose, exposure_of, unfitted
+from deblur_cli.adaptation.exposed_windows import expose, exposure_of, unfitted, windows_of
 from deblur_cli.adaptation.frames import store_of
 from deblur_cli.networks.blur_selector import ANGLES, KINDS, RADII, WINDOW_PX, BlurSelector
 from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.training import error_forms as module
+from deblur_cli.training.error_forms import error_forms
 from tests.adaptation.bank import CPU, TINY_SIDE, sharp_frames, tiny_bank
 
 SHUTTER = ShutterSettings(path_px=(8.0, 12.0), sharp_probability=0.0, max_frames=8, few_frames_probability=0.0)
@@ -54,7 +55,7 @@ def test_a_share_comes_from_another_shutter():
 def test_forms_give_the_error_that_the_filters_leave(monkeypatch):
     monkeypatch.setattr(module, "EVERY_PX", 1)
     network, (exposure,) = tiny_bank(), made(count=1)
-    forms = error_forms(network, [exposure])
+    forms = error_forms(network, windows_of([exposure]))
     torch.manual_seed(0)
     weights = 0.3 * torch.randn(len(exposure.corners), 24)
     for index, told in enumerate(forms(weights)):

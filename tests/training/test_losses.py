@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deblur_cli.networks.blur_selector import ANGLES, KINDS, RADII, WINDOW_PX
 from deblur_cli.training.config import LossConfig
 from deblur_cli.training.losses import (
     DARK_CHANNEL_PX,
@@ -20,13 +21,15 @@ from deblur_cli.training.losses import (
     gradient,
     l1,
     laplacian,
+    log_error,
     over_outputs,
     psnr,
     psnr_loss,
     relativistic,
     weighted,
 )
-from deblur_cli.training.tasks import Batch, RestoreTask
+from deblur_cli.training.tasks import Batch, ReferenceTask, RestoreTask, WindowTask
+from tests.adaptation.bank import tiny_bank
 
 
 def pictures(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -189,3 +192,59 @@ def test_a_denoised_output_has_a_loss_of_its_own() -> None:
     seen = task.judge((denoised, restored), batch)
     assert float(seen.loss) == pytest.approx(50 * float(l1(denoised, truth)) + 2 * 0.25, rel=1e-4)
     assert seen.psnr_in.tolist() == pytest.approx(torch.maximum(psnr(denoised, truth), psnr(restored, truth)).tolist())
+
+
+def test_the_logarithmic_loss_counts_harm_several_times() -> None:
+    truth = torch.zeros(3, 3, 4, 4)
+    restored = torch.stack([torch.full((3, 4, 4), value) for value in (0.1, 0.1, 0.1)])
+    before = torch.tensor([1.0, 0.01, 0.0001])
+    each = [float(log_error(restored[i : i + 1], truth[i : i + 1], before[i : i + 1], 2.5)) for i in range(3)]
+    assert each == pytest.approx([-2.0, 0.0, 2.5 * 2.0], abs=0.02)
+    assert float(log_error(restored, truth, before, 2.5)) == pytest.approx(sum(each) / 3)
+    assert float(log_error(truth, truth, torch.zeros(3), 2.0)) == 0
+
+
+def test_harm_is_measured_against_the_best_input_or_what_a_network_gives_alone() -> None:
+    _, truth = pictures()
+    weights = LossConfig(charbonnier=0, frequency=0, log_error=1.0, harm=2.0)
+    near, far = truth + 0.01, truth + 0.1
+    batch = Batch((far, near), truth)
+    loss = float(RestoreTask(weights, compared=2).judge((far,), batch).loss)
+    assert loss == pytest.approx(2 * 2.0, abs=0.05)  # a hundred times the error of the better input, harm twice
+    assert float(RestoreTask(weights).judge((far,), batch).loss) == pytest.approx(0.0, abs=1e-6)
+
+    class Both(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.single = torch.nn.Identity()
+
+        def forward(self, query: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+            return reference
+
+    seen = ReferenceTask(weights)(Both(), Batch((near.clamp(0, 1), far), truth))
+    assert float(seen.loss) > 3
+
+
+def test_windows_are_restored_with_what_their_pictures_call_for() -> None:
+    bank = tiny_bank()
+    torch.nn.init.normal_(bank.selector.layers[-1].weight)
+    spectra = torch.randn(2, KINDS, ANGLES, RADII)
+    blurry = torch.rand(2, 3, WINDOW_PX, WINDOW_PX)
+    task = WindowTask(LossConfig(charbonnier=0, frequency=0, log_error=1.0))
+    (restored,) = task.predict(bank, Batch((blurry, spectra), blurry))
+    weights = bank.selector.weigh(spectra[:, None, None])[:, 0, 0]
+    torch.testing.assert_close(restored, bank(blurry, weights[..., None, None]))
+    task(bank, Batch((blurry, spectra), blurry.flip(3))).loss.backward()
+    gradient = bank.selector.layers[0].weight.grad
+    assert gradient is not None
+    assert float(gradient.abs().max()) > 0
+
+    class WithCandidates(torch.nn.Module):
+        selector = bank.selector
+
+        def forward(self, blurry: torch.Tensor, weights: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+            return candidates[:, 3:6]
+
+    candidates = torch.rand(2, 6, WINDOW_PX, WINDOW_PX)
+    (shown,) = task.predict(WithCandidates(), Batch((blurry, spectra, candidates), blurry))
+    assert torch.equal(shown, candidates[:, 3:6])

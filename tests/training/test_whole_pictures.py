@@ -32,6 +32,13 @@ def test_what_is_put_comes_back(tmp_path: Path) -> None:
     assert PictureCache(tmp_path, "held-out").numbers() == []
 
 
+def test_a_picture_at_rest_is_its_own_truth_on_disk_too(tmp_path: Path) -> None:
+    cache, still = PictureCache(tmp_path, "train"), picture().blurry
+    cache.put(0, whole_picture(still, still, {}))
+    assert torch.equal(cache.get(0).truth, still)
+    assert torch.equal(cache.get(0).blurry, still)
+
+
 def test_a_selector_would_see_the_same_windows() -> None:
     made = picture()
     spectra = BlurSelector(1, 1).spectra(made.blurry.float().mean(0, keepdim=True) / 255)[0]

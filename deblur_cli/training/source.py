@@ -1,0 +1,135 @@
+"""Where a training's batches come from: the ring of patches, or windows of whole pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from deblur_cli.datasets.readers import Layout, read_dataset
+from deblur_cli.datasets.video import Frame
+from deblur_cli.errors import ConfigurationError, DatasetError
+from deblur_cli.networks.contract import InputKind
+from deblur_cli.progress import Progress
+from deblur_cli.training.config import TrainConfig
+from deblur_cli.training.data import HeldOut, SampleStream, held_out_batches, hold_back, large_enough
+from deblur_cli.training.fill import Filling, fill
+from deblur_cli.training.loop import Setting
+from deblur_cli.training.start import Start
+from deblur_cli.training.tasks import Batch
+from deblur_cli.training.whole_pictures import PARTS, PictureCache
+from deblur_cli.training.windows import WindowStream, held_out_windows
+
+BatchAt = Callable[[int], Batch]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Fixed held-out batches, and a way to open the stream of those to train on at a step.
+
+    `selects`: the batches are windows with what a network's selector sees of their pictures.
+    """
+
+    held_out: Sequence[Batch]
+    open: Callable[[int], AbstractContextManager[BatchAt]]
+    selects: bool = False
+
+
+def read_pictures(roots: Sequence[Path], layout: Layout | None, config: TrainConfig, progress: Progress) -> HeldOut:
+    """Returns what is trained on and what is held back, without pictures that are too small. Raises DatasetError."""
+    related = config.kind is InputKind.REFERENCE
+    split = hold_back([read_dataset(root, layout, related=related) for root in roots], config.data.held_out)
+    train_on, held_out = (
+        tuple(large_enough(dataset, config, progress) for dataset in part) for part in (split.train, split.held_out)
+    )
+    return HeldOut(train_on, held_out)
+
+
+def with_pictures(config: TrainConfig, count: int | None, cache: Path) -> TrainConfig:
+    """Returns the recipe with so many whole pictures; 0 stands for those that lie in the folder already.
+
+    Raises ConfigurationError where there are none yet.
+    """
+    if count is None:
+        return config
+    there = count or PictureCache(cache, "train").complete(config.pictures.candidates)
+    if not there:
+        raise ConfigurationError(f"{cache} holds no whole pictures yet. Give --pictures a number to make some.")
+    return replace(config, pictures=replace(config.pictures, count=there))
+
+
+def make_missing(
+    config: TrainConfig, pictures: HeldOut, folder: Path, progress: Progress, stop: Callable[[], bool]
+) -> bool:
+    """Makes the whole pictures that a folder lacks, those to judge by first; returns False once `stop` says so.
+
+    Raises PhotoError, DatasetError, CannotWriteError.
+    """
+    held_out = Filling(folder, "held-out", config.pictures.held_out, pictures.held_out, config)
+    train_on = Filling(folder, "train", config.pictures.count, pictures.train, config)
+    return all(fill(filling, progress, stop=stop) for filling in (held_out, train_on))
+
+
+def open_source(
+    setting: Setting, pictures: HeldOut, cache: Path, begun: Start, progress: Progress, stop: Callable[[], bool]
+) -> Source | None:
+    """Returns where the batches of a training come from; None once `stop` says so while pictures are made.
+
+    Raises PhotoError, DatasetError, CannotWriteError.
+    """
+    config = setting.config
+    if not config.pictures.count:
+        return _ring(setting, pictures, begun, progress)
+    if not make_missing(config, pictures, cache, progress, stop):
+        return None
+    check_apart(cache, config, pictures)
+    return _windows(setting, cache, begun.network)
+
+
+def check_apart(cache: Path, config: TrainConfig, pictures: HeldOut) -> None:
+    """Returns if no picture to train on was made of what is held back now. Raises DatasetError."""
+    parts = ((PictureCache(cache, part), part) for part in PARTS)
+    counts = {"train": config.pictures.count, "held-out": config.pictures.held_out}
+    seen = {part: {store.facts(number).get("source") for number in range(counts[part])} for store, part in parts}
+    kept_back = {photo.stem for dataset in pictures.held_out for photo in dataset.photos}
+    frames = (f for dataset in pictures.held_out for sequence in dataset.sequences for f in sequence.frames)
+    kept_back |= {frame.video.stem for frame in frames if isinstance(frame, Frame)}
+    both = sorted(str(name) for name in seen["train"] & (seen["held-out"] | kept_back))
+    if both:
+        raise DatasetError(
+            f"{cache}: pictures to train on were made of what is held back now ({', '.join(both[:3])}). Name the same "
+            "--data as when they were made, or choose another --cache."
+        )
+
+
+def _windows(setting: Setting, cache: Path, network: nn.Module) -> Source:
+    selects = hasattr(network, "selector")
+    train_on, judged = (PictureCache(cache, part) for part in PARTS)
+
+    @contextmanager
+    def opened(step: int) -> Iterator[BatchAt]:
+        yield WindowStream(train_on, setting.config, setting.device, rank=setting.world.rank, selects=selects).batch
+
+    return Source(held_out_windows(judged, setting.config, setting.device, selects=selects), opened, selects)
+
+
+def _ring(setting: Setting, pictures: HeldOut, begun: Start, progress: Progress) -> Source:
+    bgr = begun.architecture.default_traits(begun.settings).bgr
+
+    def ordered(batch: Batch) -> Batch:
+        """Returns the batch in the order of channels that the engine will run the network with."""
+        return batch.as_bgr() if bgr else batch
+
+    @contextmanager
+    def opened(step: int) -> Iterator[BatchAt]:
+        stream = SampleStream(
+            setting.config, pictures.train, setting.device, rank=setting.world.rank, start_step=step, progress=progress
+        )
+        with stream:
+            yield lambda number: ordered(stream.batch(number))
+
+    held_out = held_out_batches(setting.config, pictures.held_out, setting.device)
+    return Source([ordered(batch) for batch in held_out], opened)

@@ -1,0 +1,163 @@
+"""A training on windows of whole pictures, from nothing to the exported file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from deblur_cli.errors import ConfigurationError, DatasetError
+from deblur_cli.progress import SILENT
+from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.training import source as module
+from deblur_cli.training.checkpoint import load_checkpoint
+from deblur_cli.training.config import (
+    DataConfig,
+    LossConfig,
+    NetworkConfig,
+    OptimiserConfig,
+    PicturesConfig,
+    RunConfig,
+    SelectorConfig,
+    TrainConfig,
+)
+from deblur_cli.training.job import TrainJob, make_pictures, train
+from deblur_cli.training.source import read_pictures, with_pictures
+from deblur_cli.training.start import fresh
+from deblur_cli.training.state import mean_of_rounds, new_state, restore_state
+from deblur_cli.training.tasks import Batch, WindowTask
+from deblur_cli.training.validate import Validator
+from deblur_cli.training.whole_pictures import PictureCache
+from deblur_cli.training.windows import held_out_windows
+
+TINY = {
+    "channels": [4, 4, 8], "encoder_blocks": [0, 0], "middle_blocks": 0, "decoder_blocks": [0, 0],
+    "filters": [8, 8, 8], "filter_sides_px": [7, 7, 7], "selector_width": 8,
+}  # fmt: skip
+CONFIG = TrainConfig(
+    network=NetworkConfig("filter-bank-unet", TINY),
+    pictures=PicturesConfig(count=3, held_out=2, held_out_windows=2, side_px=240),
+    selector=SelectorConfig(passes=40, windows=2, rate=3e-3),
+    shutter=ShutterSettings(path_px=(4.0, 5.0), sharp_probability=0.0, max_frames=4, object_probability=0.0),
+    data=DataConfig(patch_px=224, batch=2, workers=0, held_out=0.3),
+    optimiser=OptimiserConfig("adamw", 1e-3, parts={"selector": 0.1, "bank_half": 0.0}, rounds=(0.5, 0.5)),
+    loss=LossConfig(charbonnier=0.0, frequency=0.0, log_error=1.0, harm=2.0),
+    run=RunConfig(steps=4, validate_every=2, log_every=1),
+)
+
+
+@pytest.fixture
+def job(photo_factory: Callable[..., Path], tmp_path: Path) -> TrainJob:
+    for number in range(5):
+        photo_factory(f"sharp/p{number}.png", size=(330, 340), seed=number)
+    return TrainJob(
+        CONFIG, (tmp_path / "sharp",), tmp_path / "out", device="cpu", precision="float32", cache=tmp_path / "cache"
+    )
+
+
+def lines(job: TrainJob, event: str) -> list[dict[str, object]]:
+    text = (job.out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, text) if line["event"] == event]
+
+
+def test_one_command_goes_from_photographs_to_a_scored_file(job: TrainJob) -> None:
+    mean = replace(CONFIG, optimiser=replace(CONFIG.optimiser, mean_of_rounds=True))
+    result = train(replace(job, config=mean))
+    assert result.step == 4
+    (fit,) = lines(job, "selector")
+    assert fit["windows"] == 4
+    assert result.validation is not None
+    assert result.validation.patches == 4
+    assert result.model is not None
+    assert result.exported is not None
+    last = load_checkpoint(job.out / "last.pt")
+    state = new_state(fresh(CONFIG).network, CONFIG.optimiser)
+    assert torch.equal(last.averaged["bank_half"], state.averaged.state_dict()["bank_half"])
+    assert not torch.equal(last.averaged["bank_quarter"], state.averaged.state_dict()["bank_quarter"])
+    best = load_checkpoint(job.out / "best.pt")
+    scores = [result.best_psnr]
+    restore_state(state, last)
+    scores.append(_score(job, mean_of_rounds(state)))
+    assert result.exported.psnr_out == pytest.approx(max(s for s in scores if s is not None), abs=0.01)
+    assert best.step in (2, 4)
+
+
+def _score(job: TrainJob, network: torch.nn.Module) -> float:
+    cpu = torch.device("cpu")
+    batches = held_out_windows(PictureCache(job.cache, "held-out"), CONFIG, cpu, selects=True)
+    seen = Validator(batches, WindowTask(CONFIG.loss), cpu, torch.float32)(network, 0)
+    assert seen is not None
+    return seen.psnr_out
+
+
+def test_a_resumed_training_gives_the_same_bytes(job: TrainJob) -> None:
+    train(job)
+    cut, original, stopped = replace(job, out=job.out.parent / "cut"), module.WindowStream.batch, []
+
+    def killed_at_step_3(self: module.WindowStream, step: int) -> Batch:
+        if step == 3 and not stopped:
+            stopped.append(step)
+            raise KeyboardInterrupt  # as a kill: nothing is saved on the way out
+        return original(self, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.WindowStream, "batch", killed_at_step_3)
+        patch.setattr("deblur_cli.training.loop.Keeper.save_is_due", lambda self: True)
+        with pytest.raises(KeyboardInterrupt):
+            train(cut)
+    assert load_checkpoint(cut.out / "last.pt").step == 3
+    train(replace(cut, resume=True))
+    one, other = (load_checkpoint(folder / "last.pt") for folder in (job.out, cut.out))
+    assert all(torch.equal(one.averaged[name], other.averaged[name]) for name in one.averaged)
+    assert one.before is not None
+    assert other.before is not None
+    assert all(torch.equal(one.before[name], other.before[name]) for name in one.before)
+    assert lines(cut, "selector") == lines(job, "selector")
+
+
+def test_a_campaign_goes_through_the_same_steps_from_other_weights(job: TrainJob) -> None:
+    first = train(job)
+    again = replace(job, out=job.out.parent / "second", init=str(first.model))
+    second = train(again)
+    assert second.step == 4
+    assert len(lines(again, "selector")) == 1
+    begun, ended = load_checkpoint(job.out / "last.pt"), load_checkpoint(again.out / "last.pt")
+    assert torch.allclose(begun.averaged["bank_half"], ended.averaged["bank_half"], atol=1e-2)
+
+
+def test_pictures_made_beforehand_are_kept(job: TrainJob) -> None:
+    made = make_pictures(job)
+    assert (made.train, made.held_out, made.interrupted) == (3, 2, False)
+    before = {path: path.stat().st_mtime_ns for path in job.cache.rglob("*.safetensors")}
+    train(job)
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+    assert with_pictures(CONFIG, 0, job.cache).pictures.count == 3
+    assert with_pictures(CONFIG, 7, job.cache).pictures.count == 7
+    assert with_pictures(CONFIG, None, job.cache) == CONFIG
+    with pytest.raises(ConfigurationError, match="holds no whole pictures yet"):
+        with_pictures(CONFIG, 0, job.cache / "elsewhere")
+
+
+def test_pictures_of_what_is_held_back_are_not_trained_on(job: TrainJob) -> None:
+    make_pictures(job)
+    for number in (0, 1):
+        held_out, trained_on = (job.cache / part / f"{number:06}.safetensors" for part in ("held-out", "train"))
+        trained_on.write_bytes(held_out.read_bytes())
+    with pytest.raises(DatasetError, match="what is held back now"):
+        train(job)
+
+
+def test_other_patches_than_windows_are_refused(job: TrainJob) -> None:
+    with pytest.raises(ConfigurationError, match="Choose --patch 224"):
+        train(replace(job, config=replace(CONFIG, data=replace(CONFIG.data, patch_px=336))))
+
+
+def test_small_photographs_are_left_out(job: TrainJob, photo_factory: Callable[..., Path]) -> None:
+    photo_factory("sharp/small.png", size=(200, 340), seed=9)
+    pictures = read_pictures(job.data, None, CONFIG, SILENT)
+    names = {photo.stem for dataset in (*pictures.train, *pictures.held_out) for photo in dataset.photos}
+    assert names == {f"p{number}" for number in range(5)}
