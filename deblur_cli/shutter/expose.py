@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,8 @@ __all__ = ["MovingLayer", "Scene", "ShutterBatch", "ShutterSettings", "draw_scen
 
 SHORT_PATH_PX = 12.0
 """Up to this length sub-frames are interpolated by cubics: bilinear ones would add a blur of their own."""
+MOVES_BY_ITSELF = 0.5
+"""Of so many nearer layers: the others stand still in the scene, and only the camera moves."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,23 @@ class MovingLayer:
 
     The layer shows `texture` (B, 3, H, W); it moves by `travel` (B, 2) pixels over the exposure. `mask` and `texture`
     are as they stand at the truth, which lies at `phase` 0: an exposure from -0.5 to 0.5 has the truth in its middle.
+    `parallax` (B,): by what share the camera's motion moves it more than what is behind.
     """
 
     mask: Tensor
     texture: Tensor
     travel: Tensor
     phase: tuple[float, float] = (-0.5, 0.5)
+    parallax: Tensor | None = None
+
+    def before(self, behind: Tensor) -> Tensor:
+        """Returns the light with the layer before it, as both stand at the truth."""
+        return behind + self.mask * (self.texture - behind)
+
+    def path_px(self, camera_px: Tensor) -> Tensor:
+        """Returns the length of the layer's path, at most, where the camera's has this length; (B,)."""
+        own: Tensor = torch.linalg.vector_norm(self.travel, dim=1)
+        return own if self.parallax is None else own + (1 + self.parallax) * camera_px
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class Scene:
     """What is before a camera, and how the camera moves: all that an exposure is made of.
 
     `light` (B, 3, H, W) relative to white, with lights above it; `curves` (B,) as in `shutter.light`; `row_delay` (B,)
-    of a rolling shutter, or None.
+    of a rolling shutter, or None. `nearer` layers stand before `layer`, the nearest last.
     """
 
     light: Tensor
@@ -59,20 +72,28 @@ class Scene:
     path: CameraPath
     layer: MovingLayer | None = None
     row_delay: Tensor | None = None
+    nearer: tuple[MovingLayer, ...] = ()
+
+    @property
+    def layers(self) -> tuple[MovingLayer, ...]:
+        """All that stands before the background, the nearest last."""
+        return self.nearer if self.layer is None else (self.layer, *self.nearer)
 
     @property
     def truth(self) -> Tensor:
-        """The light at the truth's pose, the layer before the rest."""
-        if self.layer is None:
-            return self.light
-        return self.light + self.layer.mask * (self.layer.texture - self.light)
+        """The light at the truth's pose, the layers before the rest."""
+        light = self.light
+        for layer in self.layers:
+            light = layer.before(light)
+        return light
 
     @property
     def path_px(self) -> Tensor:
-        """The longer of the camera's and the layer's path, (B,)."""
-        if self.layer is None:
-            return self.path.path_px
-        return torch.maximum(self.path.path_px, torch.linalg.vector_norm(self.layer.travel, dim=1))
+        """The longest of the camera's and the layers' paths, (B,)."""
+        longest = self.path.path_px
+        for layer in self.layers:
+            longest = torch.maximum(longest, layer.path_px(self.path.path_px))
+        return longest
 
 
 def grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -91,12 +112,18 @@ def sample_at(picture: Tensor, x: Tensor, y: Tensor, *, cubic: bool) -> Tensor:
 
 
 def expose(
-    light: Tensor, path: CameraPath, layer: MovingLayer | None = None, *, row_delay: Tensor | None = None
+    light: Tensor,
+    path: CameraPath,
+    layer: MovingLayer | None = None,
+    *,
+    nearer: tuple[MovingLayer, ...] = (),
+    row_delay: Tensor | None = None,
 ) -> Tensor:
     """Returns the mean light (B, 3, H, W) along the path: what an ideal sensor collects.
 
     `row_delay` (B,), in parts of an exposure from first to last row, lets later rows see a later stretch of the path
-    (rolling shutter). The mean over the picture of a constant scene is kept exactly.
+    (rolling shutter). `nearer` layers stand before `layer`. The mean over the picture of a constant scene is kept
+    exactly.
     """
     height, width = light.shape[2:]
     x, y = grid(height, width, light.device)
@@ -108,15 +135,30 @@ def expose(
         if row_delay is not None:
             dx, dy = _delayed(path, x, y, moment, row_delay, (dx, dy))
         frame = sample_at(light, x + dx, y + dy, cubic=cubic)
-        if layer is not None:
-            begin, end = layer.phase
-            phase = begin + (end - begin) * moment / max(path.frames - 1, 1)
-            sx = x + dx - layer.travel[:, 0].view(-1, 1, 1) * phase
-            sy = y + dy - layer.travel[:, 1].view(-1, 1, 1) * phase
-            mask = sample_at(layer.mask, sx, sy, cubic=False)
-            frame = frame + mask * (sample_at(layer.texture, sx, sy, cubic=cubic) - frame)
+        for each in nearer if layer is None else (layer, *nearer):
+            frame = _behind(each, frame, (x, y), (dx, dy), moment / max(path.frames - 1, 1), cubic=cubic)
         total += path.weights[:, moment].view(-1, 1, 1, 1) * frame
     return total
+
+
+def _behind(
+    layer: MovingLayer,
+    frame: Tensor,
+    place: tuple[Tensor, Tensor],
+    moved: tuple[Tensor, Tensor],
+    elapsed: float,
+    *,
+    cubic: bool,
+) -> Tensor:
+    """Returns a frame with a layer before it when a share of the exposure is over; `moved` is the camera's motion."""
+    begin, end = layer.phase
+    phase = begin + (end - begin) * elapsed
+    if layer.parallax is not None:
+        moved = (moved[0] * (1 + layer.parallax.view(-1, 1, 1)), moved[1] * (1 + layer.parallax.view(-1, 1, 1)))
+    x = place[0] + moved[0] - layer.travel[:, 0].view(-1, 1, 1) * phase
+    y = place[1] + moved[1] - layer.travel[:, 1].view(-1, 1, 1) * phase
+    mask = sample_at(layer.mask, x, y, cubic=False)
+    return frame + mask * (sample_at(layer.texture, x, y, cubic=cubic) - frame)
 
 
 def _delayed(
@@ -189,13 +231,38 @@ def draw_scene(crops: Tensor, settings: ShutterSettings, generator: torch.Genera
     return Scene(light, curves, path, layer, delay)
 
 
+def draw_deep_scene(crops: Tensor, settings: ShutterSettings, generator: torch.Generator) -> Scene:
+    """Returns scenes as `draw_scene` does, with `nearer_layers` that show parallax, for exposures by themselves."""
+    scene = draw_scene(crops, settings, generator)
+    if settings.nearer_layers[1] == 0:
+        return scene  # nothing is drawn, so that other shutters' exposures stay what they were
+    low, high = settings.nearer_layers
+    count = int(torch.randint(low, high + 1, (1,), generator=generator, device=crops.device))
+    nearer = tuple(_nearer_layer(scene.light, settings, generator) for _ in range(count))
+    scene = replace(scene, nearer=nearer)
+    return replace(scene, path=_with_frames(scene.path, float(scene.path_px.max()), settings)) if nearer else scene
+
+
+def _nearer_layer(light: Tensor, settings: ShutterSettings, generator: torch.Generator) -> MovingLayer:
+    """Returns a random layer that the camera's motion moves more than what is behind."""
+    layer = _moving_layer(light, settings, generator)
+    low, high = settings.parallax
+    parallax = low + (high - low) * torch.rand(len(light), generator=generator, device=light.device)
+    moves = torch.rand(len(light), 1, generator=generator, device=light.device) < MOVES_BY_ITSELF
+    return replace(layer, travel=layer.travel * moves, parallax=parallax)
+
+
 def make_pairs(crops: Tensor, settings: ShutterSettings, generator: torch.Generator) -> ShutterBatch:
     """Returns exposures of `crops` (B, 3, h, w), display-encoded in [0, 1], and the truth they are registered with.
 
-    The margin of `settings` is cut off: (B, 3, h − 2m, w − 2m) comes back. Drawn as `draw_scene` says.
+    The margin of `settings` is cut off: (B, 3, h − 2m, w − 2m) comes back. Drawn as `draw_deep_scene` says.
     """
-    scene = draw_scene(crops, settings, generator)
-    blurry = expose(scene.light, scene.path, scene.layer, row_delay=scene.row_delay)
+    return expose_scene(draw_deep_scene(crops, settings, generator), settings)
+
+
+def expose_scene(scene: Scene, settings: ShutterSettings) -> ShutterBatch:
+    """Returns the exposures of scenes and their truths, without the margin of `settings`."""
+    blurry = expose(scene.light, scene.path, scene.layer, nearer=scene.nearer, row_delay=scene.row_delay)
     return ShutterBatch(
         without_margin(to_display(blurry, scene.curves), settings.margin_px),
         without_margin(to_display(scene.truth, scene.curves), settings.margin_px),

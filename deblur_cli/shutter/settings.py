@@ -14,6 +14,8 @@ class ShutterSettings:
     `margin_px` is cut from every side after the exposure, so that nothing in a pair comes from beyond the crop.
     `path_px` is drawn log-uniformly; `sharp_probability` of the exposures stand still. `straight_probability` of the
     others go straight on at one speed, as a vehicle, a turning head or a panned camera does and a hand seldom.
+    `nearer_layers`: so many parts of a single photo's scene, drawn evenly, are nearer to the camera: each moves by a
+    share from `parallax` more than what is behind when the camera does, and half of them by themselves too.
     """
 
     margin_px: int = 32
@@ -26,6 +28,8 @@ class ShutterSettings:
     straight_probability: float = 0.0
     object_probability: float = 0.15
     object_only_probability: float = 0.5
+    nearer_layers: tuple[int, int] = (0, 0)
+    parallax: Range = (0.1, 0.6)
     few_frames_probability: float = 0.1
     few_frames: tuple[int, int] = (7, 13)
     rolling_shutter_probability: float = 0.1

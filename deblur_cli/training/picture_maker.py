@@ -16,8 +16,7 @@ from deblur_cli.datasets.readers import Dataset
 from deblur_cli.datasets.video import Frame
 from deblur_cli.errors import DatasetError
 from deblur_cli.networks.blur_selector import WINDOW_PX
-from deblur_cli.shutter.expose import draw_scene, expose, without_margin
-from deblur_cli.shutter.light import to_display
+from deblur_cli.shutter.expose import draw_deep_scene, expose_scene
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.trajectory import CameraPath
 from deblur_cli.training.averaged_frames import HIGH_RATE, Exposure, average, frame_rate
@@ -61,14 +60,13 @@ class PictureMaker:
     def _by_shutter(self, photo: Path, draw: random.Random, generator: torch.Generator) -> WholePicture:
         shutter, pictures = self._config.shutter, self._config.pictures
         square = _square(self._store.get(photo), pictures.side_px + 2 * shutter.margin_px, self._config, draw)
-        scene = draw_scene(square[None], shutter, generator)
-        light = expose(scene.light, scene.path, scene.layer, row_delay=scene.row_delay)
-        exposed = without_margin(to_display(light, scene.curves), shutter.margin_px)
-        blurry = as_saved(finish(exposed, shutter, generator)[0])
-        path_px = float(scene.path_px[0])
-        truth = as_saved(without_margin(to_display(scene.truth, scene.curves), shutter.margin_px)[0])
+        scene = draw_deep_scene(square[None], shutter, generator)
+        made = expose_scene(scene, shutter)
+        blurry = as_saved(finish(made.blurry, shutter, generator)[0])
+        path_px = float(made.path_px[0])
+        truth = blurry if path_px == 0 else as_saved(made.sharp[0])
         facts = _facts(photo.stem, SHUTTER, path_px, at_rest=path_px == 0)
-        return whole_picture(blurry, blurry if path_px == 0 else truth, facts, _moments(scene.path))
+        return whole_picture(blurry, truth, facts, _moments(scene.path))
 
     def _by_frames(self, maker: str, clip: Path, draw: random.Random, generator: torch.Generator) -> WholePicture:
         pictures = self._config.pictures

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deblur_cli.shutter.expose import MovingLayer, ShutterSettings, expose, make_pairs
+from deblur_cli.shutter.expose import (
+    MovingLayer,
+    Scene,
+    ShutterSettings,
+    draw_deep_scene,
+    draw_scene,
+    expose,
+    expose_scene,
+    make_pairs,
+)
 from deblur_cli.shutter.trajectory import CameraPath
 
 
@@ -100,3 +111,53 @@ def test_a_moving_layer_blurs_its_part_alone() -> None:
     exposed = expose(light, straight_path([0.0] * 9, [0.0] * 9), layer)
     assert torch.allclose(exposed[..., :20], light[..., :20], atol=1e-5)
     assert (exposed - light)[..., 24:40, 24:40].abs().mean() > 0.01
+
+
+def test_a_nearer_layer_moves_more_than_what_is_behind() -> None:
+    """The camera goes 4 px: what is behind is blurred over 5 pixels, a layer of parallax ½ over 7."""
+    behind, near = scene(0), scene(1)
+    mask = torch.zeros_like(behind[:, :1])
+    mask[:, :, 24:] = 1
+    layer = MovingLayer(mask, near, torch.zeros(1, 2), parallax=torch.tensor([0.5]))
+    path = straight_path([-2.0, -1.0, 0.0, 1.0, 2.0], [0.0] * 5)
+    blurred = expose(behind, path, nearer=(layer,))
+    box = F.avg_pool2d(behind, (1, 5), stride=1)
+    assert torch.allclose(blurred[..., :24, 2:-2], box[..., :24, :], atol=1e-5)
+    width = near.shape[3] - 6
+    steps = [near[..., 3 + s : 3 + s + width] for s in (-3, 0, 3)]
+    halves = [0.5 * (near[..., 3 + s : 3 + s + width] + near[..., 4 + s : 4 + s + width]) for s in (-2, 1)]
+    expected = torch.stack([*steps, *halves]).mean(0)
+    seen = expose(behind, replace(path, path_px=torch.tensor([99.0])), nearer=(layer,))  # bilinear, as by hand
+    assert torch.allclose(seen[..., 25:, 3:-3], expected[..., 25:, :], atol=1e-5)
+    assert float(layer.path_px(path.path_px)) == 6
+
+
+def test_layers_hide_each_other_in_their_order() -> None:
+    light, full = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+    still = torch.zeros(1, 2)
+    layers = [MovingLayer(full, torch.full_like(light, value), still) for value in (0.2, 0.5, 0.9)]
+    whole = Scene(light, torch.ones(1), straight_path([0.0], [0.0]), layers[0], nearer=(layers[1], layers[2]))
+    seen = expose(light, whole.path, whole.layer, nearer=whole.nearer)
+    assert torch.allclose(seen, torch.full_like(light, 0.9))
+    assert torch.allclose(whole.truth, seen)
+
+
+def test_scenes_are_deep_only_where_asked_for() -> None:
+    crops, flat = scene(2, 96).clamp(0, 1), ShutterSettings(margin_px=8, path_px=(6.0, 8.0), sharp_probability=0.0)
+    deep = replace(flat, nearer_layers=(2, 2))
+
+    def drawn(settings: ShutterSettings, seed: int) -> Scene:
+        return draw_deep_scene(crops, settings, torch.Generator().manual_seed(seed))
+
+    one, other = (draw_scene(crops, flat, torch.Generator().manual_seed(1)), drawn(flat, 1))
+    assert torch.equal(one.path.shift, other.path.shift)
+    assert other.nearer == ()
+    many = [drawn(deep, seed) for seed in range(8)]
+    assert all(len(it.nearer) == 2 for it in many)
+    moves = [bool(layer.travel.any()) for it in many for layer in it.nearer]
+    assert 0 < sum(moves) < len(moves)
+    for it in many:
+        assert float(it.path_px) > float(it.path.path_px)
+        pair = expose_scene(it, deep)
+        assert pair.blurry.shape == pair.sharp.shape == (1, 3, 80, 80)
+        assert float((pair.blurry - pair.sharp).abs().mean()) > 1e-3
