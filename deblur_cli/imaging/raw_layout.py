@@ -11,8 +11,8 @@ from deblur_cli.imaging.exif_block import Block, Buffer, Directory
 SUB_DIRECTORIES, PHOTOMETRIC, COMPRESSION = 330, 262, 259
 STRIPS, TILES = (273, 279), (324, 325)
 DEFAULT_USER_CROP = 51125
-SENSOR_PHOTOMETRICS = (32803, 34892)
-"""Colour filter array, and linear raw."""
+FILTER_ARRAY, LINEAR_RAW = 32803, 34892
+SENSOR_PHOTOMETRICS = (FILTER_ARRAY, LINEAR_RAW)
 UNCOMPRESSED = 1
 UNSUPPORTED_CODINGS = {52546: "JPEG XL", 34933: "PNG", 34934: "JPEG XR"}
 """DNG's compressions that LibRaw does not decode."""
@@ -32,6 +32,8 @@ class SensorData:
 
     extents: tuple[tuple[int, int], ...]
     compression: int
+    linear: bool
+    """Whether it is developed to light already, where black may be exact zeros."""
     user_crop: tuple[float, float, float, float] | None
     """Top, left, bottom, right of what the camera was set to show, as fractions of the default crop."""
 
@@ -73,7 +75,8 @@ def _described(data: Buffer, block: Block, directory: Directory) -> SensorData |
     compression = numbers(COMPRESSION)
     sensible = len(crop) == 4 and 0 <= crop[0] < crop[2] <= 1 and 0 <= crop[1] < crop[3] <= 1
     shown = (crop[0], crop[1], crop[2], crop[3]) if sensible else None
-    return SensorData(tuple(extents), int(compression[0]) if compression else UNCOMPRESSED, shown)
+    coding = int(compression[0]) if compression else UNCOMPRESSED
+    return SensorData(tuple(extents), coding, int(kind[0]) == LINEAR_RAW, shown)
 
 
 def broken_at(data: Buffer, layout: SensorData | None) -> int | None:
@@ -94,7 +97,7 @@ def broken_at(data: Buffer, layout: SensorData | None) -> int | None:
         cut = len(content) - len(coded) >= FEWEST_ZEROS and not coded.endswith(END_MARK)
         if coded and layout.compression in SELF_ENDING and cut:
             return place + len(coded)
-        if coded and layout.compression == UNCOMPRESSED and bytes(hole) in coded:
+        if coded and layout.compression == UNCOMPRESSED and not layout.linear and bytes(hole) in coded:
             return place + content.find(bytes(hole))
     return _empty_end(data, layout, FEWEST_ZEROS if layout.compression in SELF_ENDING else hole)
 

@@ -68,8 +68,8 @@ def read_photo(path: Path, *, max_megapixels: float = 250.0) -> Photo:
     """Returns the photo in the file, upright, pixels (H, W, 3) float32 in [0, 1] in the photo's own encoding.
 
     Guarantees: nothing is decoded before the size is known to be at most `max_megapixels`; at most the decoded
-    samples and the float pixels are in memory at a time; metadata blocks are the file's bytes. Raises
-    UnreadablePhotoError, UnsupportedPhotoError or PhotoTooLargeError, each naming the file.
+    samples and the float pixels are in memory at a time; metadata blocks are the file's bytes but for what turning
+    changes. Raises UnreadablePhotoError, UnsupportedPhotoError or PhotoTooLargeError, each naming the file.
     """
     if _is_raw(path):
         return raw.read_raw(path, max_megapixels=max_megapixels)

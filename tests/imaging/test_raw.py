@@ -190,12 +190,12 @@ def test_a_dark_corner_is_no_hole(tmp_path: Path) -> None:
     assert read_photo(path).pixels.shape == (384, 512, 3)
 
 
-def layout_of(*strips: bytes, compression: int) -> tuple[bytes, SensorData]:
+def layout_of(*strips: bytes, compression: int, linear: bool = False) -> tuple[bytes, SensorData]:
     data, extents = bytearray(b"head"), []
     for strip in strips:
         extents.append((len(data), len(strip)))
         data += strip
-    return bytes(data), SensorData(tuple(extents), compression, None)
+    return bytes(data), SensorData(tuple(extents), compression, linear, None)
 
 
 NOISE = bytes(np.random.default_rng(0).integers(1, 255, 9000, dtype=np.uint8))
@@ -218,6 +218,11 @@ NOISE = bytes(np.random.default_rng(0).integers(1, 255, 9000, dtype=np.uint8))
 def test_holes_in_sensor_data(strips: list[bytes], compression: int, place: int | None) -> None:
     data, layout = layout_of(*strips, compression=compression)
     assert broken_at(data, layout) == place
+
+
+def test_developed_light_may_be_black_inside_but_not_to_its_end() -> None:
+    assert broken_at(*layout_of(NOISE + bytes(8000) + NOISE, compression=1, linear=True)) is None
+    assert broken_at(*layout_of(NOISE + bytes(8000), compression=1, linear=True)) == 9004
 
 
 def test_files_of_unknown_layout_end_with_few_zeros() -> None:
