@@ -38,6 +38,10 @@ _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 FEWEST_ZEROS = 64
 """Zeros at the end of the coded picture from here on are no coincidence but a copy that broke off."""
 ZEROS_KEPT = 16
+READ_AHEAD = 8
+"""Zeros that an arithmetic decoder may take from behind the end: coders leave them out (ITU-T T.81, D.1.8)."""
+FEWEST_CODED = 64
+"""Arithmetic coders leave out any number of zeros at the end of a scan of fewer bytes: flat areas cost nothing."""
 PROBE = bytes(np.random.default_rng(0).integers(0, 255, 96, dtype=np.uint8))
 """Bits of no picture, without markers: put where the coded picture ends, they show only if something is missing."""
 
@@ -125,17 +129,19 @@ def is_whole(data: bytes) -> bool:
     """Returns whether every row of the picture is there: bits of no picture after each scan must not show in it.
 
     libjpeg paints what is missing grey without a word. Where a scan was coded to its end, it reads no bit that
-    follows. Progressive pictures must also have a scan for each of their coefficients. Arithmetic coding reads ahead
-    and is not looked at. Raises what Pillow raises for a picture that it cannot decode.
+    follows. Progressive pictures must also have a scan for each of their coefficients. Raises what Pillow raises for a
+    picture that it cannot decode.
     """
     layout = read_layout(data)
-    if layout.process not in HUFFMAN or not layout.scans:
+    if layout.process not in DECODED or not layout.scans:
         return True
     if layout.process in PROGRESSIVE and not _has_all_coefficients(data, layout):
         return False
     parts, at = [], 0
     for scan in layout.scans:
-        parts += [data[at : scan.stop], PROBE]
+        arithmetic = layout.process not in HUFFMAN
+        short = arithmetic and scan.stop - scan.start < FEWEST_CODED
+        parts += [data[at : scan.stop], b"" if short else bytes(READ_AHEAD * arithmetic) + PROBE]
         at = scan.stop
     probed = b"".join([*parts, data[at:]])
     return _decoded(data, layout) == _decoded(probed, layout)

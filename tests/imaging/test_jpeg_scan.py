@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,28 @@ def test_damage_ends_the_walk(data: bytes) -> None:
     layout = jpeg_scan.read_layout(data)
     assert layout.end is None
     assert jpeg_scan.mended(data, layout)[1] == bool(layout.scans)
+
+
+def arithmetic(folder: Path, *options: str) -> bytes:
+    tool = shutil.which("jpegtran")
+    if tool is None:
+        pytest.skip("jpegtran, which alone codes arithmetically, is not installed")
+    source = folder / "source.jpg"
+    source.write_bytes(encoded())
+    data = subprocess.run([tool, "-arithmetic", *options, str(source)], capture_output=True, check=True).stdout
+    if jpeg_scan.read_layout(data).process not in jpeg_scan.DECODED:
+        pytest.skip("this jpegtran does not code arithmetically")
+    return data
+
+
+@pytest.mark.parametrize("options", [(), ("-progressive",)])
+def test_arithmetic_coding_is_read_and_its_broken_copies_are_noticed(tmp_path: Path, options: tuple[str, ...]) -> None:
+    data = arithmetic(tmp_path, *options)
+    path = tmp_path / "a.jpg"
+    for whole in (data, data[:-2]):
+        path.write_bytes(whole)
+        assert np.array_equal(read_photo(path).pixels, read_photo(tmp_path / "source.jpg").pixels)
+    for cut in (data[: len(data) // 2], data[: len(data) // 2] + bytes(4000), data[: len(data) // 2] + jpeg_scan.END):
+        path.write_bytes(cut)
+        with pytest.raises(UnreadablePhotoError, match=r"is cut short|part of its picture is missing"):
+            read_photo(path)
