@@ -29,7 +29,6 @@ from deblur_cli.imaging.tiff_layout import (
     LZW,
     NO_COMPRESSION,
     PACKBITS,
-    SEPARATED,
     YCBCR,
     ZSTD,
     TiffLayout,
@@ -61,8 +60,8 @@ ZERO_TAIL = 16
 MOST_REST = 1 << 26
 """Bytes of a tile below the picture's edge; more is a bomb."""
 T4_OPTIONS, T6_OPTIONS, FILL_ORDER = 292, 293, 266
-BASELINE_JPEG = (0xC0, 0xC1, 0xC2)
-"""Sequential and progressive Huffman coding: what libjpeg decodes with eight bits."""
+BASELINE_JPEG, JPEG_CHANNELS = (0xC0, 0xC1, 0xC2), (1, 3, 4)
+"""Sequential and progressive Huffman coding of eight bits, and how many channels of it Pillow knows."""
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
 
 
@@ -121,7 +120,9 @@ def has_more_codecs() -> bool:
     return importlib.util.find_spec("imagecodecs") is not None
 
 
-def decompressed(layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int], options: Options) -> list[bytes]:
+def decompressed(
+    layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int], options: Options
+) -> Sequence[bytes | memoryview]:
     """Returns the bytes of strips or tiles that have these rows of `options.row_bytes` bytes.
 
     All but the last must have the same number of rows. JPEG is not among the compressions: see `jpeg_samples`. Raises
@@ -160,7 +161,9 @@ def _inflated(chunk: bytes, size: int) -> bytes:
     return result
 
 
-def _by_libtiff(layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int], options: Options) -> list[bytes]:
+def _by_libtiff(
+    layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int], options: Options
+) -> Sequence[memoryview]:
     _quiet_libtiff()
     bilevel = layout.compression in CCITT
     width = layout.chunk_columns if bilevel else options.row_bytes
@@ -173,7 +176,7 @@ def _by_libtiff(layout: TiffLayout, chunks: Sequence[bytes], rows: Sequence[int]
             raise DamagedChunkError(str(error)) from error
     picture = np.packbits(np.asarray(image), axis=1) if bilevel else np.asarray(image)
     tops = np.cumsum([0, *rows])
-    return [picture[top:bottom].tobytes() for top, bottom in pairwise(tops)]
+    return [np.ascontiguousarray(picture[top:bottom]).data.cast("B") for top, bottom in pairwise(tops)]
 
 
 def _as_bytes_picture(
@@ -220,7 +223,8 @@ def jpeg_samples(layout: TiffLayout, chunk: bytes, rows: int, options: Options) 
     Raises DamagedChunkError, and UnknownCodecError for kinds of JPEG other than the ordinary one of eight bits.
     """
     kind = jpeg_kind(chunk)
-    if kind is not None and kind not in tuple((marker, 8) for marker in BASELINE_JPEG):
+    ordinary = kind is None or (kind[0] in BASELINE_JPEG and kind[1] == 8)
+    if not ordinary or layout.chunk_samples not in JPEG_CHANNELS:
         raise UnknownCodecError("a rare kind of JPEG")
     transform = 1 if layout.photometric == YCBCR else 0
     head = b"\xff\xd8\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0" + bytes([transform])
@@ -231,8 +235,8 @@ def jpeg_samples(layout: TiffLayout, chunk: bytes, rows: int, options: Options) 
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise DamagedChunkError(str(error)) from error
     samples = np.asarray(image)
-    if layout.photometric == SEPARATED and image.mode == "CMYK":
-        samples = 255 - samples  # Pillow takes every CMYK JPEG for Photoshop's, which is upside down
+    if image.mode == "CMYK":
+        samples = 255 - samples  # Pillow takes four channels for Photoshop's inks, which are upside down
     samples = samples[..., None] if samples.ndim == 2 else samples
     if samples.shape[0] < rows or samples.shape[1:] != (layout.chunk_columns, layout.chunk_samples):
         raise DamagedChunkError("its JPEG has another size")

@@ -284,31 +284,24 @@ class BadLayoutError(ValueError):
 def layout_of(page: TiffPage) -> TiffLayout:
     """Returns how the page's samples lie. Raises BadLayoutError, and ValueOutsideError where a tag is cut off."""
     width, height, samples = page.width, page.height, page.whole(277, 1)
-    bits = {int(value) for value in page.numbers(258)} or {1}
-    formats = {int(value) for value in page.numbers(339)} or {UNSIGNED}
-    photometric = page.whole(262, -1)
+    photometric, compression = page.whole(262, -1), page.whole(259, NO_COMPRESSION)
+    needed = COLOURS.get(photometric, 1)
     if width < 1 or height < 1:
         raise BadLayoutError(f"its size is {width} × {height} pixels")
-    if samples < COLOURS.get(photometric, 1):
-        raise BadLayoutError(f"it has {samples} of the {COLOURS.get(photometric, 1)} channels that its colour needs")
+    if samples < needed:
+        raise BadLayoutError(f"it has {samples} of the {needed} channels that its colour needs")
     tiled = 322 in page.tags or 324 in page.tags
-    columns, rows = (page.whole(322, 0), page.whole(323, 0)) if tiled else (width, min(height, page.whole(278, height)))
-    if columns < 1 or rows < 1:
-        raise BadLayoutError("its strips or tiles have no size")
-    if columns > width + WIDEST_MARGIN:
-        raise BadLayoutError(f"its tiles are {columns} pixels wide")
-    compression = page.whole(259, NO_COMPRESSION)
-    extra = [int(kind) for kind in page.numbers(338)]
-    missing = max(0, samples - COLOURS.get(photometric, samples))
-    extra = (extra + [UNSPECIFIED] * missing)[:missing]
-    layout = TiffLayout(
+    rows, columns = _chunk_size(page, width, height, tiled=tiled)
+    others = samples - COLOURS.get(photometric, samples)
+    extra = [int(kind) for kind in page.numbers(338)] + [UNSPECIFIED] * others
+    return TiffLayout(
         width=width,
         height=height,
         samples=samples,
-        bits=bits.pop() if len(bits) == 1 else -1,
-        sample_format=formats.pop() if len(formats) == 1 else -1,
+        bits=_common(page, 258, 1),
+        sample_format=_common(page, 339, UNSIGNED),
         photometric=photometric,
-        extra=tuple(extra),
+        extra=tuple(extra[:others]),
         planar=page.whole(284, 1) == 2 and samples > 1,
         compression=compression,
         predictor=page.whole(317, NO_PREDICTOR) if compression in PREDICTED else NO_PREDICTOR,
@@ -320,6 +313,26 @@ def layout_of(page: TiffPage) -> TiffLayout:
         offsets=tuple(int(value) for value in page.numbers(324) or page.numbers(273)),
         counts=tuple(int(value) for value in page.numbers(325) or page.numbers(279)),
     )
-    if not layout.offsets:
-        raise BadLayoutError("it does not say where its picture lies")
-    return layout
+
+
+def check_chunks(layout: TiffLayout) -> None:
+    """Raises BadLayoutError where the page does not say of every strip or tile where it lies."""
+    if len(layout.offsets) < layout.chunks:
+        what = "tiles" if layout.tiled else "strips"
+        raise BadLayoutError(f"it says of {len(layout.offsets)} of its {layout.chunks} {what} where they lie")
+
+
+def _chunk_size(page: TiffPage, width: int, height: int, *, tiled: bool) -> tuple[int, int]:
+    """Returns the rows and columns of a strip or tile."""
+    rows, columns = (page.whole(323, 0), page.whole(322, 0)) if tiled else (min(height, page.whole(278, height)), width)
+    if columns < 1 or rows < 1:
+        raise BadLayoutError("its strips or tiles have no size")
+    if columns > width + WIDEST_MARGIN:
+        raise BadLayoutError(f"its tiles are {columns} pixels wide")
+    return rows, columns
+
+
+def _common(page: TiffPage, number: int, default: int) -> int:
+    """Returns what the tag says of every channel, or -1 where it does not say the same of all."""
+    values = {int(value) for value in page.numbers(number)} or {default}
+    return values.pop() if len(values) == 1 else -1

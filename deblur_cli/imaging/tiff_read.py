@@ -16,21 +16,13 @@ from deblur_cli.imaging.exif_block import Buffer
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import Samples
-from deblur_cli.imaging.tiff_codecs import COMPRESSION_NAMES, Options, UnknownCodecError, has_more_codecs, is_known
+from deblur_cli.imaging.tiff_codecs import Options, UnknownCodecError, has_more_codecs, is_known
 from deblur_cli.imaging.tiff_layout import (
-    CCITT,
-    COLOURS,
     FLOAT,
-    FLOATING_POINT,
-    HORIZONTAL,
     JPEG,
     NO_COMPRESSION,
-    NO_PREDICTOR,
     PALETTE,
     SEPARATED,
-    SIGNED,
-    UNDEFINED,
-    UNSIGNED,
     WHITE_IS_ZERO,
     YCBCR,
     BadLayoutError,
@@ -38,13 +30,15 @@ from deblur_cli.imaging.tiff_layout import (
     TiffLayout,
     TiffPage,
     ValueOutsideError,
+    check_chunks,
     is_thumbnail,
     layout_of,
     main_page,
     read_pages,
 )
 from deblur_cli.imaging.tiff_metadata import block_of, metadata_of, orientation_of, page_resolution
-from deblur_cli.imaging.tiff_samples import MissingChunkError, read_layout
+from deblur_cli.imaging.tiff_samples import MissingChunkError, read_layout, sample_type
+from deblur_cli.imaging.tiff_supported import COLOUR_MAP, SAVE_AS_ZIP, unknown_codec, unsupported
 from deblur_cli.imaging.tiff_tail import black_tail, ends_with_zeros, zeros_from
 from deblur_cli.imaging.tiff_ycbcr import FULL_RANGE, REC_601, YCbCr
 
@@ -52,22 +46,7 @@ from deblur_cli.imaging.tiff_ycbcr import FULL_RANGE, REC_601, YCbCr
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 COPY_AGAIN = "Copy it from the card again."
-SAVE_AS_ZIP = "Save it with ZIP (deflate) compression"
-INSTALL_TIFF = "pip install 'deblur-cli[tiff]'"
-REFUSED_PHOTOMETRICS = {
-    4: "a transparency mask",
-    8: "CIELAB colour",
-    9: "CIELAB colour",
-    10: "CIELAB colour",
-    32803: "a sensor's raw values",
-    32844: "LogL light",
-    32845: "LogLuv light",
-    34892: "a sensor's raw values",
-    51177: "a depth map",
-}
-MOST_CHANNELS = 64
-INK_SET, INK_COUNT, CMYK_INKS = 332, 334, 1
-COLOUR_MAP, LARGEST_VALUE, LUMA_WEIGHTS, SUBSAMPLING, REFERENCE_BLACK_WHITE = 320, 341, 529, 530, 532
+LARGEST_VALUE, LUMA_WEIGHTS, SUBSAMPLING, REFERENCE_BLACK_WHITE = 341, 529, 530, 532
 MOST_LIT_QUANTILE, MOST_ABOVE = 0.99, 8.0
 """Of floats whose white is 1, all but highlights lie within three stops of it."""
 QUANTILE_SAMPLES = 1_000_000
@@ -89,6 +68,16 @@ class TiffHead:
     icc: bytes | None
     resolution_dpi: Resolution | None
     layered: bool
+
+    @property
+    def height(self) -> int:
+        """Rows as stored."""
+        return self.layout.height
+
+    @property
+    def width(self) -> int:
+        """Columns as stored."""
+        return self.layout.width
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -129,7 +118,10 @@ def read_head(path: Path, data: Buffer) -> TiffHead:
         pages = read_pages(data)
         page = main_page(pages)
         layout = layout_of(page)
-        _check_supported(path, page, layout)
+        reason = unsupported(page, layout)
+        if reason is not None:
+            raise UnsupportedPhotoError(path, reason)
+        check_chunks(layout)
         orientation = orientation_of(page)
     except NoDirectoryError as error:
         raise _no_directory(path, data, error.position) from error
@@ -180,70 +172,6 @@ def _no_directory(path: Path, data: Buffer, position: int) -> UnreadablePhotoErr
     return UnreadablePhotoError(path, f"is damaged: the directory of its picture cannot be read. {COPY_AGAIN}")
 
 
-def _check_supported(path: Path, page: TiffPage, layout: TiffLayout) -> None:
-    for reason in (_unsupported_colour(page, layout), _unsupported_numbers(layout), _unsupported_packing(layout)):
-        if reason is not None:
-            raise UnsupportedPhotoError(path, reason)
-
-
-def _unsupported_colour(page: TiffPage, layout: TiffLayout) -> str | None:
-    kind = layout.photometric
-    if kind not in COLOURS:
-        if kind < 0:
-            return "does not say what its numbers mean (no PhotometricInterpretation). Save it as RGB."
-        name = REFUSED_PHOTOMETRICS.get(kind, f"colour of kind {kind}")
-        return f"holds {name}, which is not supported. Save it as RGB."
-    if kind == SEPARATED and (page.whole(INK_SET, CMYK_INKS) != CMYK_INKS or page.whole(INK_COUNT, 4) != 4):
-        return "holds inks other than cyan, magenta, yellow and black, which are not supported. Save it as RGB."
-    if kind == PALETTE and not page.numbers(COLOUR_MAP):
-        raise BadLayoutError("its colour map is missing")
-    if kind == PALETTE and layout.alpha is not None and (layout.premultiplied or layout.bits != 8):
-        return "holds a palette with transparency, which is not supported. Save it as RGB."
-    if kind == YCBCR and layout.planar:
-        return "holds YCbCr colour in separate planes, which is not supported. Save it as RGB."
-    if kind == YCBCR and layout.compression != JPEG and (layout.bits, layout.predictor) != (8, NO_PREDICTOR):
-        return "holds YCbCr colour of an uncommon kind, which is not supported. Save it as RGB."
-    if kind == YCBCR and layout.samples != COLOURS[YCBCR]:
-        return "holds YCbCr colour with more channels, which is not supported. Save it as RGB."
-    return None
-
-
-def _unsupported_numbers(layout: TiffLayout) -> str | None:
-    if layout.samples > MOST_CHANNELS:
-        return f"has {layout.samples} channels, which is not supported. Save it as RGB."
-    if layout.sample_format == SIGNED:
-        return "holds signed numbers, which have no known white. Save it with 16 bits."
-    if layout.sample_format not in (UNSIGNED, FLOAT, UNDEFINED):
-        return "holds channels of different or complex numbers, which are not supported. Save it with 16 bits."
-    if layout.bits < 1:
-        return "has channels of different depth, which is not supported. Save it with 8 or 16 bits in each."
-    if layout.bits not in ((16, 32, 64) if layout.sample_format == FLOAT else (*range(1, 17), 32)):
-        return f"has {layout.bits} bits in each channel, which is not supported. Save it with 16 bits."
-    return None
-
-
-def _unsupported_packing(layout: TiffLayout) -> str | None:
-    floating = layout.sample_format == FLOAT
-    if layout.predictor not in (NO_PREDICTOR, HORIZONTAL, FLOATING_POINT):
-        return f"is stored as differences of an unknown kind, {layout.predictor}. {SAVE_AS_ZIP}."
-    if layout.predictor == FLOATING_POINT and not floating:
-        return f"is stored as differences meant for floating-point numbers, but holds others. {SAVE_AS_ZIP}."
-    if layout.compression in CCITT and (layout.bits, layout.samples) != (1, 1):
-        return f"uses fax compression for more than black and white. {SAVE_AS_ZIP}."
-    if not is_known(layout.compression) and not has_more_codecs():
-        return unknown_codec(layout)
-    return None
-
-
-def unknown_codec(layout: TiffLayout) -> str:
-    """Returns the sentence about a compression that needs a decoder which is not there."""
-    name = COMPRESSION_NAMES.get(layout.compression)
-    which = f"{name} compression" if name else f"TIFF compression number {layout.compression}"
-    rare = " of a rare kind" if layout.compression == JPEG else ""
-    more = "" if has_more_codecs() else f", or {INSTALL_TIFF}"
-    return f"uses {which}{rare}, which cannot be decoded here. {SAVE_AS_ZIP}{more}."
-
-
 def read_samples(path: Path, data: bytes, head: TiffHead) -> TiffSamples:
     """Returns the main picture's samples, in the file's orientation.
 
@@ -290,21 +218,22 @@ def _missing(path: Path, data: bytes, layout: TiffLayout, error: MissingChunkErr
 def _with_tifffile(path: Path, data: bytes, head: TiffHead) -> Samples:
     """Returns what tifffile and imagecodecs decode, (H, W, kept channels), if it is what the description says."""
     layout = head.layout
+    refusal = UnsupportedPhotoError(path, unknown_codec(layout))
     if layout.photometric == YCBCR:
-        raise UnsupportedPhotoError(path, unknown_codec(layout))
+        raise refusal
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = tifffile.TiffPage(file, index=0)
-        chain = [*file.pages, *(sub for each in file.pages for sub in each.pages or ())]
-        page = next((each for each in chain if each.offset == head.page.position), page)
+        pages = [*file.pages, *(sub for each in file.pages for sub in each.pages or ())]
+        page = next((each for each in pages if each.offset == head.page.position), None)
         try:
-            samples = np.asarray(page.asarray())
+            samples = None if page is None else np.asarray(page.asarray())
         except (KeyError, NotImplementedError, ImportError) as error:
-            raise UnsupportedPhotoError(path, unknown_codec(layout)) from error
+            raise refusal from error
         except (ValueError, RuntimeError) as error:
             raise UnreadablePhotoError(path, f"is damaged and cannot be decoded ({error}). {COPY_AGAIN}") from error
+    if samples is None or samples.dtype != sample_type(layout):
+        raise refusal
     samples = np.moveaxis(samples, 0, -1) if layout.planar else samples
-    samples = samples.reshape(layout.height, layout.width, layout.samples)
-    return samples[..., list(layout.kept)]
+    return samples.reshape(layout.height, layout.width, layout.samples)[..., list(layout.kept)]
 
 
 def ycbcr_of(page: TiffPage) -> YCbCr:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,11 +93,11 @@ def read_layout(layout: TiffLayout, data: Buffer, options: Options, ycbcr: YCbCr
     UnknownCodecError from the decoders.
     """
     chunks = chunks_of(layout, data, options)
-    picture = np.zeros((layout.height, layout.width, len(layout.kept)), _type(layout))
+    picture = np.zeros((layout.height, layout.width, len(layout.kept)), sample_type(layout))
     for group in _groups(chunks, options.row_bytes):
-        for chunk, samples in _decoded(layout, data, group, options, ycbcr, chunks):
+        for chunk, top, samples in _decoded(layout, data, group, options, ycbcr, chunks):
             columns = min(layout.chunk_columns, layout.width - chunk.left)
-            target = picture[chunk.top : chunk.top + chunk.rows, chunk.left : chunk.left + columns]
+            target = picture[top : top + len(samples), chunk.left : chunk.left + columns]
             if layout.planar:
                 target[..., layout.kept.index(chunk.plane)] = samples[:, :columns, 0]
             else:
@@ -105,10 +106,11 @@ def read_layout(layout: TiffLayout, data: Buffer, options: Options, ycbcr: YCbCr
     return picture
 
 
-def _type(layout: TiffLayout) -> npt.DTypeLike:
+def sample_type(layout: TiffLayout) -> np.dtype[Any]:
+    """Returns the type of the samples as they are decoded."""
     if layout.sample_format == FLOAT:
         return np.dtype(f"f{layout.bits // 8}")
-    return np.uint8 if layout.bits <= 8 else np.uint16 if layout.bits <= 16 else np.uint32
+    return np.dtype(np.uint8 if layout.bits <= 8 else np.uint16 if layout.bits <= 16 else np.uint32)
 
 
 def _groups(chunks: Sequence[Chunk], row_bytes: int) -> Iterator[list[Chunk]]:
@@ -130,8 +132,8 @@ def _decoded(
     options: Options,
     ycbcr: YCbCr | None,
     everything: Sequence[Chunk],
-) -> Iterator[tuple[Chunk, Samples]]:
-    """Yields each strip or tile with its samples (rows, columns, channels of a chunk)."""
+) -> Iterator[tuple[Chunk, int, Samples]]:
+    """Yields bands of each strip or tile: the row that one begins with, its samples (rows, columns, channels there)."""
     try:
         packed = _unpacked_bytes(layout, data, group, options)
     except DamagedChunkError as error:
@@ -143,16 +145,20 @@ def _decoded(
         return
     for chunk, content in zip(group, packed, strict=True):
         if isinstance(content, np.ndarray):
-            yield chunk, content
+            yield chunk, chunk.top, content
         elif ycbcr is not None:
-            yield chunk, ycbcr.to_rgb(content, chunk.rows, layout.chunk_columns)
+            yield chunk, chunk.top, ycbcr.to_rgb(content, chunk.rows, layout.chunk_columns)
         else:
-            yield chunk, _unpredicted(layout, _unpacked(layout, content, chunk.rows))
+            rows = max(1, GROUP_BYTES // options.row_bytes)  # a file may be one strip
+            for start in range(0, chunk.rows, rows):
+                stop = min(chunk.rows, start + rows)
+                band = content[start * options.row_bytes : stop * options.row_bytes]
+                yield chunk, chunk.top + start, _unpredicted(layout, _unpacked(layout, band, stop - start))
 
 
 def _unpacked_bytes(
     layout: TiffLayout, data: Buffer, group: Sequence[Chunk], options: Options
-) -> Sequence[bytes | Samples]:
+) -> Sequence[bytes | memoryview | Samples]:
     raw = [bytes(data[chunk.offset : chunk.offset + chunk.count]) for chunk in group]
     if layout.compression == JPEG:
         if any(zeros_at_end(chunk) >= ZERO_TAIL and not chunk.rstrip(b"\0").endswith(b"\xff\xd9") for chunk in raw):
@@ -179,13 +185,13 @@ def lost_share(data: Buffer, chunks: Sequence[Chunk]) -> float:
     return lost / max(1, sum(chunk.rows for chunk in chunks))
 
 
-def _unpacked(layout: TiffLayout, content: bytes, rows: int) -> Samples:
+def _unpacked(layout: TiffLayout, content: bytes | memoryview, rows: int) -> Samples:
     """Returns the samples (rows, columns, channels) in the machine's byte order."""
     shape = (rows, layout.chunk_columns, layout.chunk_samples)
     if layout.predictor == FLOATING_POINT:
         return _from_byte_planes(layout, np.frombuffer(content, np.uint8).reshape(rows, -1)).reshape(shape)
     if layout.bits in (8, 16, 32, 64):
-        kind = np.dtype(_type(layout))
+        kind = sample_type(layout)
         return np.frombuffer(content, kind.newbyteorder(layout.order)).reshape(shape).astype(kind)
     packed = np.frombuffer(content, np.uint8).reshape(rows, -1)
     return unpacked_bits(packed, layout.bits, shape[1] * shape[2]).reshape(shape)
@@ -229,5 +235,6 @@ def _from_byte_planes(layout: TiffLayout, rows: npt.NDArray[np.uint8]) -> Sample
     summed = np.cumsum(rows.reshape(len(rows), -1, step), axis=1, dtype=np.uint8)
     planes = summed.reshape(len(rows), size, -1)
     together = np.ascontiguousarray(planes.transpose(0, 2, 1))
-    kind = np.dtype(_type(layout))
-    return together.view(kind.newbyteorder(">"))[..., 0].astype(kind)
+    kind = sample_type(layout)
+    samples: Samples = together.view(kind.newbyteorder(">"))[..., 0].astype(kind)
+    return samples

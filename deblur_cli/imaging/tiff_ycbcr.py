@@ -33,7 +33,7 @@ class YCbCr:
         """Returns the bytes of `down` rows."""
         return -(-columns // self.across) * self.unit_bytes
 
-    def to_rgb(self, content: bytes, rows: int, columns: int) -> Samples:
+    def to_rgb(self, content: bytes | memoryview, rows: int, columns: int) -> Samples:
         """Returns the RGB samples (rows, columns, 3) uint8 of a strip or tile."""
         high, wide = -(-rows // self.down), -(-columns // self.across)
         units = np.frombuffer(content, np.uint8).reshape(high, wide, self.unit_bytes).astype(np.float32)

@@ -18,7 +18,7 @@ from deblur_cli.imaging.samples import quantise, source_view, upright_size
 from tests.support import tiffs
 from tests.support.tiffs import Stored, tiff_bytes
 
-HEIGHT, WIDTH = 18, 21
+HEIGHT, WIDTH = 18, 19
 SMOOTH = np.add.outer(np.linspace(0.1, 0.5, HEIGHT), np.linspace(0, 0.4, WIDTH))
 NOISE = np.random.default_rng(11).uniform(0, 0.1, (HEIGHT, WIDTH, 4))
 COLOURS = np.stack([SMOOTH, 0.95 - SMOOTH, SMOOTH[::-1] * 0.5, 0.3 * SMOOTH[:, ::-1]], axis=-1) * 0.9 + NOISE
@@ -115,8 +115,7 @@ def test_every_layout_reads_like_its_plain_twin_or_is_refused_as_unsupported(tmp
     assert (found["read"], found["refused with the way out"]) == (1440 - refused, refused), found
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", True)])
 def test_byte_orders_predictors_and_reversed_bits(tmp_path: Path, order: str, big: bool) -> None:
     count = 0
     for photometric, depth, planar, tile, compression, reversed_bits in itertools.product(
@@ -256,6 +255,7 @@ def test_ycbcr_without_jpeg(tmp_path: Path, across: int, down: int, compression:
         (((259, 3, (4,)),), UnsupportedPhotoError, "fax compression for more than black and white.*ZIP"),
         (((262, 3, (6,)), (284, 3, (2,))), UnsupportedPhotoError, "YCbCr colour in separate planes.*Save it as RGB"),
         (((262, 3, (3,)), (277, 3, (1,))), UnreadablePhotoError, "is damaged: its colour map is missing"),
+        (((273, 4, (8,)),), UnreadablePhotoError, "it says of 1 of its 3 strips where they lie"),
         (((256, 4, (0,)),), UnreadablePhotoError, "is damaged: its size is 0 × 18 pixels"),
         (((322, 4, (16,)), (323, 4, (0,))), UnreadablePhotoError, "is damaged: its strips or tiles have no size"),
         (((322, 4, (1 << 30,)), (323, 4, (16,))), UnreadablePhotoError, "is damaged: its tiles are 1073741824"),
@@ -285,16 +285,23 @@ def test_a_picture_that_does_not_say_what_it_means_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(34712, "JPEG 2000 compression"), (50002, "JPEG XL"), (12345, "number 12345")]
+    ("number", "name", "helps"),
+    [
+        (34712, "JPEG 2000 compression", True),
+        (50002, "JPEG XL", True),
+        (12345, "number 12345", False),
+        (6, "old-style JPEG", False),
+    ],
 )
 def test_a_codec_that_is_missing_is_named_with_the_ways_out(
-    tmp_path: Path, number: int, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, number: int, name: str, helps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiff_codecs.importlib.util, "find_spec", lambda _: None)
     data = tiff_bytes(stored("rgb", "none", 8, floating=False), Stored(tags=((259, 3, (number,)),)))
+    extra = r", or pip install 'deblur-cli\[tiff\]'" if helps else ""
     with pytest.raises(
         UnsupportedPhotoError,
-        match=rf"a\.tif: uses .*{name}.*ZIP \(deflate\) compression, or pip install 'deblur-cli\[tiff\]'\.",
+        match=rf"^a\.tif: uses .*{name}.*, which cannot be decoded here\. Save .* \(deflate\) compression{extra}\.$",
     ):
         read(tmp_path, data)
 
