@@ -44,6 +44,7 @@ COMMANDS = (
     CommandRow("score-sharpness", "score_sharpness", "score_sharpness", "Rank photos from the sharpest down."),
     CommandRow("models", "models", "app", "List, fetch and describe networks."),
     CommandRow("evaluate", "evaluate", "evaluate", "Measure a network on pictures whose truth is known."),
+    CommandRow("doctor", "doctor", "doctor", "Look at what this machine can do, and what to do about it."),
     CommandRow("train", "train", "app", "Train networks on your own pictures."),
 )
 """The only list of commands. A new one is a row here and a file in `commands/`."""

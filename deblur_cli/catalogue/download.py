@@ -85,6 +85,14 @@ def find_cached(copies: tuple[Copy, ...], file: str, settings: HubSettings) -> P
     return None
 
 
+def ping(settings: HubSettings, timeout_s: float) -> None:
+    """Returns once the Hub has answered. Raises HubError where it does not within `timeout_s`."""
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # exported, though not by name
+
+    with as_hub_errors():
+        get_session().head(settings.endpoint, timeout=timeout_s)
+
+
 def fetch(copy: Copy, wanted: Wanted, settings: HubSettings, progress: Progress) -> Path:
     """Returns the file in the client's cache, downloaded, or finished downloading, and verified.
 

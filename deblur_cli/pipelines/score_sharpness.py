@@ -6,7 +6,8 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from deblur_cli.errors import PhotoError, UnsupportedPhotoError, UsageError
 from deblur_cli.imaging.find import FoundPhoto, find_photos
 from deblur_cli.imaging.read import read_grey
+from deblur_cli.imaging.shot import read_shot
+from deblur_cli.measure.scene import SceneStamp, stamp_of
 from deblur_cli.measure.sharpness import WORKING_PX, SharpnessScore, score_sharpness
 from deblur_cli.progress import SILENT, Progress
 
@@ -35,6 +38,8 @@ class ScoreJob:
     thumbnail_px: int | None = None
     max_megapixels: float = 250.0
     """Larger photos fail before they are decoded."""
+    with_scenes: bool = False
+    """Also tell when each photo was taken and what scene it shows, by which bursts are found."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class ScoredPhoto:
     sharpness: SharpnessScore
     source: str
     thumbnail: npt.NDArray[np.uint8] | None = None
+    taken_at: datetime | None = None
+    scene: SceneStamp | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,10 @@ def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | FailedPhoto:
                 path, f"is only {width} by {height} pixels at the scoring size; sharpness needs sides of 32 or more."
             )
         thumbnail = None if job.thumbnail_px is None else _thumbnail(grey, job.thumbnail_px)
-        return ScoredPhoto(path, score_sharpness(grey), source, thumbnail)
+        scored = ScoredPhoto(path, score_sharpness(grey), source, thumbnail)
+        if not job.with_scenes:
+            return scored
+        return replace(scored, taken_at=read_shot(path).summary.taken_at, scene=stamp_of(grey))
     except PhotoError as error:
         return FailedPhoto(path, str(error))
 

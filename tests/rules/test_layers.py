@@ -13,7 +13,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("commands",),
-    ("adaptation", "evaluation"),
+    ("adaptation", "evaluation", "reporting", "diagnosis"),
     ("pipelines", "training"),
     ("engine", "catalogue", "datasets"),
     ("geometry",),
@@ -32,6 +32,7 @@ ALLOWED_IN = {
     "tifffile": ("imaging",),
     "safetensors": ("catalogue", "training.checkpoint"),
     "huggingface_hub": ("catalogue",),
+    "jinja2": ("reporting",),
     "pickle": ("catalogue", "training.checkpoint"),
 }
 """Libraries that only some places may import."""

@@ -1,0 +1,1 @@
+"""Pages that show a photographer what was done: self-contained HTML, opened from disk."""
