@@ -41,6 +41,7 @@ COMMANDS = (
     CommandRow("pair", "pair", "pair", "Fuse a short, noisy and a long, blurry exposure."),
     CommandRow("blur2blur", "blur2blur", "blur2blur", "Restore photos of your own camera with its profile."),
     CommandRow("train-device", "train_device", "app", "Make a profile of your own camera from its shots."),
+    CommandRow("watch", "watch", "watch", "Restore the photos that arrive in a folder."),
     CommandRow("score-sharpness", "score_sharpness", "score_sharpness", "Rank photos from the sharpest down."),
     CommandRow("models", "models", "app", "List, fetch and describe networks."),
     CommandRow("evaluate", "evaluate", "evaluate", "Measure a network on pictures whose truth is known."),

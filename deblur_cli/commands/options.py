@@ -131,6 +131,14 @@ Scale = Annotated[
         "the network reaches.",
     ),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Also write a page to look at: before and after of each photo, what was done and why, failures first.",
+    ),
+]
 MaxMegapixels = Annotated[
     float,
     typer.Option("--max-megapixels", metavar="N", min=0.01, help="Refuse larger photos before they are decoded."),

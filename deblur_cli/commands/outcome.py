@@ -16,9 +16,14 @@ def show_photos(result: SingleResult) -> None:
     """Prints a line a photo, and one for all of several."""
     for photo in result.photos:
         if photo.status is not Status.FAILED:
-            report.answer(_line(photo))
+            show_photo(photo)
     if len(result.photos) > 1:
         report.answer(_summary(result))
+
+
+def show_photo(photo: PhotoResult) -> None:
+    """Prints what became of one photo."""
+    report.answer(_line(photo))
 
 
 def _line(photo: PhotoResult) -> str:

@@ -51,6 +51,7 @@ def pair(
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     compare: options.Compare = False,
+    report_page: options.Report = None,
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -75,7 +76,10 @@ def pair(
     """
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.pair import deblur_pair
+    from deblur_cli.reporting.pairs import report_pairs
+    from deblur_cli.reporting.write import check_report
 
+    check_report(report_page)
     job = PairJob(
         inputs=tuple(photos),
         out=out,
@@ -97,6 +101,9 @@ def pair(
         report.answer_json(result)
     elif not quiet:
         _show(result)
+    if report_page is not None and not dry_run:
+        with progress:
+            report_pairs(result, report_page, progress, max_megapixels=max_megapixels)
     _leave(result)
 
 

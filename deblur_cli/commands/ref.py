@@ -47,6 +47,7 @@ def ref(
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     compare: options.Compare = False,
+    report_page: options.Report = None,
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -69,7 +70,10 @@ def ref(
     """
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.ref import deblur_with_reference
+    from deblur_cli.reporting.restored import report_restored
+    from deblur_cli.reporting.write import check_report
 
+    check_report(report_page)
     job = RefJob(
         inputs=tuple(photos),
         out=out,
@@ -94,6 +98,9 @@ def ref(
         report.answer_json(result)
     elif not quiet:
         outcome.show_photos(result)
+    if report_page is not None and not dry_run:
+        with progress:
+            report_restored(result, report_page, progress, max_megapixels=max_megapixels)
     outcome.leave(result.failed, len(result.photos))
 
 

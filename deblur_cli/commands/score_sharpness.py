@@ -55,6 +55,14 @@ def score_sharpness(
     csv_file: CsvFile = None,
     json_output: options.Json = False,
     plot: Plot = None,
+    report_page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Write a contact sheet to sort, with the sharpest of each burst picked.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
     quiet: options.Quiet = False,
@@ -62,15 +70,26 @@ def score_sharpness(
     """Rank photos by sharpness, the sharpest first, whatever their noise and exposure.
 
     Compares shots of one scene, such as a burst: the score also depends on what was photographed. Photos are only
-    read; nothing is written but the files that --csv and --plot name.
+    read; nothing is written but the files that --csv, --plot and --report name.
     """
+    # The help needs no templates.
+    from deblur_cli.reporting.scores import report_scores
+    from deblur_cli.reporting.write import check_report
+
     table_file = None if csv_file in (None, "-") else Path(str(csv_file))
     _refuse_early(table_file, plot, overwrite)
+    check_report(report_page)
     if json_output and csv_file == "-":
         raise UsageError("--json and --csv - both want stdout. Give the CSV a file name, or leave one of them out.")
     terminal = report.Terminal(quiet=quiet)
     thumbnail_px = None if plot is None else THUMBNAIL_PX
-    job = ScoreJob(tuple(photos), recursive, thumbnail_px=thumbnail_px, max_megapixels=max_megapixels)
+    job = ScoreJob(
+        tuple(photos),
+        recursive,
+        thumbnail_px=thumbnail_px,
+        max_megapixels=max_megapixels,
+        with_scenes=report_page is not None,
+    )
     result = rank_by_sharpness(job, terminal)
     ranked = result.ranked[:best]
     rows = [_row(rank, photo) for rank, photo in enumerate(ranked, 1)]
@@ -80,6 +99,9 @@ def score_sharpness(
         _write_whole(plot, _draw(ranked[:CHART_PHOTOS]))
         if len(ranked) > CHART_PHOTOS:
             terminal.note(f"{plot.name} shows the {CHART_PHOTOS} sharpest of {len(ranked)} photos.")
+    if report_page is not None:
+        with terminal:
+            report_scores(result, report_page, terminal, max_megapixels=max_megapixels)
     _show(rows, result, as_json=json_output, as_csv=csv_file == "-")
     _report_failures(result)
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 
+from deblur_cli.errors import PhotoError
 from deblur_cli.imaging import jpeg, raw
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.metadata import summarise
@@ -50,12 +51,8 @@ def read_for_screen(path: Path, *, max_megapixels: float = 250.0, embedded: bool
     With `embedded`, camera raw shows the JPEG that its camera put in, where it has one, which is faster than
     developing. HDR is shown up to the white of a page; transparency shows white.
     """
-    if embedded and raw.is_raw(path):
-        preview = raw.read_preview(path)
-        shown = None if preview is None else _from_preview(path, preview)
-        if shown is not None:
-            return shown
-    return for_screen(read_photo(path, max_megapixels=max_megapixels))
+    shown = _embedded(path) if embedded else None
+    return shown or for_screen(read_photo(path, max_megapixels=max_megapixels))
 
 
 def for_screen(photo: Photo) -> ScreenPicture:
@@ -100,13 +97,16 @@ def _in_display_range(band: Pixels, encoding: Encoding) -> Pixels:
     return to_encoded(np.asarray(np.clip(light, 0, 1), np.float32), Encoding("sRGB"))
 
 
-def _from_preview(path: Path, preview: raw.Preview) -> ScreenPicture | None:
-    """Returns a raw file's own JPEG, upright; None where it cannot be decoded: then the raw itself is developed."""
-    exif = jpeg.read_blocks(preview.jpeg).metadata.exif or raw.read_metadata(path).exif
+def _embedded(path: Path) -> ScreenPicture | None:
+    """Returns a raw file's own JPEG, upright; None where there is none to decode: `read_photo` then says why."""
     try:
+        preview = raw.read_preview(path) if raw.is_raw(path) else None
+        if preview is None:
+            return None
+        exif = jpeg.read_blocks(preview.jpeg).metadata.exif or raw.read_metadata(path).exif
         image = JpegImagePlugin.JpegImageFile(io.BytesIO(preview.jpeg))
         image.load()
         pixels, _ = floats_from_image(image.convert("RGB"), summarise(exif).orientation)
-    except DECODER_ERRORS:
+    except (*DECODER_ERRORS, PhotoError):
         return None
     return ScreenPicture(np.asarray(quantise(pixels, 8), np.uint8))

@@ -50,7 +50,7 @@ def _explanation(pair: PairResult, model: str) -> tuple[str, ...]:
     """Returns what was done with the pair and why, as sentences."""
     if pair.status is Status.FAILED:
         return sentence(pair.message.removeprefix(f"{pair.blurry.name}: "))
-    said = [f"The two are a pair by their {pair.known_by}."] if pair.known_by else []
+    said = [f"That they are a pair is told by {pair.known_by}."] if pair.known_by else []
     if pair.status is Status.DONE:
         merged = (
             f"{pair.merged} of {len(pair.noisy)} short frames, merged," if len(pair.noisy) > 1 else "the short frame"

@@ -79,7 +79,7 @@ def _explanation(photo: PhotoResult, result: SingleResult) -> tuple[str, ...]:
 
 
 def _done(photo: PhotoResult, result: SingleResult) -> str:
-    by = f"Restored by {result.model}"
+    by = f"Restored by {_network(photo, result)}"
     if photo.extent_px is not None:
         by += f", since it is blurred over {photo.extent_px:.1f} px"
     if photo.scale not in (None, 1.0):
@@ -90,6 +90,13 @@ def _done(photo: PhotoResult, result: SingleResult) -> str:
             "could not be right"
         )
     return f"{by}."
+
+
+def _network(photo: PhotoResult, result: SingleResult) -> str:
+    """Returns the network that restored the photo: `ref` restores by another what no reference helps."""
+    if isinstance(result, RefResult) and result.single_model and not any(use.used for use in photo.references):
+        return result.single_model
+    return result.model
 
 
 def _facts(photo: PhotoResult) -> tuple[tuple[str, str], ...]:

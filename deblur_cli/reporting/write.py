@@ -37,11 +37,13 @@ class PlacedCard:
     links: tuple[str | None, ...]
 
 
-def check_report(target: Path) -> None:
+def check_report(target: Path | None) -> None:
     """Raises UsageError for a page that would not be HTML, OutputExistsError where a file lies there that is no report.
 
-    A report of an earlier run is replaced: the same command again shows what was done since.
+    A report of an earlier run is replaced: the same command again shows what was done since. None: no page is wanted.
     """
+    if target is None:
+        return
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"--report writes a page, and {target.name} does not end in .html. Call it {target.stem}.html."

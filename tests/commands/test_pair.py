@@ -84,6 +84,16 @@ def test_pairs_are_shown_before_work_starts(shoot: Path, tmp_path: Path) -> None
     assert (tmp_path / "out/b.jpg").exists()
 
 
+def test_a_report_shows_noisy_blurry_and_result(shoot: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result = run(shoot, "--out", tmp_path / "out", "--report", page)
+    assert result.exit_code == 0, result.stderr
+    text = page.read_text("utf-8")
+    assert "a.jpg + b.jpg" in text
+    assert "That they are a pair is told by EXIF." in text
+    assert text.count('class="pane"') == 3
+
+
 def test_json(shoot: Path, tmp_path: Path) -> None:
     result = run(shoot, "--out", tmp_path / "out", "--json", "--quiet")
     answer = json.loads(result.stdout)

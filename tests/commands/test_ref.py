@@ -84,6 +84,16 @@ def test_one_photo_is_one_line_that_says_what_helped() -> None:
     assert result.stdout.count("\n") == 1
 
 
+def test_a_report_shows_the_reference_and_what_was_borrowed_beside_the_photo(tmp_path: Path) -> None:
+    run(BLURRED, "--ref", SHARP, "-o", "out", "--confidence-map", "--report", "report.html")
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "reference IMG_0002.png" in text
+    assert "what was borrowed from where" in text
+    assert "Restored by fake ref, since" in text
+    run(SHARP, "--ref", BLURRED, "-o", "out", "--report", "report.html")
+    assert "Restored by fake, since" in (tmp_path / "report.html").read_text("utf-8"), "no reference helped"
+
+
 def test_without_ref_the_photos_own_folder_is_searched(tmp_path: Path) -> None:
     result = run(BLURRED)
     assert "borrowed from IMG_0002.png (the only other frame of its scene, sharpness" in result.stdout

@@ -101,6 +101,18 @@ def test_table_lists_the_sharpest_first(burst: Path) -> None:
     assert result.stderr == ""
 
 
+def test_a_report_is_a_contact_sheet_with_the_pick_of_the_burst(burst: Path, tmp_path: Path) -> None:
+    (burst / "broken.jpg").write_bytes(b"")
+    result = run(burst, "--report", tmp_path / "sheet.html")
+    assert result.exit_code == 1
+    text = (tmp_path / "sheet.html").read_text("utf-8")
+    assert text.count('class="shot pick"') == 1
+    assert 'class="shot pick" data-number="1"' in text, "the sharp one is second by name"
+    assert "is empty. Copy it from the card again." in text
+    refused = run(burst, "--report", tmp_path / "sheet.png")
+    assert isinstance(refused.exception, UsageError)
+
+
 def test_best_limits_the_list(burst: Path) -> None:
     result = run(burst, "--best", 1)
     assert len(result.stdout.splitlines()) == 2

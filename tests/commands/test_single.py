@@ -167,3 +167,32 @@ def _nothing():
     from deblur_cli.pipelines.jobs import SingleResult
 
     return SingleResult((), "m", "cpu", "float32", 0.0)
+
+
+def test_a_report_shows_every_photo_failures_first(photo_factory: Make, tmp_path: Path) -> None:
+    photo_factory("shoot/a.png")
+    (tmp_path / "shoot/b.jpg").write_bytes(b"")
+    result = run("shoot", "-o", "out", "--report", "pages/report.html")
+    assert result.exit_code == 1
+    text = (tmp_path / "pages/report.html").read_text("utf-8")
+    assert text.index("Is empty.") < text.index('data-name="a.png"')
+    assert "Restored by fake, since it is blurred over 12.0 px." in text
+    photo_factory("shoot/c.png")
+    run("shoot", "-o", "out", "--report", "pages/report.html")
+    text = (tmp_path / "pages/report.html").read_text("utf-8")
+    assert "Was done before" in text, "a later run shows what earlier ones did"
+    assert 'data-name="c.png"' in text
+
+
+def test_a_report_is_refused_before_any_work(photo_factory: Make, tmp_path: Path) -> None:
+    photo_factory("a.png")
+    result = run("a.png", "-o", "out", "--report", "report.png")
+    assert result.exit_code == 2
+    assert "Call it report.html" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_writes_no_report(photo_factory: Make, tmp_path: Path) -> None:
+    photo_factory("a.png")
+    assert run("a.png", "-o", "out", "--dry-run", "--report", "report.html").exit_code == 0
+    assert not (tmp_path / "report.html").exists()
