@@ -92,7 +92,13 @@ Tile = Annotated[
 ]
 Strength = Annotated[
     float,
-    typer.Option("--strength", metavar="0..1", min=0.0, max=1.0, help="How much of the restoration to apply."),
+    typer.Option(
+        "--strength",
+        metavar="0..1.5",
+        min=0.0,
+        max=1.5,
+        help="How much of the restoration to apply; above 1 carries it on, as far as it stays plausible.",
+    ),
 ]
 Format = Annotated[
     PhotoFormat | None,
@@ -129,6 +135,13 @@ Scale = Annotated[
         metavar="SCALE",
         help="Size at which the network sees the photo: auto, 1, 0.5 or 0.25. auto shrinks photos blurred further than "
         "the network reaches.",
+    ),
+]
+CompareStrengths = Annotated[
+    bool,
+    typer.Option(
+        "--compare-strengths",
+        help="Also write NAME_strengths.png: what changed most, pixel for pixel, at five strengths to choose from.",
     ),
 ]
 Report = Annotated[

@@ -47,6 +47,7 @@ def ref(
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     compare: options.Compare = False,
+    strengths: options.CompareStrengths = False,
     report_page: options.Report = None,
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
@@ -71,9 +72,11 @@ def ref(
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.ref import deblur_with_reference
     from deblur_cli.reporting.restored import report_restored
+    from deblur_cli.reporting.strengths import check_strengths, compare_strengths
     from deblur_cli.reporting.write import check_report
 
     check_report(report_page)
+    check_strengths(strengths, strength)
     job = RefJob(
         inputs=tuple(photos),
         out=out,
@@ -98,6 +101,9 @@ def ref(
         report.answer_json(result)
     elif not quiet:
         outcome.show_photos(result)
+    if strengths:
+        with progress:
+            compare_strengths(result, strength, progress, max_megapixels=max_megapixels)
     if report_page is not None and not dry_run:
         with progress:
             report_restored(result, report_page, progress, max_megapixels=max_megapixels)

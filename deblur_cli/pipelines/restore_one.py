@@ -16,6 +16,7 @@ from deblur_cli.imaging.samples import LUMA
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import SingleModel, Traits
 from deblur_cli.pipelines.jobs import RestoreSettings
+from deblur_cli.pipelines.strengthen import strengthen
 from deblur_cli.progress import SILENT, Progress, Stage
 
 SCALES = (1.0, 0.5, 0.25)
@@ -116,7 +117,7 @@ def restore_photo(
         return RestoredPhoto(photo, extent, decision.scale, True, math.inf, None)
     done = restore_at_scale(model, device, photo.pixels, decision.scale, observer, tile_px=settings.tile_px)
     least_db = UNSEEN_CHANGE_DB if settings.scale is None and is_nearly_sharp(extent) else 0.0
-    pixels, change_db = apply_change(photo, done.pixels, settings.strength, least_db)
+    pixels, change_db = apply_change(photo, done.pixels, settings.strength, least_db, observer)
     report = EngineReport(done.tile_px, done.tiles, done.refused_tiles, done.network_seconds)
     return RestoredPhoto(photo.with_pixels(pixels), extent, decision.scale, False, change_db, report)
 
@@ -149,11 +150,14 @@ def is_nearly_sharp(extent: BlurExtent) -> bool:
     return extent.extent_px <= NEARLY_SHARP_EXTENT_PX
 
 
-def apply_change(photo: Photo, restored: Pixels, strength: float, least_db: float = 0.0) -> tuple[Pixels, float]:
+def apply_change(
+    photo: Photo, restored: Pixels, strength: float, least_db: float = 0.0, progress: Progress = SILENT
+) -> tuple[Pixels, float]:
     """Returns `strength` of the restoration over the photo, in [0, 1], and the PSNR of the two.
 
-    At 0 the result is the photo, at 1 the restoration, less where its PSNR to the photo would be under `least_db`;
-    grey stays grey. Works in place in `restored` where that is nobody else's, never in the photo's pixels.
+    At 0 the result is the photo, at 1 the restoration, above 1 more than that as far as the guard allows; less where
+    its PSNR to the photo would be under `least_db`; grey stays grey. Works in place in `restored` where that is nobody
+    else's, never in the photo's pixels.
     """
     own = restored.flags.writeable and not np.may_share_memory(restored, photo.pixels)
     result = restored if own else restored.copy()
@@ -165,12 +169,29 @@ def apply_change(photo: Photo, restored: Pixels, strength: float, least_db: floa
             band[...] = (band @ LUMA)[..., None]
         squares += float(np.sum(np.square(band - photo.pixels[rows]), dtype=np.float64))
     full_db = math.inf if squares == 0 else -10 * math.log10(squares / result.size)
-    share = strength * min(1.0, 10 ** ((full_db - least_db) / 20))
+    most = 10 ** ((full_db - least_db) / 20)
+    if strength > 1 and most > 1 and squares > 0:
+        return result, _carry_on(photo, result, min(strength, most), progress)
+    share = min(strength, 1.0) * min(1.0, most)
     if share < 1:
         for rows in _bands(photo.height):
             before = photo.pixels[rows]
             result[rows] = before + np.float32(share) * (result[rows] - before)
     return result, math.inf if squares == 0 or share == 0 else full_db - 20 * math.log10(share)
+
+
+def _carry_on(photo: Photo, result: Pixels, strength: float, progress: Progress) -> float:
+    """Carries the result on beyond the restoration, in place; returns its PSNR to the photo."""
+    done = strengthen(photo.pixels, result, strength)
+    if done.held_back:
+        progress.note(
+            f"strength {strength:g} would be too much in {done.held_back} of {done.parts} parts of the picture; they "
+            "have less."
+        )
+    squares = sum(
+        float(np.sum(np.square(result[rows] - photo.pixels[rows]), dtype=np.float64)) for rows in _bands(photo.height)
+    )
+    return -10 * math.log10(squares / result.size)
 
 
 def _bands(height: int) -> Iterator[slice]:

@@ -72,7 +72,7 @@ def restore_translated(
     del first
     pixels = done.pixels if factor == 1 else carry_up(photo.pixels, small, done.pixels, factor)
     least_db = UNSEEN_CHANGE_DB if settings.scale is None and is_nearly_sharp(extent) else 0.0
-    pixels, change_db = apply_change(photo, pixels, settings.strength, least_db)
+    pixels, change_db = apply_change(photo, pixels, settings.strength, least_db, observer)
     kept = None
     if translated is not None:
         whole = translated if factor == 1 else carry_up(photo.pixels, small, translated, factor)

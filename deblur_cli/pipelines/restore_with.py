@@ -68,7 +68,7 @@ def restore_with(
         outcomes.append(replace(done, pixels=photo.pixels, borrowed=None))
     for rows in _bands(photo.height):
         merged[rows] /= weights[rows][..., None]
-    pixels, change_db = apply_change(photo, merged, settings.strength)
+    pixels, change_db = apply_change(photo, merged, settings.strength, 0.0, observer)
     restored = RestoredPhoto(photo.with_pixels(pixels), extent, decision.scale, False, change_db, _report(outcomes))
     return WithReferences(restored, tuple(borrowed))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from deblur_cli.pipelines.jobs import Blur2BlurResult, PhotoResult, ReferenceUse, RefResult, SingleResult, Status
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.reporting.page import Beside, Card, Kind, Page, View
+from deblur_cli.reporting.strengths import strip_file
 from deblur_cli.reporting.write import write_page
 
 KINDS = {
@@ -27,7 +28,7 @@ def report_restored(
 
 
 def restored_page(result: SingleResult) -> Page:
-    """Returns the page of what became of each photo; no file is opened."""
+    """Returns the page of what became of each photo; no picture is opened."""
     summary = [("photos", str(len(result.photos))), ("network", result.model)]
     if isinstance(result, RefResult) and result.single_model is not None:
         summary.append(("without a reference", result.single_model))
@@ -65,6 +66,8 @@ def _beside(photo: PhotoResult) -> tuple[Beside, ...]:
     used = [Beside(f"reference {use.path.name}", use.path) for use in photo.references if use.used]
     if photo.confidence_map is not None:
         used.append(Beside("what was borrowed from where", photo.confidence_map))
+    if photo.output is not None and strip_file(photo.output).is_file():
+        used.append(Beside("strengths to choose from", strip_file(photo.output)))
     return tuple(used)
 
 

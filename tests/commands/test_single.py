@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -196,3 +197,16 @@ def test_a_dry_run_writes_no_report(photo_factory: Make, tmp_path: Path) -> None
     photo_factory("a.png")
     assert run("a.png", "-o", "out", "--dry-run", "--report", "report.html").exit_code == 0
     assert not (tmp_path / "report.html").exists()
+
+
+def test_strengths_above_1_carry_the_change_on_and_are_compared(photo_factory: Make, tmp_path: Path) -> None:
+    from PIL import Image
+
+    photo_factory("a.png")
+    assert run("a.png", "-o", "one").exit_code == 0
+    assert run("a.png", "-o", "more", "--strength", "1.5", "--compare-strengths").exit_code == 0
+    means = [float(np.asarray(Image.open(path), np.float64).mean()) for path in ("a.png", "one/a.png", "more/a.png")]
+    assert (means[2] - means[0]) / (means[1] - means[0]) == pytest.approx(1.5, abs=0.15)
+    assert (tmp_path / "more/a_strengths.png").exists()
+    assert run("a.png", "--strength", "1.6").exit_code == 2
+    assert "needs a --strength over 0" in run("a.png", "--strength", "0", "--compare-strengths").stderr

@@ -1,0 +1,80 @@
+"""More than the whole restoration: the change carried on, as far as what comes out can be a restoration at all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deblur_cli.convert import to_tensor
+from deblur_cli.engine.guard import judge
+from deblur_cli.imaging.photo import Pixels
+
+MOST = 1.5
+"""Beyond, noise and the network's own errors grow faster than detail."""
+PART_PX = 256
+"""Side of the parts that are judged by themselves, as large as the tiles that the guard was measured on."""
+STEPS = 4
+"""In how many steps a part is held back until it passes."""
+BAND_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Strengthened:
+    """In how many of `parts` parts of the picture less than the strength asked for was applied."""
+
+    parts: int
+    held_back: int
+
+
+def strengthen(before: Pixels, restored: Pixels, strength: float) -> Strengthened:
+    """Carries the restoration on to `strength` times the change, 1 to MOST, in place; says where that was too much.
+
+    `before` and `restored` are (H, W, 3) float32 in [0, 1]; the result is in [0, 1] too. Each part is judged by the
+    guard that judges the network's tiles, and gets the largest strength that passes; between the middles of parts
+    strengths run into each other, so that no border shows.
+    """
+    height, width = before.shape[:2]
+    rows, columns = (max(1, math.ceil(side / PART_PX)) for side in (height, width))
+    allowed = np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            place = (slice(height * row // rows, height * (row + 1) // rows),
+                     slice(width * column // columns, width * (column + 1) // columns))  # fmt: skip
+            allowed[row, column] = _allowed(before[place], restored[place], strength)
+    held_back = int(np.count_nonzero(allowed < strength))
+    # What a part is denied none of its neighbours brings back into it.
+    calm = np.asarray(cv2.erode(allowed, np.ones((3, 3), np.uint8)), np.float32)
+    for top in range(0, height, BAND_ROWS):
+        band = slice(top, min(height, top + BAND_ROWS))
+        share = np.float32(strength) if not held_back else _between(calm, band, height, width)[..., None]
+        carried = before[band] + share * (restored[band] - before[band])
+        restored[band] = np.clip(carried, 0, 1)
+    return Strengthened(rows * columns, held_back)
+
+
+def _allowed(before: Pixels, restored: Pixels, strength: float) -> float:
+    """Returns the largest strength that passes the guard, in STEPS steps from `strength` down to 1."""
+    original = to_tensor(before)
+    change = to_tensor(restored) - original
+    for step in range(STEPS):
+        share = 1 + (strength - 1) * (STEPS - step) / STEPS
+        if judge((original + share * change).clamp_(0, 1), [original]).plausible:
+            return share
+    return 1.0
+
+
+def _between(allowed: Pixels, band: slice, height: int, width: int) -> Pixels:
+    """Returns the strength of each pixel of a band of rows, (rows, W): linear between the middles of parts."""
+    rows, columns = allowed.shape
+    y = _weights((np.arange(band.start, band.stop, dtype=np.float32) + 0.5) / height * rows - 0.5, rows)
+    x = _weights((np.arange(width, dtype=np.float32) + 0.5) / width * columns - 0.5, columns)
+    return np.asarray(y @ allowed @ x.T, np.float32)
+
+
+def _weights(places: Pixels, count: int) -> Pixels:
+    """Returns how much each of `count` middles counts at each place, (places, count); beyond the outer ones they do."""
+    apart = np.abs(np.clip(places, 0, count - 1)[:, None] - np.arange(count, dtype=np.float32))
+    return np.asarray(np.clip(1 - apart, 0, 1), np.float32)
