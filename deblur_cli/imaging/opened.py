@@ -20,6 +20,7 @@ from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
 from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import without_pillows_limit
 from deblur_cli.imaging.tiff_layout import PALETTE
+from deblur_cli.imaging.tiff_metadata import pixel_aspect
 
 # Pillow prints what it thinks of a photo's EXIF; this project reads EXIF itself, and whatever else matters is raised.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -181,7 +182,7 @@ def _open_tiff(path: Path, data: bytes) -> Opened:
         encoding_of(head.icc),
         head.metadata,
         tiff=head,
-        notes=head.notes,
+        notes=(*head.notes, *_aspect_notes(pixel_aspect(head.page))),
         resolution_dpi=head.resolution_dpi,
     )
 

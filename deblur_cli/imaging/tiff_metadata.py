@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deblur_cli.imaging import exif_block
+from deblur_cli.imaging import exif_block, xmp
 from deblur_cli.imaging.exif_block import Contents, Tag
 from deblur_cli.imaging.metadata import resources_from_iptc
 from deblur_cli.imaging.photo import Metadata
@@ -18,6 +18,7 @@ from deblur_cli.imaging.tiff_layout import NoDirectoryError, TiffPage, ValueOuts
 
 _ALWAYS_THERE = (exif_block.ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
 """Resolution and orientation alone are no metadata worth a block."""
+NO_UNIT = 1
 SHORTEST_NOTE = 4
 """MakerNotes of at most so many bytes lie in their own entry and hold no offsets."""
 
@@ -48,13 +49,16 @@ def block_of(page: TiffPage, first: TiffPage, number: int) -> bytes | None:
     return None
 
 
-def orientation_of(page: TiffPage) -> int:
-    """Returns the page's orientation, 1 to 8; a page in SubIFDs that does not say is turned as its parent."""
+def orientation_of(page: TiffPage, packet: bytes | None) -> int:
+    """Returns the page's orientation, 1 to 8, or that of the XMP packet where no tag tells.
+
+    A page in SubIFDs that does not say is turned as its parent.
+    """
     for each in (page, page.parent):
         if each is not None and exif_block.ORIENTATION in each.tags:
             value = each.whole(exif_block.ORIENTATION, 1)
             return value if value in range(1, 9) else 1
-    return 1
+    return xmp.orientation(packet)
 
 
 def page_resolution(page: TiffPage) -> Resolution | None:
@@ -64,6 +68,16 @@ def page_resolution(page: TiffPage) -> Resolution | None:
         return resolution_of_tags(x[0], y[0], page.whole(RESOLUTION_UNIT, INCH)) if x and y else None
     except ValueOutsideError:
         return None
+
+
+def pixel_aspect(page: TiffPage) -> float:
+    """Returns how many times as wide as high pixels are where a resolution without unit says that alone; else 1."""
+    try:
+        x, y = page.numbers(X_RESOLUTION), page.numbers(Y_RESOLUTION)
+        alone = page.whole(RESOLUTION_UNIT, INCH) == NO_UNIT
+    except ValueOutsideError:
+        return 1.0
+    return y[0] / x[0] if alone and x and y and x[0] > 0 and y[0] > 0 else 1.0
 
 
 def contents_of(page: TiffPage) -> Contents:

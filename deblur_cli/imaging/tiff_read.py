@@ -122,14 +122,15 @@ def read_head(path: Path, data: Buffer) -> TiffHead:
         if reason is not None:
             raise UnsupportedPhotoError(path, reason)
         check_chunks(layout)
-        orientation = orientation_of(page)
+        first = page.parent or pages[0]
+        metadata = metadata_of(page, first)
+        orientation = orientation_of(page, metadata.xmp)
     except NoDirectoryError as error:
         raise _no_directory(path, data, error.position) from error
     except ValueOutsideError as error:
         raise _cut_short(path, data, error.stop) from error
     except BadLayoutError as error:
         raise UnreadablePhotoError(path, f"is damaged: {error}. {COPY_AGAIN}") from error
-    first = page.parent or pages[0]
     whole = [each for each in pages if each.chained and each.is_whole and not is_thumbnail(each, page)]
     layers = block_of(page, page, LAYERS) or b""
     return TiffHead(
@@ -138,7 +139,7 @@ def read_head(path: Path, data: Buffer) -> TiffHead:
         orientation=orientation,
         pages=max(1, len(whole)),
         number=whole.index(page) + 1 if page in whole else 1,
-        metadata=metadata_of(page, first),
+        metadata=metadata,
         icc=block_of(page, first, exif_block.ICC),
         resolution_dpi=page_resolution(page),
         layered=any(mark in layers for mark in LAYER_MARKS),

@@ -131,6 +131,18 @@ def test_a_photo_in_sub_directories_is_turned_as_its_parent(tmp_path: Path) -> N
     assert np.array_equal(quantise(photo.pixels, 8), PHOTO[::-1, ::-1])
 
 
+def test_an_orientation_that_only_xmp_tells(tmp_path: Path) -> None:
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    photo = read(tmp_path, page(PHOTO, (700, 1, packet)))
+    assert np.array_equal(quantise(photo.pixels, 8), PHOTO[::-1, ::-1])
+    told = read(tmp_path, page(PHOTO, (700, 1, packet), (274, tiffs.SHORT, (1,))))
+    assert np.array_equal(quantise(told.pixels, 8), PHOTO)
+
+
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_exif_of_both_kinds_of_tiff(tmp_path: Path, big: bool, order: str) -> None:
@@ -173,3 +185,11 @@ def test_layers_are_not_dropped_without_a_word(tmp_path: Path) -> None:
     layers = b"Adobe Photoshop Document Data Block\x00MIB8ryaL" + bytes(200)
     photo = read(tmp_path, page(PHOTO, (37724, 7, layers)))
     assert photo.notes == ("its layers are not carried over; the picture they make is",)
+
+
+def test_pixels_that_are_not_square_are_said_to_be(tmp_path: Path) -> None:
+    for unit, said in ((1, True), (2, False)):
+        shape = ((282, tiffs.RATIONAL, (204, 1)), (283, tiffs.RATIONAL, (102, 1)), (296, tiffs.SHORT, (unit,)))
+        photo = read(tmp_path, page(PHOTO, *shape))
+        assert any("its pixels are 0.5 times as wide as high" in note for note in photo.notes) == said
+        assert photo.resolution_dpi == (None if said else (204, 102))
