@@ -131,10 +131,10 @@ def _complexity(architecture: str, config: Any) -> tuple[int, int]:
     from deblur_cli.networks import registry
     from deblur_cli.networks.complexity import count
     from deblur_cli.networks.contract import InputKind
-    from deblur_cli.networks.undrawn import undrawn
+    from deblur_cli.networks.skip_init import skip_init
 
     line = registry.architecture(architecture)
-    with undrawn():
+    with skip_init():
         network = line.build(config)
     complexity = count(network, MACS_AT_PX, pictures=1 if line.kind is InputKind.SINGLE else 2)
     return complexity.parameters, complexity.macs

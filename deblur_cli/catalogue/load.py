@@ -21,7 +21,7 @@ from deblur_cli.errors import DamagedWeightsError, UnrecognisedNetworkError
 from deblur_cli.networks.contract import Architecture, SingleModel, Traits
 from deblur_cli.networks.papers.local_pooling import apply_local_pooling
 from deblur_cli.networks.registry import architecture
-from deblur_cli.networks.undrawn import undrawn
+from deblur_cli.networks.skip_init import skip_init
 from deblur_cli.progress import SILENT, Progress
 
 SPANDREL = "spandrel"
@@ -164,7 +164,7 @@ def build(
 
     `where` and `name` are the file and the entry to be blamed. Raises DamagedWeightsError for weights that don't fit.
     """
-    with undrawn():
+    with skip_init():
         network = line.build(config)
     try:
         network.load_state_dict(weights, strict=True, assign=True)

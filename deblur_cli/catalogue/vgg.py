@@ -32,7 +32,7 @@ from deblur_cli.catalogue.weight_file import read_header, read_weights, write_sa
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.files import whole_file, write_whole
 from deblur_cli.networks.papers.vgg19 import LAYERS, VGG19Features
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 from deblur_cli.progress import SILENT, Progress
 
 if TYPE_CHECKING:

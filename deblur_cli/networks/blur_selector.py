@@ -115,7 +115,7 @@ class BlurSelector(nn.Module):
         return weights.transpose(3, 4).flatten(3)
 
 
-def spread(weights: Tensor, full: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def weights_everywhere(weights: Tensor, full: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Returns weights (B, N, rows, columns) at windows' centres for every pixel of a picture of `size`.
 
     `full` is the size that the windows were laid over, before any shrinking. Bilinear between centres, constant from

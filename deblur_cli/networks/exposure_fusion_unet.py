@@ -19,7 +19,7 @@ from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
 from deblur_cli.networks.exposure_fusion import FusedExposures, fuse_exposures
 from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX
 from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 PLANES = 11
 """Noisy, blurry and estimate in three colours each, the noise, and what is unexplained."""

@@ -27,10 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deblur_cli.networks.blur_selector import DIRECTIONS, STEP_PX, BlurSelector, spread
+from deblur_cli.networks.blur_selector import DIRECTIONS, STEP_PX, BlurSelector, weights_everywhere
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
 from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 LENGTHS_PX = ((2.5, 4.0), (2.5, 9.0), (5.5, 14.0))
 """Shortest and longest motion undone at full, half and quarter scale, in pixels of that scale."""
@@ -125,17 +125,17 @@ class FilterBankUNet(ResidualUNet):
             first += len(bank)
         return changes[0] + changes[1] + changes[2]
 
-    def answers(self, blurry: Tensor) -> Tensor:
+    def filter_responses(self, blurry: Tensor) -> Tensor:
         """Returns what each filter by itself would add to the picture, (B, N, 3, H, W)."""
         added = []
         for number, (picture, bank) in enumerate(self._scales(blurry)):
-            raised = _raise(_answers(picture, bank).transpose(1, 2).flatten(1, 2), 2**number)
+            raised = _raise(_filter_responses(picture, bank).transpose(1, 2).flatten(1, 2), 2**number)
             each = raised.reshape(len(blurry), len(bank), -1, *blurry.shape[2:])
             added.append(each.expand(-1, -1, blurry.shape[1], -1, -1))
         return torch.cat(added, 1)
 
     def _scales(self, blurry: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Returns what each bank answers to, and the bank: at full scale (grey alone), half and quarter."""
+        """Returns what each bank responds to, and the bank: at full scale (grey alone), half and quarter."""
         half = F.avg_pool2d(blurry, 2)
         grey = blurry.mean(1, keepdim=True)
         return (grey, self.bank_full), (half, self.bank_half), (F.avg_pool2d(half, 2), self.bank_quarter)
@@ -146,29 +146,29 @@ def _raise(picture: Tensor, factor: int) -> Tensor:
 
 
 def _mix(picture: Tensor, bank: Tensor, weights: Tensor, full: tuple[int, int]) -> Tensor:
-    """Returns the answers of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W), summed with these weights.
+    """Returns the responses of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W), summed with these weights.
 
     `weights` (B, N, rows, columns) are those at the windows' centres and interpolated between. Filters of one weight
     for the whole picture are mixed first and run once, which is the same and N times cheaper.
     """
     if weights.shape[2:] != (1, 1):
-        everywhere = spread(weights, full, (picture.shape[2], picture.shape[3]))
-        return (_answers(picture, bank) * everywhere[:, None]).sum(2)
+        everywhere = weights_everywhere(weights, full, (picture.shape[2], picture.shape[3]))
+        return (_filter_responses(picture, bank) * everywhere[:, None]).sum(2)
     count, planes = picture.shape[:2]
     mixed = torch.einsum("bn,nckl->bckl", weights[:, :, 0, 0], bank * BANK_RATE).to(picture.dtype)
     padded = _continued(picture, bank)
-    answers = F.conv2d(
+    responses = F.conv2d(
         padded.reshape(1, count * planes, *padded.shape[2:]), mixed.repeat_interleave(planes, 0), groups=count * planes
     )
-    return answers.reshape(picture.shape)
+    return responses.reshape(picture.shape)
 
 
-def _answers(picture: Tensor, bank: Tensor) -> Tensor:
-    """Returns the answers (B, C, N, H, W) of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W)."""
+def _filter_responses(picture: Tensor, bank: Tensor) -> Tensor:
+    """Returns the responses (B, C, N, H, W) of a bank (N, 1, k, k) to each plane of a picture (B, C, H, W)."""
     count, planes, height, width = picture.shape
     padded = _continued(picture, bank)
-    answers = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank * BANK_RATE)
-    return answers.reshape(count, planes, len(bank), height, width)
+    responses = F.conv2d(padded.reshape(count * planes, 1, *padded.shape[2:]), bank * BANK_RATE)
+    return responses.reshape(count, planes, len(bank), height, width)
 
 
 def _continued(picture: Tensor, bank: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from deblur_cli.networks.contract import Architecture, InputKind, ReferenceOutpu
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetConfig
 from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, fuse, mean_around, moved, shifts
 from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 DOUBT, HALFWAY = 12.0, 0.25
 """How steeply an untrained network's trust falls with the share that the reference leaves unexplained, and where it is

@@ -22,7 +22,7 @@ Window = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ErrorForms:
-    """The mean squared error of N windows as w'Cw − 2 b'w + e in the weights w (K,) of their filters' answers.
+    """The mean squared error of N windows as w'Cw − 2 b'w + e in the weights w (K,) of their filters' responses.
 
     `curvature` C (N, K, K), `slope` b (N, K), `error` e (N,), which is the error of the blurry picture itself.
     """
@@ -59,8 +59,8 @@ def joined(parts: Sequence[ErrorForms]) -> ErrorForms:
 def _form(network: FilterBankUNet, blurry: Tensor, truth: Tensor) -> ErrorForms:
     device = network.bank_full.device
     shown, sharp = blurry[None].to(device), truth[None].to(device)
-    # One by one: the answers of all filters to a whole picture would take much memory.
-    answers = network.answers(shown)[0, ..., 1::EVERY_PX, 1::EVERY_PX].flatten(1)
+    # One by one: the responses of all filters to a whole picture would take much memory.
+    responses = network.filter_responses(shown)[0, ..., 1::EVERY_PX, 1::EVERY_PX].flatten(1)
     wanted = (sharp - shown)[0, ..., 1::EVERY_PX, 1::EVERY_PX].flatten()
-    curvature, slope = answers @ answers.T / len(wanted), answers @ wanted / len(wanted)
+    curvature, slope = responses @ responses.T / len(wanted), responses @ wanted / len(wanted)
     return ErrorForms(curvature[None].cpu(), slope[None].cpu(), wanted.square().mean()[None].cpu())

@@ -29,7 +29,7 @@ def test_without_a_curriculum_all_of_a_batch_always():
 def test_the_laplacian_of_a_single_bright_point():
     picture = torch.zeros(1, 3, 5, 5)
     picture[..., 2, 2] = 1
-    # Nine answers: -4 in the middle, four ones, four zeros; mean 0, mean square 20/9.
+    # Nine responses: -4 in the middle, four ones, four zeros; mean 0, mean square 20/9.
     assert laplacian_variance(picture).item() == pytest.approx(20 / 9, abs=1e-5)
 
 

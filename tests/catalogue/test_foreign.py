@@ -111,9 +111,9 @@ def test_what_is_nearly_one_of_ours_is_not_sent_elsewhere(tmp_path: Path, absent
 
 def _width32() -> dict[str, Tensor]:
     from deblur_cli.networks.papers.nafnet import NAFNet, NAFNetConfig
-    from deblur_cli.networks.undrawn import undrawn
+    from deblur_cli.networks.skip_init import skip_init
 
-    with undrawn():
+    with skip_init():
         return NAFNet(NAFNetConfig(32, (1, 1, 1, 28), 1, (1, 1, 1, 1))).state_dict()
 
 

@@ -12,7 +12,7 @@ from deblur_cli.networks.blur_selector import (
     RADII,
     WINDOW_PX,
     BlurSelector,
-    spread,
+    weights_everywhere,
     without_outliers,
 )
 from deblur_cli.networks.filter_bank_unet import _line
@@ -41,7 +41,7 @@ def test_untrained_it_asks_for_nothing() -> None:
 
 def test_windows_lie_inside_and_their_weights_spread_evenly() -> None:
     assert selector()(noise(0, WINDOW_PX + 112, WINDOW_PX + 224)).shape == (1, LENGTHS * DIRECTIONS, 2, 3)
-    everywhere = spread(torch.tensor([[[[0.0, 1.0, 2.0]]]]), (WINDOW_PX, WINDOW_PX + 224), (56, 112))
+    everywhere = weights_everywhere(torch.tensor([[[[0.0, 1.0, 2.0]]]]), (WINDOW_PX, WINDOW_PX + 224), (56, 112))
     assert everywhere[0, 0, :, 0].unique().tolist() == [0]
     assert everywhere[0, 0, 0, -1] == 2
     assert everywhere[0, 0, 0, 55:57].mean().item() == pytest.approx(1, abs=1e-5)

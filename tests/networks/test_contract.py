@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.registry import ARCHITECTURES, architecture
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 from tests.golden.make_golden import FOLDER, TINY, answer, golden_file, tiny_network
 from tests.support.images import assert_images_close
 

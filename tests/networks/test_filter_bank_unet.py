@@ -65,10 +65,10 @@ def test_the_filter_of_a_motion_undoes_it_better_than_those_of_other_directions(
     blurry = torch.fft.irfft2(torch.fft.rfft2(scene) * transfer)
     bank = inverse_filters(8, 21, (length, length)) / BANK_RATE
     choices = torch.eye(8)[:, :, None, None]
-    answers = [_mix(blurry, bank, choice[None], (128, 128)) for choice in choices]
+    responses = [_mix(blurry, bank, choice[None], (128, 128)) for choice in choices]
     inside = (..., slice(16, -16), slice(16, -16))
     before = ((blurry - scene)[inside] ** 2).mean()
-    after = torch.stack([((blurry + answer - scene)[inside] ** 2).mean() for answer in answers])
+    after = torch.stack([((blurry + answer - scene)[inside] ** 2).mean() for answer in responses])
     assert int(after.argmin()) == direction
     assert after[direction] < 0.7 * before
     assert after[(direction + 4) % 8] > before
@@ -109,8 +109,8 @@ def test_one_window_gives_the_same_answer_by_mixing_filters_as_by_mixing_answers
     bank = inverse_filters(8, 7, (2.0, 3.0))
     weights = torch.randn(2, 8, 1, 1, generator=torch.Generator().manual_seed(1))
     mixed_first = _mix(picture, bank, weights, (40, 48))
-    answered_first = _mix(picture, bank, weights.expand(-1, -1, 1, 2), (WINDOW_PX, WINDOW_PX + 112))
-    assert torch.allclose(mixed_first, answered_first, atol=1e-5)
+    responses_first = _mix(picture, bank, weights.expand(-1, -1, 1, 2), (WINDOW_PX, WINDOW_PX + 112))
+    assert torch.allclose(mixed_first, responses_first, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -125,7 +125,7 @@ def test_given_weights_take_the_place_of_the_selectors_own() -> None:
 def test_the_answers_mixed_are_the_candidate() -> None:
     taught, picture = network(), torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(2))
     weights = torch.randn(2, 32, generator=torch.Generator().manual_seed(3))
-    answers = taught.answers(picture)
-    assert answers.shape == (2, 32, 3, 64, 48)
-    mixed = torch.einsum("bn,bnchw->bchw", weights, answers)
+    responses = taught.filter_responses(picture)
+    assert responses.shape == (2, 32, 3, 64, 48)
+    mixed = torch.einsum("bn,bnchw->bchw", weights, responses)
     torch.testing.assert_close(mixed, taught.candidate(picture, weights[..., None, None]), atol=1e-5, rtol=1e-4)

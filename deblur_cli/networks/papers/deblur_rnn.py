@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
 from deblur_cli.networks.papers.strided_blocks import DEVIATION, Decoder, Encoder, levels_in
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 
 @dataclass(frozen=True)

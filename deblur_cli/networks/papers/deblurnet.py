@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 SLOPE = 0.1
 """Of what is negative, this share passes an activation."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, ReferenceOutput, Shapes, Traits
 from deblur_cli.networks.papers.matching import Matches, displacement, gather, match
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 SCALES = 3
 MULTIPLE = 4

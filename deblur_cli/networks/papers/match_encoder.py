@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from deblur_cli.networks.contract import Shapes
 from deblur_cli.networks.papers.matching import displacement
 from deblur_cli.networks.papers.vgg19 import VGG19Features
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 TEMPERATURE = 0.07
 """The usual one of contrastive learning on unit vectors (He et al., Momentum Contrast, 2020)."""
@@ -137,12 +137,12 @@ def contrastive_loss(
     at = flow.flatten(2).gather(2, (y * width + x)[:, None].expand(-1, 2, -1))
     there_x, there_y = x + at[:, 0], y + at[:, 1]
     inside = (there_x >= 0) & (there_x <= reference.shape[3] - 1) & (there_y >= 0) & (there_y <= reference.shape[2] - 1)
-    likeness = _patches(query, x.float(), y.float()) @ _patches(reference, there_x, there_y).mT / temperature
+    similarity = _patches(query, x.float(), y.float()) @ _patches(reference, there_x, there_y).mT / temperature
     apart = torch.hypot(there_x[:, :, None] - there_x[:, None], there_y[:, :, None] - there_y[:, None])
     same = torch.eye(samples, dtype=torch.bool, device=query.device)
     told = same | (inside[:, None] & (apart > clearance_px))
-    surprise = -likeness.masked_fill(~told, -torch.inf).log_softmax(2).diagonal(dim1=1, dim2=2)
-    loss: Tensor = torch.where(inside, surprise, 0).sum() / inside.sum().clamp_min(1)
+    nll = -similarity.masked_fill(~told, -torch.inf).log_softmax(2).diagonal(dim1=1, dim2=2)
+    loss: Tensor = torch.where(inside, nll, 0).sum() / inside.sum().clamp_min(1)
     return loss
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 SCALES = (0.25, 0.5, 1.0)
 """What the network predicts, coarse to fine."""

@@ -18,8 +18,17 @@ from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
 from deblur_cli.networks.papers import deblurnet
 from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig, ResidualBlock
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
-from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, halved, part_of, quartered
-from deblur_cli.networks.undrawn import config_if_exact
+from deblur_cli.networks.papers.reference_fusion import (
+    SCALES,
+    ConfidentMatches,
+    Guide,
+    Guided,
+    ReferenceFeatures,
+    half_size,
+    part_of,
+    quartered,
+)
+from deblur_cli.networks.skip_init import config_if_exact
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class RefDeblurNet(Guided):
         for parameter in self.estimates.parameters():
             nn.init.zeros_(parameter)
 
-    def predict(self, query: Tensor, seen: Seen) -> tuple[tuple[Tensor, ...], Found]:
+    def predict(self, query: Tensor, seen: ReferenceFeatures) -> tuple[tuple[Tensor, ...], ConfidentMatches]:
         """Returns the predictions at 1/4, 1/2 and full size, and what was found at 1/2."""
         net, blue_first = self.backbone, query.flip(1)
         encoded = net.encode(blue_first)
@@ -70,7 +79,7 @@ class RefDeblurNet(Guided):
         quarter = self.estimates[0](features) + quartered(query)
         features, found = self.guide.fuse(features, quarter, seen)
         features = net.decode(1, features, encoded)
-        half = self.estimates[1](features) + halved(query)
+        half = self.estimates[1](features) + half_size(query)
         features, found = self.guide.fuse(features, half, seen, found)
         full = net.predict(net.decode(2, features, encoded), blue_first).flip(1)
         return (quarter, half, full), found

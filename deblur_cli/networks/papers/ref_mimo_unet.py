@@ -16,8 +16,15 @@ from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
 from deblur_cli.networks.papers import mimo_unet
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig, ResidualBlocks
-from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, part_of
-from deblur_cli.networks.undrawn import config_if_exact
+from deblur_cli.networks.papers.reference_fusion import (
+    SCALES,
+    ConfidentMatches,
+    Guide,
+    Guided,
+    ReferenceFeatures,
+    part_of,
+)
+from deblur_cli.networks.skip_init import config_if_exact
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class RefMimoUNet(Guided):
         super().__init__(MimoUNet(config.backbone), Guide((width, 2 * width, 4 * width), stack, matching))
         self.config = config
 
-    def predict(self, query: Tensor, seen: Seen) -> tuple[tuple[Tensor, ...], Found]:
+    def predict(self, query: Tensor, seen: ReferenceFeatures) -> tuple[tuple[Tensor, ...], ConfidentMatches]:
         """Returns the predictions at 1/4, 1/2 and full size, and what was found at 1/2."""
         net = self.backbone
         encoded = net.encode(query)

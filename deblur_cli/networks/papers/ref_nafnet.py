@@ -17,8 +17,17 @@ from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
 from deblur_cli.networks.papers import nafnet
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.nafnet import Block, NAFNet, NAFNetConfig
-from deblur_cli.networks.papers.reference_fusion import SCALES, Found, Guide, Guided, Seen, halved, part_of, quartered
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.papers.reference_fusion import (
+    SCALES,
+    ConfidentMatches,
+    Guide,
+    Guided,
+    ReferenceFeatures,
+    half_size,
+    part_of,
+    quartered,
+)
+from deblur_cli.networks.skip_init import shapes_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class RefNAFNet(Guided):
         for parameter in self.estimates.parameters():
             nn.init.zeros_(parameter)
 
-    def predict(self, query: Tensor, seen: Seen) -> tuple[tuple[Tensor, ...], Found]:
+    def predict(self, query: Tensor, seen: ReferenceFeatures) -> tuple[tuple[Tensor, ...], ConfidentMatches]:
         """Returns the predictions at 1/4, 1/2 and full size, and what was found at 1/2."""
         net = self.backbone
         features = net.intro(query)
@@ -89,7 +98,7 @@ class RefNAFNet(Guided):
         features, found = self.guide.fuse(features, quarter, seen)
         up, decoder, skip = decoders[-2]
         features = decoder(up(features) + skip)
-        half = self.estimates[1](features) + halved(query)
+        half = self.estimates[1](features) + half_size(query)
         features, found = self.guide.fuse(features, half, seen, found)
         up, decoder, skip = decoders[-1]
         features = decoder(up(features) + skip)

@@ -46,14 +46,14 @@ SCALES = (0.25, 0.5, 1.0)
 """What a guided network predicts, coarse to fine."""
 
 
-class Seen(NamedTuple):
+class ReferenceFeatures(NamedTuple):
     """What fusion needs of a reference, at 1/4 and at 1/2 size: its pictures, and features to borrow."""
 
     pictures: tuple[Tensor, Tensor]
     features: tuple[Tensor, Tensor]
 
 
-class Found(NamedTuple):
+class ConfidentMatches(NamedTuple):
     """`index` (B, h, w) of the matches at a scale, and `confidence` (B, 1, h, w) in [0, 1], zero up to the floor."""
 
     index: Tensor  # type: ignore[assignment]  # the field's word, though tuples have a method of that name
@@ -119,14 +119,14 @@ class Guide(nn.Module):
         self.fusions = nn.ModuleList((Fusion(channels[2]), Fusion(channels[1])))
         self.floors = nn.Parameter(torch.zeros(2))
 
-    def look_at(self, reference: Tensor) -> Seen:
+    def look_at(self, reference: Tensor) -> ReferenceFeatures:
         """Returns what fusion needs of a reference (B, 3, H, W) in [0, 1], sides multiples of 4."""
-        half = halved(reference)
-        return Seen((quartered(reference), half), self.encoder(reference))
+        half = half_size(reference)
+        return ReferenceFeatures((quartered(reference), half), self.encoder(reference))
 
     def fuse(
-        self, features: Tensor, estimate: Tensor, seen: Seen, coarser: Found | None = None
-    ) -> tuple[Tensor, Found]:
+        self, features: Tensor, estimate: Tensor, seen: ReferenceFeatures, coarser: ConfidentMatches | None = None
+    ) -> tuple[Tensor, ConfidentMatches]:
         """Returns features with what the reference adds, and what was found: at 1/4, or with `coarser` at 1/2.
 
         `features` (B, C, h, w) of the network and its `estimate` (B, 3, h, w) of the picture at that size.
@@ -137,15 +137,17 @@ class Guide(nn.Module):
         fused: Tensor = self.fusions[level](features, moved, found.confidence.to(features.dtype))
         return fused, found
 
-    def find(self, estimate: Tensor, seen: Seen, coarser: Found | None) -> Found:
+    def find(self, estimate: Tensor, seen: ReferenceFeatures, coarser: ConfidentMatches | None) -> ConfidentMatches:
         """Returns the matches of an estimate at 1/4, or near those of `coarser` at 1/2."""
         level = 0 if coarser is None else 1
         matches = self._matches(estimate, seen.pictures[level], coarser, seen.pictures[0].shape[3])
         floor = self.floors[level].clamp(-0.9, 0.9)
-        return Found(matches.index, ((matches.confidence - floor) / (1 - floor)).clamp(0, 1))
+        return ConfidentMatches(matches.index, ((matches.confidence - floor) / (1 - floor)).clamp(0, 1))
 
     @torch.no_grad()
-    def _matches(self, estimate: Tensor, picture: Tensor, coarser: Found | None, coarse_width: int) -> Matches:
+    def _matches(
+        self, estimate: Tensor, picture: Tensor, coarser: ConfidentMatches | None, coarse_width: int
+    ) -> Matches:
         if coarser is None:
             return self._from_the_whole(estimate, picture)
         query, reference = self.match_features(estimate), self.match_features(picture)
@@ -155,8 +157,8 @@ class Guide(nn.Module):
         """Returns the matches in the whole reference, by way of smaller pictures where there are many positions."""
         estimates, pictures = [estimate], [picture]
         while _pairs(estimates[0], pictures[0]) > GLOBAL_PAIRS:
-            estimates.insert(0, halved(estimates[0]))
-            pictures.insert(0, halved(pictures[0]))
+            estimates.insert(0, half_size(estimates[0]))
+            pictures.insert(0, half_size(pictures[0]))
         return match_pyramid(
             [self.match_features(one) for one in estimates], [self.match_features(one) for one in pictures]
         )
@@ -183,7 +185,7 @@ class Guided(nn.Module, ABC):
         Raises ValueError for both together.
         """
         if every_output and with_confidence:
-            raise ValueError("every_output and with_confidence are two answers; ask for one at a time")
+            raise ValueError("every_output and with_confidence are two outputs; ask for one at a time")
         seen = self.guide.look_at(reference)
         predictions, found = self.predict(query, seen)
         if with_confidence:
@@ -191,11 +193,11 @@ class Guided(nn.Module, ABC):
         return predictions if every_output else predictions[-1]
 
     @abstractmethod
-    def predict(self, query: Tensor, seen: Seen) -> tuple[tuple[Tensor, ...], Found]:
+    def predict(self, query: Tensor, seen: ReferenceFeatures) -> tuple[tuple[Tensor, ...], ConfidentMatches]:
         """Returns the predictions at 1/4, 1/2 and full size, and what was found at 1/2."""
 
 
-def halved(picture: Tensor) -> Tensor:
+def half_size(picture: Tensor) -> Tensor:
     """Returns the picture at half size, an odd last row or column left out."""
     return F.avg_pool2d(picture, 2)
 
@@ -208,7 +210,7 @@ def quartered(picture: Tensor) -> Tensor:
     return F.interpolate(picture, scale_factor=0.25, mode="bilinear", align_corners=False)
 
 
-def _output(restored: Tensor, found: Found, seen: Seen) -> ReferenceOutput:
+def _output(restored: Tensor, found: ConfidentMatches, seen: ReferenceFeatures) -> ReferenceOutput:
     """Returns the result with confidence and flow at its size, from what was found at 1/2."""
     size = restored.shape[2:]
     flow = 2 * displacement(found.index, seen.pictures[1].shape[3])

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, Published, Shapes, Traits
 from deblur_cli.networks.papers.local_pooling import PooledMean
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 LEVELS = 3
 OUTPUTS = 2 * (0.25, 0.5, 1.0, 1.0)

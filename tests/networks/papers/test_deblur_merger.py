@@ -11,7 +11,7 @@ from deblur_cli.networks.papers.deblur_merger import (
     DeblurMergerConfig,
     size_multiple,
 )
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 TINY = DeblurMergerConfig((4, 8, 8))
 HALF_BYTES, LIMIT_BYTES = 2, 16 * 2**20

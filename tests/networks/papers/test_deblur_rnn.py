@@ -18,7 +18,7 @@ from deblur_cli.networks.papers.deblur_rnn import (
     NextCell,
     size_multiple,
 )
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 TINY = DeblurRNNConfig((4, 8, 8))
 HALF_BYTES, LIMIT_BYTES = 2, 16 * 2**20

@@ -24,7 +24,7 @@ from deblur_cli.networks.papers.ref_deblurnet import RefDeblurNet, RefDeblurNetC
 from deblur_cli.networks.papers.ref_mimo_unet import RefMimoUNetConfig
 from deblur_cli.networks.papers.ref_nafnet import RefNAFNet, RefNAFNetConfig
 from deblur_cli.networks.papers.reference_fusion import Guided
-from deblur_cli.networks.undrawn import shapes_of
+from deblur_cli.networks.skip_init import shapes_of
 
 TINY: dict[str, Any] = {
     "ref-nafnet": RefNAFNetConfig(4, (1, 1, 1), 1, (1, 1, 1), 1, 6, 1),

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from deblur_cli.networks.papers.matching import match
 from deblur_cli.networks.papers.reference_fusion import (
     GLOBAL_PAIRS,
-    Found,
+    ConfidentMatches,
     Fusion,
     Guide,
     ReferenceEncoder,
-    Seen,
-    halved,
+    ReferenceFeatures,
+    half_size,
     part_of,
     quartered,
 )
@@ -70,7 +70,7 @@ def test_fusion_starts_as_nothing_and_without_confidence_stays_nothing() -> None
 def test_pictures_are_shrunken_as_the_truth_is_in_training() -> None:
     picture = textured(16, 24)
     truth = nn.functional.interpolate(picture, size=(8, 12), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(halved(picture), truth)
+    torch.testing.assert_close(half_size(picture), truth)
     truth = nn.functional.interpolate(picture, size=(4, 6), mode="bilinear", align_corners=False)
     torch.testing.assert_close(quartered(picture), truth)
 
@@ -84,7 +84,7 @@ def test_matches_are_global_at_a_quarter_and_near_them_at_a_half() -> None:
     fine = net.find(seen.pictures[1], seen, coarse)
     assert torch.equal(fine.index[0], torch.arange(24 * 32).view(24, 32))
     # Led astray, the search at a half cannot come back farther than its block reaches.
-    astray = Found(torch.full_like(coarse.index, 12 * 16 - 1), coarse.confidence)
+    astray = ConfidentMatches(torch.full_like(coarse.index, 12 * 16 - 1), coarse.confidence)
     lost = net.find(seen.pictures[1], seen, astray).index
     assert ((lost // 32 >= 24 - 16) & (lost % 32 >= 32 - 16)).all()
 
@@ -135,7 +135,9 @@ def test_many_positions_are_matched_from_coarse_to_fine(monkeypatch: pytest.Monk
 def test_fused_features_come_from_where_the_match_lies() -> None:
     net, picture = guide(), textured(32, 32)
     seen = net.look_at(picture)
-    marked = Seen(seen.pictures, (torch.arange(64.0).view(1, 1, 8, 8).expand(1, 8, -1, -1), seen.features[1]))
+    marked = ReferenceFeatures(
+        seen.pictures, (torch.arange(64.0).view(1, 1, 8, 8).expand(1, 8, -1, -1), seen.features[1])
+    )
     with torch.no_grad():
         net.fusions[0].conv1.weight[:, 8:, 1, 1] = torch.eye(8)
     fused, found = net.fuse(torch.zeros(1, 8, 8, 8), seen.pictures[0].flip(3), marked)

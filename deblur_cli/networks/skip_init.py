@@ -22,7 +22,7 @@ DRAWS = frozenset(
 )
 
 
-class undrawn(TorchFunctionMode):  # noqa: N801  # a context, named like those of torch
+class skip_init(TorchFunctionMode):  # noqa: N801  # a context, named like those of torch
     """A context in which networks are built with weights that hold anything; whatever is computed is computed.
 
     The meta device would do too, but what a network computes as it is built (filters, windows) would be lost there, and
@@ -44,7 +44,7 @@ class undrawn(TorchFunctionMode):  # noqa: N801  # a context, named like those o
 
 def shapes_of(build: Callable[[Any], nn.Module], config: Any) -> Shapes:
     """Returns names and shapes of the state dict of the network that `build(config)` returns."""
-    with undrawn():
+    with skip_init():
         return {name: tuple(value.shape) for name, value in build(config).state_dict().items()}
 
 
