@@ -32,9 +32,9 @@ from deblur_cli.adaptation.contract import (
     LAPTOP,
     Adapted,
     AdaptSettings,
+    AdaptStep,
     FinetuneSettings,
     Shots,
-    Step,
     TranslateSettings,
 )
 from deblur_cli.adaptation.translate import Translator
@@ -157,7 +157,7 @@ def run_case(case: str, folder: Path, model: SingleModel, arguments: argparse.Na
     out.mkdir(exist_ok=True)
     trace = Trace(folder, out, model, settings) if arguments.trace else None
 
-    def observe(step: Step) -> None:
+    def observe(step: AdaptStep) -> None:
         show(step, out)
         if trace is not None:
             trace.follow(step)
@@ -193,9 +193,9 @@ class Trace:
 
     def __init__(self, folder: Path, out: Path, model: SingleModel, settings: AdaptSettings) -> None:
         self._folder, self._out, self._model, self._settings = folder, out, model, settings
-        self._pending: Step | None = None
+        self._pending: AdaptStep | None = None
 
-    def follow(self, step: Step) -> None:
+    def follow(self, step: AdaptStep) -> None:
         """Scores the state that was saved after the last judgement, once it is there."""
         if step.scores:
             self._pending = step
@@ -303,7 +303,7 @@ def built(adapted: Adapted) -> SingleModel:
     return SingleModel(adapted.method, network.requires_grad_(False).eval(), adapted.traits)
 
 
-def show(step: Step, out: Path) -> None:
+def show(step: AdaptStep, out: Path) -> None:
     """Appends a line to the log; keeps the latest strip."""
     record = {
         "step": step.step,

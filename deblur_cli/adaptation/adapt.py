@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deblur_cli.adaptation.contract import Adapted, AdaptSettings, Shots, Step
+from deblur_cli.adaptation.contract import Adapted, AdaptSettings, AdaptStep, Shots
 from deblur_cli.adaptation.finetune import Finetuner
 from deblur_cli.adaptation.frames import check_shots, digest_of_shots
-from deblur_cli.adaptation.judge import Judge, Verdict
+from deblur_cli.adaptation.judge import Judge, Judgement
 from deblur_cli.adaptation.learner import Learner, Taught
 from deblur_cli.adaptation.run_state import RunState, load_state, save_state
 from deblur_cli.adaptation.translate import Translator
@@ -30,7 +30,7 @@ def adapt(
     settings: AdaptSettings,
     *,
     state: Path,
-    observe: Callable[[Step], None],
+    observe: Callable[[AdaptStep], None],
     stop: Callable[[], bool],
     device: Device,
     world: World = World(),  # noqa: B008  # frozen
@@ -90,7 +90,7 @@ class _Run:
         self._before_s = self._state.elapsed_s
         self._meter = _Meter()
 
-    def run(self, observe: Callable[[Step], None], stop: Callable[[], bool]) -> Adapted:
+    def run(self, observe: Callable[[AdaptStep], None], stop: Callable[[], bool]) -> Adapted:
         """Takes step after step until the budget is spent or a stop is asked for."""
         state, settings = self._state, self._settings
         self._learner.begin()
@@ -125,17 +125,17 @@ class _Run:
     def _judge_now(self) -> None:
         """Judges the learner on the held-back shots, and keeps its weights where they are the best so far."""
         self._meter.check(self._state.step)
-        self._latest = self._judge.verdict(self._learner.stages(), self._state.step)
+        self._latest = self._judge.judgement(self._learner.stages(), self._state.step)
         best = self._state.best
         if best is None or self._latest.merit > best.merit:
             self._state.best = self._latest
             self._state.best_weights = _copied(self._learner)
 
-    def _told(self, share: float, judged: bool) -> Step:
+    def _told(self, share: float, judged: bool) -> AdaptStep:
         losses, accuracy = self._meter.read(self._state.step)
         strip = self._judge.strip(self._learner.stages()) if judged else None
         scores = (*self._latest.scores, ("merit", 0.0, self._latest.merit)) if judged else ()
-        return Step(self._state.step, share, losses, accuracy, strip, scores)
+        return AdaptStep(self._state.step, share, losses, accuracy, strip, scores)
 
     def _save(self) -> None:
         self._saved = time.monotonic()
@@ -147,7 +147,7 @@ class _Run:
 
     def _result(self, stopping: bool) -> Adapted:
         state, product = self._state, self._learner.product
-        best = state.best or Verdict(state.step, (), 0.0, helps=False)
+        best = state.best or Judgement(state.step, (), 0.0, helps=False)
         weights = state.best_weights if state.best is not None else _copied(self._learner)
         kept = f" Kept: step {best.step} of {state.step}, merit {best.merit:+.2f}."
         return Adapted(

@@ -174,7 +174,7 @@ class AdaptSettings:
 
 
 @dataclass(frozen=True)
-class Step:
+class AdaptStep:
     """What an observer is told: means since it was last told. `losses` are (name, value), named for people.
 
     `discriminator_accuracy` in [0, 1], None where there is no discriminator. `strip` (h, w, 3): rows of held-back crops
@@ -225,7 +225,7 @@ class Adapt(Protocol):
         settings: AdaptSettings,
         *,
         state: Path,
-        observe: Callable[[Step], None],
+        observe: Callable[[AdaptStep], None],
         stop: Callable[[], bool],
         device: Device,
         world: World = World(),  # noqa: B008  # frozen

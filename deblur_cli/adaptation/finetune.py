@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.adaptation.contract import AdaptSettings, Shots
-from deblur_cli.adaptation.crop_lessons import CropLessons
+from deblur_cli.adaptation.crop_batches import CropBatches
 from deblur_cli.adaptation.exposures import recipe_for, shutter_crop_px
 from deblur_cli.adaptation.fit_shutter import FittedShutter, fit_shutter
 from deblur_cli.adaptation.frames import store_of
 from deblur_cli.adaptation.learner import Product, Taught
 from deblur_cli.adaptation.matched import match_shots
-from deblur_cli.adaptation.window_lessons import WindowLessons
+from deblur_cli.adaptation.window_batches import WindowBatches
 from deblur_cli.catalogue.recognise import recognise
 from deblur_cli.engine.device import Device
 from deblur_cli.networks.blur_selector import WINDOW_PX
@@ -37,7 +37,7 @@ ENOUGH_MATCHED = 20
 """Of fewer matched shots a proportionally smaller share of the batches is made."""
 
 
-class Lessons(Protocol):
+class TrainingBatches(Protocol):
     """What a network learns from."""
 
     def begin(self, *, first: bool) -> bool:
@@ -93,7 +93,7 @@ class Finetuner:
         self._task = task_for(self._config, known.architecture.outputs)
         network = copy.deepcopy(model.network).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.requires_grad_(True)
-        self._lessons = self._lessons_for(network, shots, stop)
+        self._batches = self._batches_for(network, shots, stop)
         self._state: TrainState = new_state(network, self._config.optimiser)
         self._runner = world.wrap(network.train(), self._device)
         self._begun, self._first_share = False, 0.0
@@ -102,7 +102,7 @@ class Finetuner:
     def begin(self) -> None:
         """Gets ready, and has taught what comes before the first step, unless a stop was asked for."""
         first = not self._begun
-        if self._lessons.begin(first=first) and first:
+        if self._batches.begin(first=first) and first:
             self._begun = True
             self._state.averaged.load_state_dict(self._state.network.state_dict())
 
@@ -110,7 +110,7 @@ class Finetuner:
         """Takes one step down the loss of a batch of exposures, some exchanged for matched shots."""
         if number == 0:
             self._first_share = share
-        batch = self._lessons.batch(number)
+        batch = self._batches.batch(number)
         batch = batch.as_bgr() if self._model.traits.bgr else batch
         # What was spent before the first step is no part of the schedule.
         spent = (share - self._first_share) / max(1 - self._first_share, 1e-9)
@@ -150,9 +150,9 @@ class Finetuner:
 
     def close(self) -> None:
         """Ends the stream of exposures."""
-        self._lessons.close()
+        self._batches.close()
 
-    def _lessons_for(self, network: nn.Module, shots: Shots, stop: Callable[[], bool]) -> Lessons:
+    def _batches_for(self, network: nn.Module, shots: Shots, stop: Callable[[], bool]) -> TrainingBatches:
         """Returns what the network is to learn from. Raises DatasetError for shots that are too small."""
         settings, device, rank = self._settings, self._device, self._world.rank
         # A few matched shots would be learned by heart, and of a few the false ones weigh most.
@@ -161,9 +161,9 @@ class Finetuner:
         if isinstance(network, FilterBankUNet):
             shutter = self._config.shutter
             sharp = store_of(shots.sharp, WINDOW_PX + 2 * shutter.margin_px, device, "sharp")
-            return WindowLessons(network, sharp, shutter, matched, settings, rank, stop=stop, progress=self._progress)
+            return WindowBatches(network, sharp, shutter, matched, settings, rank, stop=stop, progress=self._progress)
         sharp = store_of(shots.sharp, shutter_crop_px(self._config), device, "sharp")
-        return CropLessons(sharp, self._config, matched, settings, device, rank, self._progress)
+        return CropBatches(sharp, self._config, matched, settings, device, rank, self._progress)
 
     def _recipe(self, fitted: FittedShutter) -> str:
         return (

@@ -1,11 +1,11 @@
 """The virtual shutter fitted to a camera: settings under which its exposures of the sharp shots measure like the
 blurry ones.
 
-Nothing is inverted by formula: smear, noise and sharpening are measured on the blurry shots, then on the camera's own
+Nothing is inverted by formula: blur, noise and sharpening are measured on the blurry shots, then on the camera's own
 sharp shots as shutters of known settings expose them, and the settings are read off where the two agree. So what the
 measures get wrong on a camera's scenes they get wrong on both sides.
 
-Paths are told in the shutter's own unit, the length of a wandering path: a straight one of 20 px smears as its path of
+Paths are told in the shutter's own unit, the length of a wandering path: a straight one of 20 px blurs as its path of
 about 30 px does; so what share of the shots was moved straight on is told first (`straightness`), and lengths are read
 off exposures of that kind. A range is trusted to a factor of two at either end, and fine-tuning mixes in the unfitted
 range.
@@ -29,9 +29,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deblur_cli.adaptation.blur_length import crispness, gradient_features, levels_for, teach, told_unseen
 from deblur_cli.adaptation.contract import AdaptSettings, Frame, Shots
 from deblur_cli.adaptation.frames import FrameStore, floats_of, grey_of, store_of, thinned
-from deblur_cli.adaptation.smear import crispness, levels_for, smear_looks, teach, told_unseen
 from deblur_cli.adaptation.straightness import spectral_looks, straight_share
 from deblur_cli.convert import to_pixels
 from deblur_cli.datasets.draw import generator_for, seed_for
@@ -188,15 +188,15 @@ def fit_straight(squares: Sequence[Grey], exposed: Exposed, shutter: ShutterSett
 
 
 def fit_paths(squares: Sequence[Grey], exposed: Exposed, shutter: ShutterSettings, seed: int) -> Range:
-    """Returns the range of path lengths, in pixels, whose exposures are smeared as the squares (H, W) of shots are.
+    """Returns the range of path lengths, in pixels, whose exposures are blurred as the squares (H, W) of shots are.
 
     A teller learns paths from the exposures; what it tells of the shots is compared with what it tells of exposures of
     every range that it hasn't seen. The ranges that fit about equally well are averaged.
     """
     pictures = _saved(exposed.pictures, replace(shutter, sharpening_probability=0.0), seed, 0)
     levels = levels_for(min(min(grey.shape) for grey in (*squares, *pictures)))
-    looks = smear_looks(pictures, levels)
-    of_shots = teach(looks, exposed.paths)(smear_looks(squares, levels))
+    looks = gradient_features(pictures, levels)
+    of_shots = teach(looks, exposed.paths)(gradient_features(squares, levels))
     return nearest_range(of_shots, told_unseen(looks, exposed.paths), exposed.paths, shutter.path_px)
 
 

@@ -40,7 +40,7 @@ COARSE = 4
 MOST_DRIFT = 0.055
 """Root mean square difference of the parts' means, display-encoded. Of the 244 true pairs of two simulated cameras'
 training scenes (`benchmarks/simulated_cameras.py`) 99 in a hundred drift by less than 0.045, the worst by 0.053: light
-from beyond the square was smeared into it."""
+from beyond the square was blurred into it."""
 MORE_NOISE, NOISE_FLOOR = 1.25, 0.002
 LEAST_MERIT = 0.1
 SURE = 1.0
@@ -49,7 +49,7 @@ STRIP_ROWS, STRIP_PX, GAP_PX = 4, 192, 4
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What the held-back shots say after `step` steps; `scores` are (name, before, after), means over the shots.
 
     `merit` is what the best checkpoint has most of; 0 is the deblurring network as it was. `helps`: surely above that.
@@ -61,17 +61,17 @@ class Verdict:
     helps: bool
 
     def to_record(self) -> dict[str, Any]:
-        """Returns the verdict as plain numbers and texts."""
+        """Returns the judgement as plain numbers and texts."""
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Verdict:
-        """Returns the verdict that `to_record` wrote."""
+    def from_record(cls, record: dict[str, Any]) -> Judgement:
+        """Returns the judgement that `to_record` wrote."""
         return cls(record["step"], tuple((n, b, a) for n, b, a in record["scores"]), record["merit"], record["helps"])
 
 
 @dataclass(frozen=True)
-class Look:
+class CropMeasurement:
     """What is measured on one restored square."""
 
     sharpness: float
@@ -87,18 +87,18 @@ class Judge:
     def __init__(self, shots: Shots, model: SingleModel, device: Device) -> None:
         """Measures the sharp shots and the network as it is."""
         self._device = device
-        sharp = [grey_of(floats_of(busiest(frame))) for frame in thinned(shots.sharp, MOST_SHARP)]
+        sharp = [grey_of(floats_of(highest_detail_crop(frame))) for frame in thinned(shots.sharp, MOST_SHARP)]
         self._natural = fit_natural(sharp)
         looks = [score_sharpness(grey).score for grey in sharp]
         self._sharpness_unit = max(float(np.std(looks)), 1.0)
         self._distance_unit = max(float(np.std([distance(self._natural, grey) for grey in sharp])), SHARP_ENOUGH)
-        self.squares = tuple(floats_of(busiest(frame)) for frame in thinned(shots.held_back, MOST_SHOTS))
+        self.squares = tuple(floats_of(highest_detail_crop(frame)) for frame in thinned(shots.held_back, MOST_SHOTS))
         usual = float(np.median([estimate_noise(grey) for grey in sharp]))
         self._noise = [max(usual, estimate_noise(grey_of(square))) for square in self.squares]
         self._model = model
         self._before = self.look((model,))
 
-    def look(self, stages: Sequence[SingleModel]) -> tuple[Look, ...]:
+    def look(self, stages: Sequence[SingleModel]) -> tuple[CropMeasurement, ...]:
         """Returns what is measured on every square once it went through the stages."""
         return tuple(self._measure(square, *self.restored(square, stages)) for square in self.squares)
 
@@ -113,7 +113,7 @@ class Judge:
             refused += done.refused_tiles / done.tiles
         return results, refused
 
-    def verdict(self, stages: Sequence[SingleModel], step: int) -> Verdict:
+    def judgement(self, stages: Sequence[SingleModel], step: int) -> Judgement:
         """Returns what the squares say of the stages."""
         after = self.look(stages)
         merits = np.array(
@@ -126,7 +126,7 @@ class Judge:
         scores = tuple(
             (title, _mean(self._before, name), _mean(after, name)) for title, name in zip(titles, names, strict=True)
         )
-        return Verdict(step, scores, mean, mean >= LEAST_MERIT and mean > SURE * error)
+        return Judgement(step, scores, mean, mean >= LEAST_MERIT and mean > SURE * error)
 
     def strip(self, stages: Sequence[SingleModel]) -> Frame:
         """Returns rows of squares: as shot, then each stage; a lone stage stands beside the network as it was."""
@@ -137,10 +137,10 @@ class Judge:
             rows.append(_beside([_middle(picture) for picture in pictures], axis=1))
         return np.asarray(np.rint(_beside(rows, axis=0) * 255), np.uint8)
 
-    def _measure(self, square: Pixels, results: list[Pixels], refused: float) -> Look:
+    def _measure(self, square: Pixels, results: list[Pixels], refused: float) -> CropMeasurement:
         picture = results[-1]
         grey = grey_of(picture)
-        return Look(
+        return CropMeasurement(
             sharpness=score_sharpness(grey).score,
             distance=distance(self._natural, grey),
             noise=estimate_noise(grey),
@@ -148,7 +148,7 @@ class Judge:
             refused=refused,
         )
 
-    def _merit(self, before: Look, after: Look, noise: float) -> float:
+    def _merit(self, before: CropMeasurement, after: CropMeasurement, noise: float) -> float:
         gain = (after.sharpness - before.sharpness) / self._sharpness_unit
         gain += (before.distance - after.distance) / self._distance_unit
         allowed = MORE_NOISE * max(noise, before.noise) + NOISE_FLOOR
@@ -156,7 +156,7 @@ class Judge:
         return min(gain, 0.0) - 1.0 if harmed else gain
 
 
-def busiest(frame: Frame, side_px: int = SIDE_PX) -> Frame:
+def highest_detail_crop(frame: Frame, side_px: int = SIDE_PX) -> Frame:
     """Returns the square of a shot with most structure at a coarse scale; a whole side where the shot is smaller."""
     height, width = frame.shape[:2]
     tall, wide = min(side_px, height), min(side_px, width)
@@ -178,7 +178,7 @@ def drift(first: Pixels, second: Pixels) -> float:
     return float(np.sqrt(np.mean(np.square(parts[0] - parts[1]))))
 
 
-def _mean(looks: Sequence[Look], name: str) -> float:
+def _mean(looks: Sequence[CropMeasurement], name: str) -> float:
     return float(np.mean([getattr(look, name) for look in looks]))
 
 

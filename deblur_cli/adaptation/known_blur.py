@@ -33,7 +33,7 @@ from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.config import DataConfig, RunConfig, TrainConfig
 from deblur_cli.training.data import SampleStream, ring_plan
 from deblur_cli.training.distributed import World
-from deblur_cli.training.ring import Chunk, Maker
+from deblur_cli.training.ring import Chunk, ChunkMaker
 
 SLACK_PX = 32
 RING_PAIRS, RING_PAIRS_GPU, REUSE = 192, 4096, 4
@@ -92,7 +92,7 @@ class KnownBlur:
             factory=factory,
         )
 
-    def _maker(self, stream: str, device: torch.device) -> Maker:
+    def _maker(self, stream: str, device: torch.device) -> ChunkMaker:
         chunk = ring_plan(self._config, device).chunk
         if self._squares is None or self._extractor is None:
             return ExposureMaker(self.sharp, self._config, chunk, stream, device)

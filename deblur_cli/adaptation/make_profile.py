@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deblur_cli.adaptation.adapt import adapt
-from deblur_cli.adaptation.contract import LAPTOP, Adapted, AdaptSettings, Method, Step, TranslateSettings
+from deblur_cli.adaptation.contract import LAPTOP, Adapted, AdaptSettings, AdaptStep, Method, TranslateSettings
 from deblur_cli.adaptation.preview import write_preview
-from deblur_cli.adaptation.shots import Plan, UnfitShotsError, Use, load_shots, plan_shots
-from deblur_cli.adaptation.shots import Wish as ShotWish
+from deblur_cli.adaptation.shots import Plan, ShotInputs, UnfitShotsError, Use, load_shots, plan_shots
 from deblur_cli.adaptation.watch import Watch
 from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, MadeFor, network_of, write_profile
 from deblur_cli.catalogue.entries import Entry
@@ -44,7 +43,7 @@ class ProfileJob:
     that and nothing else.
     """
 
-    shots: ShotWish
+    shots: ShotInputs
     out: Path
     method: Method = "finetune"
     model: str | None = None
@@ -113,7 +112,7 @@ class ProfileResult:
     leads: bool = True
 
 
-def make_profile(job: ProfileJob, show: Callable[[Step], None], progress: Progress = SILENT) -> ProfileResult:
+def make_profile(job: ProfileJob, show: Callable[[AdaptStep], None], progress: Progress = SILENT) -> ProfileResult:
     """Returns what came of a camera's shots; the profile is written whole or not at all, by the leading process.
 
     `show` is told how the training goes. Ctrl-C or SIGTERM saves and returns with `interrupted`. Free refusals come

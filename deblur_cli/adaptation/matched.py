@@ -24,7 +24,7 @@ from deblur_cli.geometry.exposure import apply_gain
 from deblur_cli.geometry.register import register
 from deblur_cli.geometry.warp import warp
 from deblur_cli.measure.blur_extent import estimate_blur_extent
-from deblur_cli.measure.scene import SAME_SCENE, SceneStamp, likeness, stamp_of
+from deblur_cli.measure.scene import SAME_SCENE, ThumbnailDescriptor, describe_thumbnail, similarity
 
 Pixels = npt.NDArray[np.float32]
 Grey = npt.NDArray[np.float32]
@@ -60,8 +60,8 @@ class MatchedPair:
 def match_shots(shots: Shots) -> tuple[MatchedPair, ...]:
     """Returns the blurry shots of whose scene there is a sharp one that can be laid over them; often none."""
     blurry, sharp = thinned(shots.blurry, MOST_BLURRY), thinned(shots.sharp, MOST_SHARP)
-    stamps = [_stamp(frame) for frame in sharp]
-    found = (_matched(frame, sharp, stamps) for frame in blurry)
+    descriptors = [_descriptor(frame) for frame in sharp]
+    found = (_matched(frame, sharp, descriptors) for frame in blurry)
     return tuple(pair for pair in found if pair is not None)
 
 
@@ -85,9 +85,9 @@ def crop_matched(pairs: Sequence[MatchedPair], side_px: int, draw: random.Random
     return None
 
 
-def _matched(frame: Frame, sharp: Sequence[Frame], stamps: Sequence[SceneStamp]) -> MatchedPair | None:
-    stamp = _stamp(frame)
-    alike = [likeness(stamp, other) for other in stamps]
+def _matched(frame: Frame, sharp: Sequence[Frame], descriptors: Sequence[ThumbnailDescriptor]) -> MatchedPair | None:
+    descriptor = _descriptor(frame)
+    alike = [similarity(descriptor, other) for other in descriptors]
     best = int(np.argmax(alike))
     if alike[best] < SAME_SCENE:
         return None
@@ -163,5 +163,5 @@ def _soft(picture: Pixels, soft_px: float) -> Grey:
     return np.asarray(cv2.GaussianBlur(grey_of(picture), (0, 0), soft_px), np.float32)
 
 
-def _stamp(frame: Frame) -> SceneStamp:
-    return stamp_of(grey_of(floats_of(frame)))
+def _descriptor(frame: Frame) -> ThumbnailDescriptor:
+    return describe_thumbnail(grey_of(floats_of(frame)))

@@ -36,24 +36,24 @@ TEXTURED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class NaturalModel:
-    """A Gaussian over the statistics of sharp patches: mean and spread (36,), inverse of their correlation (36, 36)."""
+    """A Gaussian over the statistics of sharp patches: mean, deviation (36,), inverse of the correlation (36, 36)."""
 
     mean: Floats
-    spread: Floats
+    deviation: Floats
     precision: Floats
 
 
 def fit_natural(pictures: Sequence[Grey]) -> NaturalModel:
     """Returns the model of sharp pictures (H, W) in [0, 1], sides of at least 64 px."""
     found = np.concatenate([patch_statistics(picture) for picture in pictures])
-    spread = found.std(axis=0) + SPREAD_FLOOR
-    correlation = (1 - RIDGE) * np.corrcoef(found / spread, rowvar=False) + RIDGE * np.eye(found.shape[1])
-    return NaturalModel(found.mean(axis=0), spread, np.linalg.inv(correlation))
+    deviation = found.std(axis=0) + SPREAD_FLOOR
+    correlation = (1 - RIDGE) * np.corrcoef(found / deviation, rowvar=False) + RIDGE * np.eye(found.shape[1])
+    return NaturalModel(found.mean(axis=0), deviation, np.linalg.inv(correlation))
 
 
 def distance(model: NaturalModel, picture: Grey) -> float:
     """Returns how far the mean statistics of a picture (H, W) are from the sharp ones', in standard deviations."""
-    apart = (patch_statistics(picture).mean(axis=0) - model.mean) / model.spread
+    apart = (patch_statistics(picture).mean(axis=0) - model.mean) / model.deviation
     return float(np.sqrt(apart @ model.precision @ apart / len(apart)))
 
 
@@ -78,11 +78,11 @@ def patch_statistics(picture: Grey) -> Floats:
 
 
 def _normalised(grey: Grey) -> tuple[Grey, Grey]:
-    """Returns brightness less its local mean over its local spread, and that spread."""
+    """Returns brightness less its local mean over its local deviation, and that deviation."""
     size = (7, 7)
     mean = cv2.GaussianBlur(grey, size, SIGMA_PX)
-    spread = np.sqrt(np.maximum(cv2.GaussianBlur(grey * grey, size, SIGMA_PX) - mean * mean, 0))
-    return np.asarray((grey - mean) / (spread + CONTRAST_FLOOR), np.float32), np.asarray(spread, np.float32)
+    deviation = np.sqrt(np.maximum(cv2.GaussianBlur(grey * grey, size, SIGMA_PX) - mean * mean, 0))
+    return np.asarray((grey - mean) / (deviation + CONTRAST_FLOOR), np.float32), np.asarray(deviation, np.float32)
 
 
 def _patches(values: Grey, side: int) -> Grey:

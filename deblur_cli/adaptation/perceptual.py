@@ -75,7 +75,7 @@ def _vgg(settings: TranslateSettings, device: torch.device, progress: Progress) 
     network: VGG19Features = vgg19((settings.layer,), progress)
     if not settings.feature_norm:
         network.mean.zero_()
-        network.spread.fill_(1)
+        network.deviation.fill_(1)
     plain = "" if settings.feature_norm else ", pictures not normalised"
     return Perceptual(network.to(device), f"VGG19 {settings.layer}{plain}")
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from deblur_cli.adaptation.contract import Frame
 from deblur_cli.adaptation.shots import Picked, Plan, Use
-from deblur_cli.adaptation.survey import THUMBNAIL_PX, spread
+from deblur_cli.adaptation.survey import THUMBNAIL_PX, evenly_spaced
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.write import write_photo
 
@@ -59,7 +59,7 @@ def draw_preview(plan: Plan) -> Frame:
 
 
 def _block(use: Use, members: Sequence[Picked]) -> Canvas:
-    shown = spread(members, MOST_SHOWN)
+    shown = evenly_spaced(members, MOST_SHOWN)
     title = f"{use}: {len(members)}" + (f", {len(shown)} shown" if len(shown) < len(members) else "")
     colour = COLOURS.get(use, GREY)
     rows = [_header(title, colour)]

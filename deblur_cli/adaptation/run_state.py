@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from deblur_cli.adaptation.contract import AdaptSettings
-from deblur_cli.adaptation.judge import Verdict
+from deblur_cli.adaptation.judge import Judgement
 from deblur_cli.errors import CheckpointError
 from deblur_cli.training.checkpoint import load_record, save_record
 
@@ -26,7 +26,7 @@ class RunState:
 
     step: int = 0
     elapsed_s: float = 0.0
-    best: Verdict | None = None
+    best: Judgement | None = None
     best_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -65,7 +65,7 @@ def load_state(path: Path, settings: AdaptSettings, shots: str) -> tuple[RunStat
             f"{path} was made with other shots, or for another network. Name the same folders and --model, or start "
             "again with another --out."
         )
-    best = None if record["best"] is None else Verdict.from_record(record["best"])
+    best = None if record["best"] is None else Judgement.from_record(record["best"])
     return RunState(record["step"], record["elapsed_s"], best, record["best_weights"]), record["learner"]
 
 

@@ -16,7 +16,7 @@ from deblur_cli.adaptation.contract import Frame, Shots
 from deblur_cli.adaptation.frames import floats_of, grey_of
 from deblur_cli.adaptation.material import find_material, refuse_common
 from deblur_cli.adaptation.sort import Kind, Place, Sorting, places_of, sort_shots
-from deblur_cli.adaptation.survey import Seen, Survey, as_bytes, busiest_place, in_order, survey
+from deblur_cli.adaptation.survey import Survey, SurveyedShot, as_bytes, highest_detail_place, in_order, survey
 from deblur_cli.adaptation.thin import MOST_BLURRY, MOST_HELD, MOST_SHARP, at_most, held_back, without_alike
 from deblur_cli.catalogue.camera_profile import Camera
 from deblur_cli.engine.scale import SCALES, shrink
@@ -57,7 +57,7 @@ class Use(StrEnum):
 
 
 @dataclass(frozen=True)
-class Wish:
+class ShotInputs:
     """What to learn from: `mixed` is to be sorted, or `blurry` and `sharp` are told apart already."""
 
     mixed: tuple[Path, ...] = ()
@@ -69,7 +69,7 @@ class Wish:
 class Picked:
     """One shot, what it looks like, and what becomes of it."""
 
-    shot: Seen
+    shot: SurveyedShot
     kind: Kind
     use: Use
 
@@ -100,14 +100,14 @@ class UnfitShotsError(DatasetError):
         self.plan = plan
 
 
-def plan_shots(wish: Wish, reach_px: float, progress: Progress = SILENT) -> Plan:
-    """Returns what becomes of the shots that the wish names; the same for the same files.
+def plan_shots(inputs: ShotInputs, reach_px: float, progress: Progress = SILENT) -> Plan:
+    """Returns what becomes of the shots that the inputs names; the same for the same files.
 
     `reach_px` is the longest blur that the deblurring network undoes. Goes on past files that cannot be read. Raises
     UsageError and UnreadablePhotoError for what is not there or given twice, UnfitShotsError for too few shots and for
     blurry and sharp ones that don't differ.
     """
-    seen, told, failed = _look(wish, progress)
+    seen, told, failed = _look(inputs, progress)
     places = places_of(seen)
     sorting = sort_shots(seen, places)
     uses = _first_uses(seen, sorting, told)
@@ -158,12 +158,12 @@ def load_shots(plan: Plan, progress: Progress = SILENT) -> tuple[Shots, Plan]:
 LEARNED = (Use.BLURRY, Use.HELD_BACK, Use.SHARP)
 
 
-def _look(wish: Wish, progress: Progress) -> tuple[tuple[Seen, ...], tuple[Kind, ...], tuple[str, ...]]:
+def _look(inputs: ShotInputs, progress: Progress) -> tuple[tuple[SurveyedShot, ...], tuple[Kind, ...], tuple[str, ...]]:
     """Returns all shots, what each was given for (empty where they are to be sorted), and what could not be read."""
-    if wish.mixed:
-        one = survey(find_material(wish.mixed), progress)
+    if inputs.mixed:
+        one = survey(find_material(inputs.mixed), progress)
         return one.seen, (), one.failed
-    materials = find_material(wish.blurry), find_material(wish.sharp)
+    materials = find_material(inputs.blurry), find_material(inputs.sharp)
     refuse_common(*materials)
     blurry, sharp = (survey(material, progress) for material in materials)
     told = _told(blurry, "blurry") + _told(sharp, "sharp")
@@ -174,7 +174,7 @@ def _told(found: Survey, kind: Kind) -> tuple[Kind, ...]:
     return (kind,) * len(found.seen)
 
 
-def _first_uses(seen: Sequence[Seen], sorting: Sorting, told: Sequence[Kind]) -> list[Use]:
+def _first_uses(seen: Sequence[SurveyedShot], sorting: Sorting, told: Sequence[Kind]) -> list[Use]:
     """Returns what each shot is for. A photo is what it was given for; a clip's frames need not all be."""
     if not told:
         return [_USES[kind] for kind in sorting.kinds]
@@ -188,7 +188,7 @@ def _first_uses(seen: Sequence[Seen], sorting: Sorting, told: Sequence[Kind]) ->
 _USES: Mapping[Kind, Use] = {"blurry": Use.BLURRY, "sharp": Use.SHARP, "unclear": Use.UNCLEAR}
 
 
-def _check_told(seen: Sequence[Seen], sorting: Sorting, told: Sequence[Kind]) -> tuple[str, ...]:
+def _check_told(seen: Sequence[SurveyedShot], sorting: Sorting, told: Sequence[Kind]) -> tuple[str, ...]:
     """Returns what is odd about shots that were told apart. Raises DatasetError where they don't differ as told."""
     extents = {
         given: [s.extent_px for s, g in zip(seen, told, strict=True) if g == given and math.isfinite(s.extent_px)]
@@ -219,7 +219,7 @@ def _check_told(seen: Sequence[Seen], sorting: Sorting, told: Sequence[Kind]) ->
     return tuple(notes)
 
 
-def _thin(seen: Sequence[Seen], places: Sequence[Place], uses: list[Use]) -> None:
+def _thin(seen: Sequence[SurveyedShot], places: Sequence[Place], uses: list[Use]) -> None:
     """Takes near-duplicates and what is too many out of the uses."""
     for use, most in ((Use.BLURRY, MOST_BLURRY), (Use.SHARP, MOST_SHARP)):
         members = [index for index, have in enumerate(uses) if have is use]
@@ -235,7 +235,7 @@ def _thin(seen: Sequence[Seen], places: Sequence[Place], uses: list[Use]) -> Non
             uses[index] = use
 
 
-def _check_enough(seen: Sequence[Seen], sorting: Sorting, uses: Sequence[Use], failed: Sequence[str]) -> None:
+def _check_enough(seen: Sequence[SurveyedShot], sorting: Sorting, uses: Sequence[Use], failed: Sequence[str]) -> None:
     """Returns if there is enough to learn from. Raises DatasetError that says what there is too little of, and why."""
     counts = Counter(uses)
     blurry, sharp = counts[Use.BLURRY], counts[Use.SHARP]
@@ -319,7 +319,7 @@ def _advice(uses: Sequence[Use]) -> tuple[str, ...]:
     return (f"{blurry} blurry and {sharp} sharp shots: 6 to 4 is best. {more} more {kind} ones would help.",)
 
 
-def _frames(wanted: Mapping[int, Seen], scale: float, most_px: int) -> Iterator[tuple[int, Frame | str]]:
+def _frames(wanted: Mapping[int, SurveyedShot], scale: float, most_px: int) -> Iterator[tuple[int, Frame | str]]:
     """Yields the frames, or a sentence in the place of each that could not be decoded."""
     photos = [(index, shot.path) for index, shot in wanted.items() if shot.frame is None]
 
@@ -347,5 +347,5 @@ def _window(pixels: Pixels, scale: float, most_px: int) -> Frame:
     tall, wide = max(1, int(height * share)), max(1, int(width * share))
     if (tall, wide) == (height, width):
         return as_bytes(small)
-    top, left = busiest_place(grey_of(small), tall, wide)
+    top, left = highest_detail_place(grey_of(small), tall, wide)
     return np.ascontiguousarray(as_bytes(small[top : top + tall, left : left + wide]))

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from deblur_cli.adaptation.survey import Seen
-from deblur_cli.measure.scene import SAME_SCENE, likeness
+from deblur_cli.adaptation.survey import SurveyedShot
+from deblur_cli.measure.scene import SAME_SCENE, similarity
 
 Kind = Literal["blurry", "sharp", "unclear"]
 
@@ -60,7 +60,7 @@ class Sorting:
     blurry_px: float
 
 
-def places_of(seen: Sequence[Seen]) -> tuple[Place, ...]:
+def places_of(seen: Sequence[SurveyedShot]) -> tuple[Place, ...]:
     """Returns where each shot belongs: neighbours of one clip or folder that look alike show one scene."""
     places: list[Place] = []
     for index, shot in enumerate(seen):
@@ -69,14 +69,14 @@ def places_of(seen: Sequence[Seen]) -> tuple[Place, ...]:
             places.append(Place(0, 0))
             continue
         last = places[-1]
-        goes_on = _same_series(before, shot) and likeness(before.stamp, shot.stamp) >= SAME_SCENE
+        goes_on = _same_series(before, shot) and similarity(before.descriptor, shot.descriptor) >= SAME_SCENE
         same_clip = shot.frame is not None and before.path == shot.path
         scene = last.scene if goes_on else last.scene + 1
         places.append(Place(last.group if goes_on or same_clip else last.group + 1, scene))
     return tuple(places)
 
 
-def sort_shots(seen: Sequence[Seen], places: Sequence[Place]) -> Sorting:
+def sort_shots(seen: Sequence[SurveyedShot], places: Sequence[Place]) -> Sorting:
     """Returns what each shot is taken for; between clearly sharp and clearly blurred lies unclear."""
     measured = [shot.extent_px for shot in seen if math.isfinite(shot.extent_px)]
     best = float(np.clip(np.percentile(measured, CAMERAS_BEST), 0, SOFTEST_CAMERA_PX)) if measured else 0.0
@@ -94,13 +94,13 @@ def sort_shots(seen: Sequence[Seen], places: Sequence[Place]) -> Sorting:
     return Sorting(tuple(kinds), sharp_px, blurry_px)
 
 
-def _by_itself(shot: Seen, sharp_px: float, blurry_px: float) -> Kind:
+def _by_itself(shot: SurveyedShot, sharp_px: float, blurry_px: float) -> Kind:
     if not math.isfinite(shot.extent_px):
         return "unclear"
     return "sharp" if shot.extent_px <= sharp_px else "blurry" if shot.extent_px >= blurry_px else "unclear"
 
 
-def _beside_its_scene(seen: Sequence[Seen], index: int, members: Sequence[int], alone: Kind) -> Kind:
+def _beside_its_scene(seen: Sequence[SurveyedShot], index: int, members: Sequence[int], alone: Kind) -> Kind:
     """Returns the kind, by what the shot has lost against those of its scene that were taken about when it was.
 
     Lost detail counts only where edges are wider than in the scene's sharpest shots too: what moves into a scene takes
@@ -121,7 +121,7 @@ def _beside_its_scene(seen: Sequence[Seen], index: int, members: Sequence[int], 
     return alone
 
 
-def _same_series(before: Seen, shot: Seen) -> bool:
+def _same_series(before: SurveyedShot, shot: SurveyedShot) -> bool:
     if shot.frame is None and before.frame is None:
         return before.path.parent == shot.path.parent
     return before.path == shot.path

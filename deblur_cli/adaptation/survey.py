@@ -24,7 +24,7 @@ from deblur_cli.imaging.metadata import ExifSummary
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
 from deblur_cli.measure.blur_extent import estimate_blur_extent
-from deblur_cli.measure.scene import SceneStamp, stamp_of
+from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
 from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
 from deblur_cli.progress import Progress
 
@@ -51,7 +51,7 @@ THUMBNAIL_PX = (160, 108)
 
 
 @dataclass(frozen=True)
-class Seen:
+class SurveyedShot:
     """One shot, looked at with a long side of 1024 pixels at most. `frame` is its number in a clip, else None.
 
     `score` is the Fourier metric, for comparing shots of one scene. `extent_px` is the blur's extent in the sharper
@@ -63,7 +63,7 @@ class Seen:
     frame: int | None
     score: float
     extent_px: float
-    stamp: SceneStamp
+    descriptor: ThumbnailDescriptor
     long_side_px: int
     overview: Thumbnail
     detail: Thumbnail
@@ -79,7 +79,7 @@ class Seen:
 class Survey:
     """All shots in the order found, photos first, and a sentence for each file that could not be read."""
 
-    seen: tuple[Seen, ...]
+    seen: tuple[SurveyedShot, ...]
     failed: tuple[str, ...]
 
 
@@ -88,10 +88,10 @@ def survey(material: Material, progress: Progress) -> Survey:
 
     Deterministic. Of very many photos some are looked at, evenly spread.
     """
-    photos = spread(material.photos, MOST_PHOTOS)
+    photos = evenly_spaced(material.photos, MOST_PHOTOS)
     if len(photos) < len(material.photos):
         progress.note(f"Of {len(material.photos)} photos, {len(photos)} are looked at, evenly spread.")
-    seen: list[Seen] = []
+    seen: list[SurveyedShot] = []
     failed: list[str] = []
     with progress.stage("Looking at photos", len(photos), "photos") as stage:
         for outcome in in_order(photos, _look_at_photo):
@@ -129,14 +129,16 @@ def in_order(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
                 future.cancel()
 
 
-def look(grey: Grey, path: Path, frame: int | None, long_side_px: int, camera: ExifSummary | None = None) -> Seen:
+def look(
+    grey: Grey, path: Path, frame: int | None, long_side_px: int, camera: ExifSummary | None = None
+) -> SurveyedShot:
     """Returns what a picture (H, W) float32 in [0, 1], of a long side of 1024 at most, shows."""
-    return Seen(
+    return SurveyedShot(
         path,
         frame,
         score_sharpness(grey).score,
         extent_of_sharper_parts(grey),
-        stamp_of(grey),
+        describe_thumbnail(grey),
         long_side_px,
         _fitted(grey),
         as_bytes(_detail(grey)),
@@ -160,7 +162,7 @@ def extent_of_sharper_parts(grey: Grey) -> float:
     return whole.extent_px if whole.confidence >= WHOLE_CONFIDENCE else math.nan
 
 
-def _look_at_photo(path: Path) -> Seen | str:
+def _look_at_photo(path: Path) -> SurveyedShot | str:
     try:
         grey, _ = read_grey(path, long_side=WORKING_PX)
         if min(grey.shape) < LEAST_SIDE_PX:
@@ -173,10 +175,10 @@ def _look_at_photo(path: Path) -> Seen | str:
         return str(error)
 
 
-def _look_at_clip(path: Path, most: int) -> list[Seen]:
+def _look_at_clip(path: Path, most: int) -> list[SurveyedShot]:
     facts = clip_facts(path)
     spacing = max(1, round(facts.rate / FRAMES_PER_S), math.ceil(facts.frames / most))
-    found: list[Seen] = []
+    found: list[SurveyedShot] = []
     for number, frame in frames_of(path, lambda number: number % spacing == 0, last=(most - 1) * spacing):
         if min(frame.shape[:2]) < LEAST_SIDE_PX:
             raise DatasetError(f"{path.name}: the clip is too small to learn from. Take it out.")
@@ -197,14 +199,14 @@ def _shrunk(grey: Grey) -> Grey:
 def _detail(grey: Grey) -> Grey:
     """Returns the piece of a picture, as large as a thumbnail, with most structure."""
     width, height = THUMBNAIL_PX
-    top, left = busiest_place(grey, min(height, grey.shape[0]), min(width, grey.shape[1]))
+    top, left = highest_detail_place(grey, min(height, grey.shape[0]), min(width, grey.shape[1]))
     canvas = np.ones((height, width), np.float32)
     piece = grey[top : top + height, left : left + width]
     canvas[: piece.shape[0], : piece.shape[1]] = piece
     return canvas
 
 
-def busiest_place(grey: Grey, height: int, width: int) -> tuple[int, int]:
+def highest_detail_place(grey: Grey, height: int, width: int) -> tuple[int, int]:
     """Returns top and left of the window of that size with most structure at a coarse scale, blurred or not."""
     shrink = max(1, min(grey.shape[0] // 96, grey.shape[1] // 96, height // 4, width // 4))
     small = cv2.resize(grey, (grey.shape[1] // shrink, grey.shape[0] // shrink), interpolation=cv2.INTER_AREA)
@@ -233,7 +235,7 @@ def as_bytes(pixels: Grey) -> Thumbnail:
     return np.asarray(np.rint(np.clip(pixels, 0, 1) * 255), np.uint8)
 
 
-def spread(items: Sequence[T], most: int) -> tuple[T, ...]:
+def evenly_spaced(items: Sequence[T], most: int) -> tuple[T, ...]:
     """Returns at most so many, evenly spread."""
     if len(items) <= most:
         return tuple(items)

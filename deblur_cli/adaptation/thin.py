@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.adaptation.sort import Place
-from deblur_cli.adaptation.survey import Seen, spread
+from deblur_cli.adaptation.survey import SurveyedShot, evenly_spaced
 
 ALIKE = 0.1
 """Root mean square difference of two shots over their contrast, at the size of thumbnails. Frames of a camera on a
@@ -21,7 +21,7 @@ BIG_SHARE = 0.4
 """A group with more of the blurry shots than this is not held back whole."""
 
 
-def without_alike(seen: Sequence[Seen], places: Sequence[Place], chosen: Iterable[int]) -> list[int]:
+def without_alike(seen: Sequence[SurveyedShot], places: Sequence[Place], chosen: Iterable[int]) -> list[int]:
     """Returns those of the chosen that differ from every other that is kept of their scene, in the order chosen."""
     kept: dict[int, list[npt.NDArray[np.float32]]] = {}
     result: list[int] = []
@@ -44,7 +44,7 @@ def at_most(chosen: Sequence[int], places: Sequence[Place], most: int) -> list[i
     for number, group in enumerate(sorted(groups, key=lambda group: len(groups[group]))):
         quota[group] = min(len(groups[group]), left // (len(groups) - number))
         left -= quota[group]
-    return sorted(index for group, members in groups.items() for index in spread(members, quota[group]))
+    return sorted(index for group, members in groups.items() for index in evenly_spaced(members, quota[group]))
 
 
 def held_back(blurry: Sequence[int], places: Sequence[Place]) -> list[int]:

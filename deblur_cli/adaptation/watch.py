@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deblur_cli.adaptation.contract import Adapted, Frame, Step
+from deblur_cli.adaptation.contract import Adapted, AdaptStep, Frame
 from deblur_cli.adaptation.preview import write_picture
 from deblur_cli.training.journal import Journal
 
@@ -20,7 +20,7 @@ class Watch:
     """
 
     def __init__(
-        self, log: Path, strip: Path, board: Path, show: Callable[[Step], None], *, leads: bool = True
+        self, log: Path, strip: Path, board: Path, show: Callable[[AdaptStep], None], *, leads: bool = True
     ) -> None:
         self._journal = Journal(log if leads else None)
         self._strip = strip
@@ -40,7 +40,7 @@ class Watch:
         if self._board is not None:
             self._board.close()
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: AdaptStep) -> None:
         """Tells everybody of a step. Raises CannotWriteError."""
         if not self._leads:
             return

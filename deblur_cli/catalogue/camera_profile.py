@@ -99,7 +99,7 @@ class CameraProfile:
     weights_sha256: str = ""
 
 
-def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_half_precision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the weights on the CPU in half precision, as a profile holds them.
 
     Raises TrainingError for a value that half precision cannot hold.
@@ -121,12 +121,12 @@ def write_profile(path: Path, profile: CameraProfile, weights: Mapping[str, Tens
     Raises OutputExistsError unless `overwrite`, CannotWriteError, and TrainingError for weights that half precision
     cannot hold.
     """
-    halves = halved(weights)
+    halves = to_half_precision(weights)
     save_profile(replace(profile, weights_sha256=digest_of(halves)), halves, path, overwrite=overwrite)
 
 
 def save_profile(profile: CameraProfile, halves: Mapping[str, Tensor], path: Path, *, overwrite: bool = False) -> None:
-    """Writes a profile whole or not at all; `halves` are what `halved` gives, and `profile.weights_sha256` is theirs.
+    """Writes a profile whole or not at all; `halves` are what `to_half_precision` gives.
 
     Raises OutputExistsError unless `overwrite`, and CannotWriteError.
     """

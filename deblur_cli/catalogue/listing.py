@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deblur_cli.catalogue.source import PACKAGE, Bundled, Copy, Hub, Score, Source, cache_folder
+from deblur_cli.catalogue.source import PACKAGE, Bundled, Copy, Hub, Score, Source, cache_dir
 from deblur_cli.files import write_whole
 from deblur_cli.progress import SILENT, Progress
 
@@ -53,7 +53,7 @@ def list_models(progress: Progress = SILENT) -> tuple[Listed, ...]:
 
     A cache that cannot be read or written only costs the time to count again.
     """
-    digest, kept = _digest(), cache_folder() / "listing.json"
+    digest, kept = _digest(), cache_dir() / "listing.json"
     known = _recall(kept, digest)
     if known is None:
         known = _counted(progress)

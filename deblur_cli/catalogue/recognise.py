@@ -93,9 +93,9 @@ def _nearest(shapes: Shapes) -> str | None:
     Names with their shapes decide between networks of one family; names alone find the family of one in another size.
     """
     known = _known()
-    for likeness in (_alike_in_shapes, _alike_in_names):
-        name = max(known, key=lambda name: likeness(known[name], shapes))
-        if likeness(known[name], shapes) >= NEARLY:
+    for similarity in (_alike_in_shapes, _alike_in_names):
+        name = max(known, key=lambda name: similarity(known[name], shapes))
+        if similarity(known[name], shapes) >= NEARLY:
             return name
     return None
 

@@ -62,7 +62,7 @@ def bundled_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "weights"
 
 
-def cache_folder() -> Path:
+def cache_dir() -> Path:
     """Returns the folder for what can be made again: DEBLUR_CACHE, or the system's place for caches."""
     wanted = os.environ.get("DEBLUR_CACHE")
     return Path(wanted) if wanted else user_cache_path("deblur", appauthor=False)
@@ -70,4 +70,4 @@ def cache_folder() -> Path:
 
 def converted_file(sha256: str) -> Path:
     """Returns where the safetensors of a published pickle with this hash is kept."""
-    return cache_folder() / "converted" / f"{sha256}.safetensors"
+    return cache_dir() / "converted" / f"{sha256}.safetensors"

@@ -27,7 +27,7 @@ from deblur_cli.catalogue.download import (
     find_cached,
     require_space,
 )
-from deblur_cli.catalogue.source import Copy, cache_folder
+from deblur_cli.catalogue.source import Copy, cache_dir
 from deblur_cli.catalogue.weight_file import read_header, read_weights, write_safetensors
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.files import whole_file, write_whole
@@ -47,7 +47,7 @@ LONGEST_HEADER = 4 << 20
 
 
 @dataclass(frozen=True)
-class Part:
+class TensorRange:
     """Tensors of a file on the Hub whose names begin with `prefix`."""
 
     copy: Copy
@@ -64,37 +64,37 @@ class _Place:
     header: bytes
 
 
-def fetch_part(part: Part, into: Path, settings: HubSettings, progress: Progress) -> None:
+def fetch_tensors(tensors: TensorRange, into: Path, settings: HubSettings, progress: Progress) -> None:
     """Writes a safetensors file of the wanted tensors alone; it is whole or absent.
 
     Raises HubError, OSError where the disk is at fault.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    repository, endpoint = part.copy.repository, settings.endpoint
+    repository, endpoint = tensors.copy.repository, settings.endpoint
     with as_hub_errors():
-        url = hf_hub_url(repository, part.file, revision=part.copy.revision, endpoint=endpoint)
+        url = hf_hub_url(repository, tensors.file, revision=tensors.copy.revision, endpoint=endpoint)
         there = get_hf_file_metadata(url, endpoint=endpoint)
         tag, commit = checked(there.etag, there.commit_hash, settings)
         # All requests ask for one commit: the branch may move between them.
-        url = hf_hub_url(repository, part.file, revision=commit, endpoint=endpoint)
-        place = _find(url, part)
+        url = hf_hub_url(repository, tensors.file, revision=commit, endpoint=endpoint)
+        place = _find(url, tensors)
         into.parent.mkdir(parents=True, exist_ok=True)
         content = into.with_name(f"{into.name}.{tag[:32]}.incomplete")
         size = place.stop - place.start
-        with progress.stage(f"Fetching {part.file}", size, "bytes") as stage, CountedFile(content, stage) as file:
+        with progress.stage(f"Fetching {tensors.file}", size, "bytes") as stage, CountedFile(content, stage) as file:
             stage.advance(file.tell())
             _get(url, place.start, place.stop, file, file.tell())
     _put_together(place, content, into)
 
 
-def _find(url: str, part: Part) -> _Place:
+def _find(url: str, tensors: TensorRange) -> _Place:
     """Returns where the tensors lie. Raises HubError where they are not there, or not side by side."""
     length = int.from_bytes(_bytes_at(url, 0, LENGTH_BYTES), "little")
     if not 0 < length <= LONGEST_HEADER:
-        raise HubError(f"{part.file} there is no safetensors file")
+        raise HubError(f"{tensors.file} there is no safetensors file")
     stored: dict[str, Any] = json.loads(_bytes_at(url, LENGTH_BYTES, LENGTH_BYTES + length))
-    wanted = {name: dict(facts) for name, facts in stored.items() if name.startswith(part.prefix)}
+    wanted = {name: dict(facts) for name, facts in stored.items() if name.startswith(tensors.prefix)}
     wanted = dict(sorted(wanted.items(), key=lambda item: item[1]["data_offsets"]))
     start, stop = 0, 0
     for number, facts in enumerate(wanted.values()):
@@ -102,12 +102,12 @@ def _find(url: str, part: Part) -> _Place:
         start, stop = (begin, begin) if number == 0 else (start, stop)
         if begin != stop or end < begin:
             raise HubError(
-                f"{part.prefix}* are not side by side in {part.file}, so they cannot be fetched by themselves"
+                f"{tensors.prefix}* are not side by side in {tensors.file}, so they cannot be fetched by themselves"
             )
         facts["data_offsets"] = [begin - start, end - start]
         stop = end
     if not wanted:
-        raise HubError(f"{part.file} there has no {part.prefix}*")
+        raise HubError(f"{tensors.file} there has no {tensors.prefix}*")
     header = json.dumps(wanted).encode()
     header += b" " * (-len(header) % LENGTH_BYTES)
     first = LENGTH_BYTES + length
@@ -151,7 +151,7 @@ def _put_together(place: _Place, content: Path, into: Path) -> None:
 
 
 NAME = "vgg19"
-PART = Part(Copy("timm/vgg19.tv_in1k"), "model.safetensors", "features.")
+FEATURES = TensorRange(Copy("timm/vgg19.tv_in1k"), "model.safetensors", "features.")
 LICENCE = "BSD-3-Clause"
 SIZE_BYTES = 80_100_000
 """Of the features: 20,024,384 weights in float32."""
@@ -184,8 +184,9 @@ def vgg19_weights(progress: Progress = SILENT) -> dict[str, Tensor]:
     if recorded not in (None, found):
         kept.unlink()
         raise DamagedWeightsError(
-            f"VGG19 from {PART.copy.repository} is not what it was at first use here (SHA-256 {found[:12]}…, recorded "
-            f"{str(recorded)[:12]}…). Run the command again; if its authors have replaced it, delete {record} first."
+            f"VGG19 from {FEATURES.copy.repository} is not what it was at first use here (SHA-256 {found[:12]}…, "
+            f"recorded {str(recorded)[:12]}…). Run the command again; if its authors "
+            f"have replaced it, delete {record} first."
         )
     write_whole(record, found)
     return weights
@@ -193,7 +194,7 @@ def vgg19_weights(progress: Progress = SILENT) -> dict[str, Tensor]:
 
 def vgg19_file() -> Path:
     """Returns where the features are kept, or will be."""
-    return cache_folder() / "parts" / f"{NAME}-features.safetensors"
+    return cache_dir() / "parts" / f"{NAME}-features.safetensors"
 
 
 def digest_of(weights: Mapping[str, Tensor]) -> str:
@@ -219,9 +220,9 @@ def _read(kept: Path, recorded: str | None) -> dict[str, Tensor] | None:
 def _obtain(kept: Path, progress: Progress) -> dict[str, Tensor]:
     """Returns the features from the client's cache or the Hub, and leaves them in `kept`."""
     settings = HubSettings.now()
-    whole = find_cached((PART.copy,), PART.file, settings)
+    whole = find_cached((FEATURES.copy,), FEATURES.file, settings)
     if whole is not None:
-        features = {name: value for name, value in read_weights(whole).items() if name.startswith(PART.prefix)}
+        features = {name: value for name, value in read_weights(whole).items() if name.startswith(FEATURES.prefix)}
         write_safetensors(kept, features, {})
     else:
         _fetch(kept, settings, progress)
@@ -229,8 +230,8 @@ def _obtain(kept: Path, progress: Progress) -> dict[str, Tensor]:
     if read_header(kept).shapes != expected:
         kept.unlink()
         raise DamagedWeightsError(
-            f"{PART.file} of {PART.copy.repository} does not hold VGG19's features. Check HF_ENDPOINT and the cache of "
-            "the Hub, and run the command again."
+            f"{FEATURES.file} of {FEATURES.copy.repository} does not hold VGG19's features. Check HF_ENDPOINT and "
+            "the cache of the Hub, and run the command again."
         )
     return read_weights(kept)
 
@@ -244,14 +245,14 @@ def _fetch(kept: Path, settings: HubSettings, progress: Progress) -> None:
     require_space("VGG19", kept.parent, 2 * SIZE_BYTES, "DEBLUR_CACHE")
     progress.note(
         f"Fetching VGG19's features ({SIZE_BYTES / 1e6:.0f} MB, {LICENCE}) from "
-        f"{settings.endpoint}/{PART.copy.repository}; later runs need no network."
+        f"{settings.endpoint}/{FEATURES.copy.repository}; later runs need no network."
     )
     try:
-        fetch_part(PART, kept, settings, progress)
+        fetch_tensors(FEATURES, kept, settings, progress)
     except HubError as error:
         raise MissingWeightsError(
-            f"VGG19's features could not be fetched ({PART.copy.repository}: {error}). Check the network and run the "
-            "command again: it goes on where it was cut off."
+            f"VGG19's features could not be fetched ({FEATURES.copy.repository}: {error}). Check the network and "
+            "run the command again: it goes on where it was cut off."
         ) from error
     except OSError as error:
         raise MissingWeightsError(

@@ -139,13 +139,13 @@ def where(
 ) -> None:
     """Print where weights are on this computer: one network's file, or the folders."""
     from deblur_cli.catalogue.download import HubSettings, locate
-    from deblur_cli.catalogue.source import bundled_folder, cache_folder
+    from deblur_cli.catalogue.source import bundled_folder, cache_dir
     from deblur_cli.errors import MissingWeightsError
 
     if name is None:
         answer(f"bundled    {bundled_folder()}")
         answer(f"Hub cache  {HubSettings.now().cache}")
-        answer(f"converted  {cache_folder() / 'converted'}")
+        answer(f"converted  {cache_dir() / 'converted'}")
         return
     with Terminal() as terminal:
         item = _find(name, terminal)

@@ -14,7 +14,7 @@ from deblur_cli.commands.options import Device, Json, Precision, Quiet, Verbose
 from deblur_cli.commands.report import Terminal, answer, answer_json
 
 if TYPE_CHECKING:
-    from deblur_cli.adaptation.contract import Step
+    from deblur_cli.adaptation.contract import AdaptStep
     from deblur_cli.adaptation.make_profile import ProfileResult
 
 INTERRUPTED = 130
@@ -141,10 +141,10 @@ def train_device(
     """
     # The training brings torch, which the help does not need.
     from deblur_cli.adaptation.make_profile import ProfileJob, make_profile
-    from deblur_cli.adaptation.shots import Wish
+    from deblur_cli.adaptation.shots import ShotInputs
 
     job = ProfileJob(
-        shots=Wish(tuple(shots or ()), tuple(blurry or ()), tuple(sharp or ())),
+        shots=ShotInputs(tuple(shots or ()), tuple(blurry or ()), tuple(sharp or ())),
         out=out,
         method=method.value,
         model=model,
@@ -170,7 +170,7 @@ def train_device(
         raise typer.Exit(INTERRUPTED)
 
 
-def _show(step: Step, show: Callable[[float, str], None], terminal: Terminal) -> None:
+def _show(step: AdaptStep, show: Callable[[float, str], None], terminal: Terminal) -> None:
     """Shows the figures of a step, and tells a line where the held-back shots were judged."""
     figures = [f"{name} {value:.3g}" for name, value in step.losses]
     if step.discriminator_accuracy is not None:

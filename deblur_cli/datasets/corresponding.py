@@ -27,8 +27,8 @@ def place_of(crop: Tensor, photo: Tensor) -> tuple[int, int]:
     # The template has mean zero, so the window's mean drops out of the product.
     product = F.conv2d(searched, template)
     mean, square = F.conv2d(searched, ones) / area, F.conv2d(searched**2, ones) / area
-    likeness = product / (square - mean**2).clamp_min(1e-6).sqrt()
-    y, x = divmod(int(likeness[0, 0].argmax()), likeness.shape[-1])
+    similarity = product / (square - mean**2).clamp_min(1e-6).sqrt()
+    y, x = divmod(int(similarity[0, 0].argmax()), similarity.shape[-1])
     rows, columns = (length - side for length in photo.shape[1:])
     return min(round(y * photo.shape[1] / height), rows), min(round(x * photo.shape[2] / width), columns)
 

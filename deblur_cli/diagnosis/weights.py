@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deblur_cli.catalogue.download import HubError, HubSettings, Whereabouts, locate, ping, resolve
 from deblur_cli.catalogue.entries import entries
-from deblur_cli.catalogue.source import Bundled, cache_folder
+from deblur_cli.catalogue.source import Bundled, cache_dir
 from deblur_cli.diagnosis.check import Check, State
 from deblur_cli.errors import WeightsError
 
@@ -39,7 +39,7 @@ def check_weights() -> Iterator[Check]:
 
 def check_caches() -> Iterator[Check]:
     """Yields the folders that weights and counts are kept in: whether they can be written, and how much is free."""
-    for name, folder in (("cache", cache_folder()), ("Hub's cache", HubSettings.now().cache)):
+    for name, folder in (("cache", cache_dir()), ("Hub's cache", HubSettings.now().cache)):
         yield _folder(name, folder)
 
 

@@ -69,7 +69,7 @@ class Produced:
 
 
 @dataclass(frozen=True)
-class Maker:
+class OutputSource:
     """Where outputs come from: a network, or a folder of finished ones."""
 
     make: Callable[[Photo], Produced]
@@ -78,7 +78,7 @@ class Maker:
     precision: str | None = None
 
 
-OpenMaker = Callable[[Sequence[PairSet]], Maker]
+OpenOutputSource = Callable[[Sequence[PairSet]], OutputSource]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class _Scored:
     megapixels: float
 
 
-def evaluate(job: EvaluateJob, progress: Progress = SILENT, *, open_maker: OpenMaker | None = None) -> Evaluation:
+def evaluate(
+    job: EvaluateJob, progress: Progress = SILENT, *, open_source: OpenOutputSource | None = None
+) -> Evaluation:
     """Returns PSNR and SSIM of input and output of every pair in the job's folders, and their means.
 
     Photos are restored as `deblur single` does; both sides are rounded to 8 bit and compared as the GoPro protocol
@@ -96,14 +98,14 @@ def evaluate(job: EvaluateJob, progress: Progress = SILENT, *, open_maker: OpenM
     DatasetError for a folder without pairs, and what models and devices raise.
     """
     sets = [part for folder in job.folders for part in read_sets(folder, job.layout)]
-    maker = _maker(job, progress) if open_maker is None else open_maker(sets)
+    source = _source(job, progress) if open_source is None else open_source(sets)
     folders: list[FolderScores] = []
     seconds = megapixels = 0.0
     with progress.stage("Photos", sum(len(part.pairs) for part in sets), "photos") as stage:
         for part in sets:
             scored: list[PhotoScore] = []
             failed: list[FailedPhoto] = []
-            for outcome in run_overlapping(part.pairs, _pair_steps(maker, job)):
+            for outcome in run_overlapping(part.pairs, _pair_steps(source, job)):
                 stage.advance()
                 if isinstance(outcome, FailedPhoto):
                     failed.append(outcome)
@@ -114,7 +116,7 @@ def evaluate(job: EvaluateJob, progress: Progress = SILENT, *, open_maker: OpenM
             folders.append(
                 FolderScores(part.name, part.folder, part.layout, tuple(scored), tuple(failed), means_of(scored))
             )
-    return Evaluation(maker.model, maker.device, maker.precision, tuple(folders), seconds, megapixels)
+    return Evaluation(source.model, source.device, source.precision, tuple(folders), seconds, megapixels)
 
 
 def evaluate_identity(job: EvaluateJob, progress: Progress = SILENT) -> IdentityEvaluation:
@@ -125,17 +127,17 @@ def evaluate_identity(job: EvaluateJob, progress: Progress = SILENT) -> Identity
     photos = [found.path for found in find_photos(job.folders, recursive=False)]
     if not photos:
         raise UsageError(f"No photos found in {', '.join(str(folder) for folder in job.folders)}. Give their folder.")
-    maker = _maker(job, progress)
+    source = _source(job, progress)
     scored: list[IdentityScore] = []
     failed: list[FailedPhoto] = []
     with progress.stage("Photos", len(photos), "photos") as stage:
-        for outcome in run_overlapping(photos, _identity_steps(maker, job)):
+        for outcome in run_overlapping(photos, _identity_steps(source, job)):
             (failed if isinstance(outcome, FailedPhoto) else scored).append(outcome)  # type: ignore[arg-type]
             stage.advance()
     return IdentityEvaluation(
-        maker.model,
-        maker.device,
-        maker.precision,
+        source.model,
+        source.device,
+        source.precision,
         tuple(scored),
         tuple(failed),
         min((score.psnr for score in scored), default=None),
@@ -143,16 +145,16 @@ def evaluate_identity(job: EvaluateJob, progress: Progress = SILENT) -> Identity
     )
 
 
-def _maker(job: EvaluateJob, progress: Progress) -> Maker:
+def _source(job: EvaluateJob, progress: Progress) -> OutputSource:
     if job.outputs is not None:
         if job.model is not None:
             raise UsageError("--outputs scores pictures made before, so --model has nothing to do. Leave one out.")
-        return Maker(_from_files(list_outputs(job.outputs), job.max_megapixels))
+        return OutputSource(_from_files(list_outputs(job.outputs), job.max_megapixels))
     entry = find(job.model, SingleModel)
     device = choose(job.device, job.precision)
     model = load(entry, progress)
     device = fit_to_network(device, model.name, model.traits)
-    return Maker(
+    return OutputSource(
         _by_network(model, device, job.settings, progress), model.name, str(device.torch_device), device.dtype_name
     )
 
@@ -185,7 +187,7 @@ def _psnr(a: Bytes, b: Bytes) -> float:
 
 
 def _pair_steps(
-    maker: Maker, job: EvaluateJob
+    source: OutputSource, job: EvaluateJob
 ) -> Steps[Pair, tuple[Photo, Bytes], tuple[Bytes, Bytes, Produced], _Scored | FailedPhoto]:
     def read(pair: Pair) -> tuple[Photo, Bytes]:
         photo = read_photo(pair.blurry, max_megapixels=job.max_megapixels)
@@ -195,7 +197,7 @@ def _pair_steps(
 
     def make(pair: Pair, ready: tuple[Photo, Bytes]) -> tuple[Bytes, Bytes, Produced]:
         photo, truth = ready
-        produced = maker.make(photo)
+        produced = source.make(photo)
         _check_sizes(photo, produced.picture, "its output")
         return at_8_bit(photo), truth, produced
 
@@ -216,13 +218,13 @@ def _pair_steps(
 
 
 def _identity_steps(
-    maker: Maker, job: EvaluateJob
+    source: OutputSource, job: EvaluateJob
 ) -> Steps[Path, Photo, tuple[Bytes, Produced], IdentityScore | FailedPhoto]:
     def read(path: Path) -> Photo:
         return read_photo(path, max_megapixels=job.max_megapixels)
 
     def make(path: Path, photo: Photo) -> tuple[Bytes, Produced]:
-        produced = maker.make(photo)
+        produced = source.make(photo)
         _check_sizes(photo, produced.picture, "its output")
         return at_8_bit(photo), produced
 

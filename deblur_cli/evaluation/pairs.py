@@ -114,7 +114,7 @@ class PairsEvaluation:
 
 
 @dataclass(frozen=True)
-class _Networks:
+class _PairNetworks:
     pair: PairModel
     pair_device: Device
     single: SingleModel | None
@@ -171,15 +171,15 @@ def _members(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
         yield known[0][stem], known[1][stem], known[2][stem]
 
 
-def _networks(job: PairsEvaluationJob, progress: Progress) -> _Networks:
+def _networks(job: PairsEvaluationJob, progress: Progress) -> _PairNetworks:
     entry = find(job.model, PairModel)
     device = choose(job.device, job.precision)
     pair = load(entry, progress)
     try:
         single = load(find(None, SingleModel), progress)
     except UnknownModelError:
-        return _Networks(pair, fit_to_network(device, pair.name, pair.traits), None, None, job.settings)
-    return _Networks(
+        return _PairNetworks(pair, fit_to_network(device, pair.name, pair.traits), None, None, job.settings)
+    return _PairNetworks(
         pair,
         fit_to_network(device, pair.name, pair.traits),
         single,
@@ -188,7 +188,9 @@ def _networks(job: PairsEvaluationJob, progress: Progress) -> _Networks:
     )
 
 
-def _score(pair: FoundPair, truth: Photo, networks: _Networks, max_megapixels: float, progress: Progress) -> PairScore:
+def _score(
+    pair: FoundPair, truth: Photo, networks: _PairNetworks, max_megapixels: float, progress: Progress
+) -> PairScore:
     ready = read_pair(pair, max_megapixels)
     if ready.colour is not None:
         raise UnsupportedPhotoError(pair.blurry.path, "is camera raw, of which no truth in a file can be compared.")

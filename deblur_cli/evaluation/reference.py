@@ -18,7 +18,7 @@ from deblur_cli.catalogue.load import load
 from deblur_cli.datasets.sets import PairSet
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import DatasetError, UsageError
-from deblur_cli.evaluation.evaluate import EvaluateJob, Maker, Produced, at_8_bit, evaluate
+from deblur_cli.evaluation.evaluate import EvaluateJob, OutputSource, Produced, at_8_bit, evaluate
 from deblur_cli.evaluation.scores import Evaluation
 from deblur_cli.geometry.alignment import Alignment, scaling
 from deblur_cli.geometry.register import register_places
@@ -57,7 +57,7 @@ class ReferenceEvaluation:
 
 
 @dataclass(frozen=True)
-class _Networks:
+class _ReferenceNetworks:
     model: ReferenceModel
     device: Device
     single: Callable[[], tuple[SingleModel, Device]]
@@ -84,16 +84,16 @@ def evaluate_references(
         fallback = find(None, SingleModel)
         return load(fallback, progress), fit_to_network(device, fallback.name, fallback.traits)
 
-    networks = _Networks(model, fitted, single)
+    networks = _ReferenceNetworks(model, fitted, single)
 
-    def open_maker(kind: ReferenceKind) -> Callable[[Sequence[PairSet]], Maker]:
-        def open_with(sets: Sequence[PairSet]) -> Maker:
+    def open_source(kind: ReferenceKind) -> Callable[[Sequence[PairSet]], OutputSource]:
+        def open_with(sets: Sequence[PairSet]) -> OutputSource:
             make = _make(kind, _references(sets, kind), networks, job, progress)
-            return Maker(make, entry.name, str(fitted.torch_device), fitted.dtype_name)
+            return OutputSource(make, entry.name, str(fitted.torch_device), fitted.dtype_name)
 
         return open_with
 
-    return tuple(ReferenceEvaluation(kind, evaluate(job, progress, open_maker=open_maker(kind))) for kind in kinds)
+    return tuple(ReferenceEvaluation(kind, evaluate(job, progress, open_source=open_source(kind))) for kind in kinds)
 
 
 def _references(sets: Sequence[PairSet], kind: ReferenceKind) -> dict[Path, Path]:
@@ -120,7 +120,7 @@ def _references(sets: Sequence[PairSet], kind: ReferenceKind) -> dict[Path, Path
 
 
 def _make(
-    kind: ReferenceKind, files: dict[Path, Path], networks: _Networks, job: EvaluateJob, progress: Progress
+    kind: ReferenceKind, files: dict[Path, Path], networks: _ReferenceNetworks, job: EvaluateJob, progress: Progress
 ) -> Callable[[Photo], Produced]:
     def make(photo: Photo) -> Produced:
         restored = _restored(photo, kind, files.get(photo.path), networks, job, progress)
@@ -130,7 +130,12 @@ def _make(
 
 
 def _restored(
-    photo: Photo, kind: ReferenceKind, file: Path | None, networks: _Networks, job: EvaluateJob, progress: Progress
+    photo: Photo,
+    kind: ReferenceKind,
+    file: Path | None,
+    networks: _ReferenceNetworks,
+    job: EvaluateJob,
+    progress: Progress,
 ) -> RestoredPhoto:
     extent = estimate_blur_extent(photo.pixels)
     if job.settings.scale is None and is_already_sharp(extent):

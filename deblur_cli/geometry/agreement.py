@@ -16,9 +16,9 @@ LEAST_COVERED = 0.9
 
 @dataclass(frozen=True)
 class Agreement:
-    """`likeness` in [-1, 1]: correlation of the gradients of both, tile by tile; `overlap`: share that both cover."""
+    """`similarity` in [-1, 1]: correlation of the gradients of both, tile by tile; `overlap`: share that both cover."""
 
-    likeness: float
+    similarity: float
     overlap: float
 
 
@@ -36,12 +36,12 @@ def agreement(moving: Grey, onto: Grey, mask: Mask, softness_px: float) -> Agree
     if not covered.any():
         return Agreement(0.0, overlap)
     floor = [0.05 * float(energy[covered].mean()) + 1e-9 for energy in energies]
-    likeness = product / np.sqrt((energies[0] + floor[0]) * (energies[1] + floor[1]))
+    similarity = product / np.sqrt((energies[0] + floor[0]) * (energies[1] + floor[1]))
     # Roots of energies, limited, so that one bright window or lamp does not decide for the whole picture.
     weights = np.sqrt(np.minimum(energies[0] / floor[0], 60) * np.minimum(energies[1] / floor[1], 60)) ** 0.5
     if not weights[covered].any():
         return Agreement(0.0, overlap)
-    return Agreement(float(np.average(likeness[covered], weights=weights[covered])), overlap)
+    return Agreement(float(np.average(similarity[covered], weights=weights[covered])), overlap)
 
 
 def _gradients(grey: Grey, softness_px: float) -> Grey:

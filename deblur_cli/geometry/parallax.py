@@ -45,7 +45,7 @@ JUDGED_PX = 12.0
 """Scale over which one field is preferred to another."""
 FADE_PX = 3.0
 FIRST_BONUS = 0.05
-"""Of likeness: the one transform is left only for what is better."""
+"""Of similarity: the one transform is left only for what is better."""
 WORTH, LEAST_ALIKE = 0.03, 0.6
 """A place is moved where it looks that much more alike, and at least so alike."""
 SMOOTH_PX = 10.0

@@ -149,7 +149,7 @@ def _fine(moving: Pixels, onto: Pixels) -> _Level:
 
 
 def _confidence(judged: Agreement) -> float:
-    return float(np.clip((judged.likeness - UNLIKE) / (LIKE - UNLIKE), 0, 1))
+    return float(np.clip((judged.similarity - UNLIKE) / (LIKE - UNLIKE), 0, 1))
 
 
 def _level(moving: Working, onto: Working) -> _Level:
@@ -160,20 +160,20 @@ def _level(moving: Working, onto: Working) -> _Level:
 def _best_guess(coarse: _Level, middle: _Level) -> Candidate:
     """Returns the guess under which gradients agree best, the likeliest made better before they are compared."""
     guesses = [as_they_are(middle.moving, middle.onto), *by_features(middle.moving, middle.onto)]
-    scored = [(_judge(coarse, guess.transform).likeness, guess) for guess in guesses]
-    if max(likeness for likeness, _ in scored) < LIKE:
+    scored = [(_judge(coarse, guess.transform).similarity, guess) for guess in guesses]
+    if max(similarity for similarity, _ in scored) < LIKE:
         shifted = by_phase(middle.moving, middle.onto)
-        scored += [(_judge(coarse, guess.transform).likeness, guess) for guess in shifted]
+        scored += [(_judge(coarse, guess.transform).similarity, guess) for guess in shifted]
     scored.sort(key=lambda pair: -pair[0])
-    likely = [guess for likeness, guess in scored[:KEPT] if likeness >= HOPELESS * scored[0][0]]
+    likely = [guess for similarity, guess in scored[:KEPT] if similarity >= HOPELESS * scored[0][0]]
     better = [Candidate(_better(coarse, guess.transform)[0], guess.method) for guess in likely]
-    return max(better, key=lambda guess: _judge(coarse, guess.transform).likeness)
+    return max(better, key=lambda guess: _judge(coarse, guess.transform).similarity)
 
 
 def _better(level: _Level, transform: Transform) -> tuple[Transform, str]:
     """Returns the transform made exact at this level and its model; as it was, and "", where it plainly got worse."""
     found, model = refine(transform, level.moving, level.onto, softness_px=level.softness_px)
-    if _judge(level, found).likeness < _judge(level, transform).likeness - WORSE:
+    if _judge(level, found).similarity < _judge(level, transform).similarity - WORSE:
         return transform, ""
     return found, model
 

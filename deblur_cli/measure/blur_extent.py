@@ -1,4 +1,4 @@
-"""How far the light of one point was smeared, in pixels of the photograph.
+"""How far the light of one point was blurred, in pixels of the photograph.
 
 A step edge seen through a blur of standard deviation w and a Gaussian of scale s has a gradient proportional to
 1 / sqrt(w² + s²). So the ratio of an edge's gradients at two scales gives the width of the blur across it, whatever
@@ -42,7 +42,7 @@ NOISE_TILE_PX = 32
 
 @dataclass(frozen=True)
 class BlurExtent:
-    """How far motion smeared a photo: `extent_px` is the greatest width of the blur over all directions.
+    """How far motion blurred a photo: `extent_px` is the greatest width of the blur over all directions.
 
     Below about 2 the photo is as sharp as photographs of its size are. `confidence` in [0, 1] says how many
     directions had edges to measure, and how many; 0 for a picture without any, whose extent reads 0.

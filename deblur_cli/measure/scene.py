@@ -1,4 +1,4 @@
-"""Whether two photographs show the same scene, told cheaply: by what is left of them at the size of a stamp."""
+"""Whether two photographs show the same scene, told cheaply: by what is left of them at the size of a thumbnail."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ Grey = npt.NDArray[np.float32]
 SIDE_PX = 24
 """Every photo is squeezed to a square of this side: noise, motion blur and a hand's movement hardly show."""
 SOFTNESS_PX = 1.0
-"""Standard deviation of a Gaussian: photos that lie half a stamp's pixel apart look the same."""
+"""Standard deviation of a Gaussian: photos that lie half a thumbnail's pixel apart look the same."""
 MOST_SHIFT_PX = 4
 """Photos may be framed differently by a sixth of their width."""
 BLANK = 1e-4
 """Of the range; a picture that varies less is the picture of nothing."""
 SAME_SCENE = 0.85
-"""Least likeness of two photos of one scene. Measured: within bursts, however blurred or noisy, 0.97 and more; between
-a video's frames 0.86 and more; between different photographs under 0.82 for 95 in 100, under 0.87 for 98."""
+"""Least similarity of two photos of one scene. Measured: within bursts, however blurred or noisy, 0.97 and more;
+between a video's frames 0.86 and more; between different photographs under 0.82 for 95 in 100, under 0.87 for 98."""
 
 
 @dataclass(frozen=True)
-class SceneStamp:
-    """A photo at the size of a stamp: ranks of its pixels' brightness, (24, 24) in [0, 1]; exposure does not count."""
+class ThumbnailDescriptor:
+    """A photo as a thumbnail: ranks of its pixels' brightness, (24, 24) in [0, 1]; exposure does not count."""
 
     ranks: Grey
 
 
-def stamp_of(grey: Grey) -> SceneStamp:
-    """Returns the stamp of a photo (H, W), display-encoded; any size."""
+def describe_thumbnail(grey: Grey) -> ThumbnailDescriptor:
+    """Returns the descriptor of a photo (H, W), display-encoded; any size."""
     small = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     small = np.asarray(cv2.GaussianBlur(small, (0, 0), SOFTNESS_PX), np.float32)
     if float(np.ptp(small)) < BLANK:
-        return SceneStamp(np.zeros_like(small))
+        return ThumbnailDescriptor(np.zeros_like(small))
     ranks = np.argsort(np.argsort(small.ravel(), kind="stable"), kind="stable")
-    return SceneStamp(np.asarray(ranks.reshape(small.shape) / (ranks.size - 1), np.float32))
+    return ThumbnailDescriptor(np.asarray(ranks.reshape(small.shape) / (ranks.size - 1), np.float32))
 
 
-def likeness(first: SceneStamp, second: SceneStamp) -> float:
+def similarity(first: ThumbnailDescriptor, second: ThumbnailDescriptor) -> float:
     """Returns how alike two scenes are, [-1, 1]: the best correlation over small shifts; 0 where one is blank."""
     best = -1.0
     for y in range(-MOST_SHIFT_PX, MOST_SHIFT_PX + 1):

@@ -12,7 +12,7 @@ from deblur_cli.errors import PhotoError
 from deblur_cli.imaging.find import find_photos, natural_key
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
-from deblur_cli.measure.scene import SAME_SCENE, SceneStamp, likeness, stamp_of
+from deblur_cli.measure.scene import SAME_SCENE, ThumbnailDescriptor, describe_thumbnail, similarity
 from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
 from deblur_cli.pipelines.plan import origin_of
 
@@ -25,7 +25,7 @@ class Look:
     """How one photo looks at scoring size, whatever its own: noise-robust sharpness, and its scene."""
 
     sharpness: float
-    scene: SceneStamp
+    scene: ThumbnailDescriptor
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ReferenceFinder:
         if not near:
             return Found((), f"there are no other photos in {folder}")
         looks = [(path, look) for path in near if (look := self._look_or_none(path)) is not None]
-        same = [(path, look) for path, look in looks if likeness(own.scene, look.scene) >= SAME_SCENE]
+        same = [(path, look) for path, look in looks if similarity(own.scene, look.scene) >= SAME_SCENE]
         if not same:
             return Found((), f"none of {len(near)} frames around it in {folder} shows the same scene")
         sharper = sorted((pair for pair in same if pair[1].sharpness > own.sharpness), key=lambda p: -p[1].sharpness)
@@ -87,7 +87,7 @@ class ReferenceFinder:
         if key not in self._looks:
             grey, _ = read_grey(path, long_side=WORKING_PX, max_megapixels=self._max_megapixels)
             large = min(grey.shape) >= LEAST_SIDE_PX
-            self._looks[key] = Look(score_sharpness(grey).score, stamp_of(grey)) if large else None
+            self._looks[key] = Look(score_sharpness(grey).score, describe_thumbnail(grey)) if large else None
         return self._looks[key]
 
     def _look_or_none(self, path: Path) -> Look | None:

@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from deblur_cli.imaging.find import natural_key
-from deblur_cli.measure.scene import SAME_SCENE, likeness
+from deblur_cli.measure.scene import SAME_SCENE, similarity
 from deblur_cli.pipelines.score_sharpness import ScoredPhoto
 
 MOST_APART_S = 30.0
@@ -68,4 +68,4 @@ def _together(before: ScoredPhoto, after: ScoredPhoto) -> bool:
             return False
     if before.scene is None or after.scene is None:
         raise ValueError(f"{before.path.name} and {after.path.name} were scored without their scenes")
-    return likeness(before.scene, after.scene) >= SAME_SCENE
+    return similarity(before.scene, after.scene) >= SAME_SCENE

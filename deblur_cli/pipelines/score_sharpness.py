@@ -18,7 +18,7 @@ from deblur_cli.errors import PhotoError, UnsupportedPhotoError, UsageError
 from deblur_cli.imaging.find import FoundPhoto, find_photos
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
-from deblur_cli.measure.scene import SceneStamp, stamp_of
+from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
 from deblur_cli.measure.sharpness import WORKING_PX, SharpnessScore, score_sharpness
 from deblur_cli.progress import SILENT, Progress
 
@@ -51,7 +51,7 @@ class ScoredPhoto:
     source: str
     thumbnail: npt.NDArray[np.uint8] | None = None
     taken_at: datetime | None = None
-    scene: SceneStamp | None = None
+    scene: ThumbnailDescriptor | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | FailedPhoto:
         scored = ScoredPhoto(path, score_sharpness(grey), source, thumbnail)
         if not job.with_scenes:
             return scored
-        return replace(scored, taken_at=read_shot(path).summary.taken_at, scene=stamp_of(grey))
+        return replace(scored, taken_at=read_shot(path).summary.taken_at, scene=describe_thumbnail(grey))
     except PhotoError as error:
         return FailedPhoto(path, str(error))
 

@@ -25,7 +25,7 @@ def needs_duel(config: TrainConfig) -> bool:
     return bool(config.adversary.network) or config.loss.denoising_apart
 
 
-class Duel:
+class AdversarialStep:
     """One step after another, each in the order of Zhang et al.: the denoising net, the discriminator, the rest.
 
     Source: section IV-A of Deep Motion Blur Removal Using Noisy/Blurry Image Pairs; with a relativistic discriminator

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deblur_cli.errors import UsageError
 
 AGREE_EVERY = 16
-"""Steps between two exchanges of clock and stop wishes: each exchange makes a GPU wait."""
+"""Steps between two exchanges of clock and stop requests: each exchange makes a GPU wait."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class World:
         """Returns the largest share of the budget, and whether any process wants to stop; the same everywhere."""
         if self.size == 1:
             return share, stop
-        wishes = torch.tensor([share, float(stop)], dtype=torch.float64, device=device)
-        dist.all_reduce(wishes, op=dist.ReduceOp.MAX)
-        return float(wishes[0]), bool(wishes[1])
+        requests = torch.tensor([share, float(stop)], dtype=torch.float64, device=device)
+        dist.all_reduce(requests, op=dist.ReduceOp.MAX)
+        return float(requests[0]), bool(requests[1])
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """Returns the network, its gradients averaged over all processes; starts from the leader's weights."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the loop reads between two steps."""
+"""Ctrl-C and SIGTERM as a stop_request that the loop reads between two steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class StopWish:
+class StopRequest:
     """Whether somebody asked the training to stop."""
 
     def __init__(self) -> None:
@@ -23,18 +23,18 @@ class StopWish:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopWish]:
-    """Gives a wish that SIGINT and SIGTERM set, and puts the former handlers back on leaving.
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Gives a stop_request that SIGINT and SIGTERM set, and puts the former handlers back on leaving.
 
-    Outside the main thread no signal can be caught: the wish is then never set.
+    Outside the main thread no signal can be caught: the stop_request is then never set.
     """
-    wish = StopWish()
+    stop_request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield wish
+        yield stop_request
         return
-    former = {number: signal.signal(number, wish.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, stop_request.ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield wish
+        yield stop_request
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -16,12 +16,12 @@ from deblur_cli.engine.device import choose
 from deblur_cli.errors import ConfigurationError, DeviceError, UsageError
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import SILENT, Progress
-from deblur_cli.training.adversary import Duel, needs_duel, new_adversary
+from deblur_cli.training.adversary import AdversarialStep, needs_duel, new_adversary
 from deblur_cli.training.checkpoint import check_continues, load_checkpoint, save_checkpoint
 from deblur_cli.training.config import TrainConfig, to_json
 from deblur_cli.training.distributed import World, joined, world_from_environment
 from deblur_cli.training.fill import check_additions
-from deblur_cli.training.interrupt import StopWish, stop_on_signal
+from deblur_cli.training.interrupt import StopRequest, stop_on_signal
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
 from deblur_cli.training.source import make_missing, open_source, read_pictures
@@ -86,17 +86,21 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
     pictures = read_pictures(job.data, job.layout, config, progress)
     device, dtype = _device(job, world, progress)
     setting = Setting(config, device, dtype, world, job.out, digest(pictures.train))
-    with joined(world, device), stop_on_signal() as wish, Journal(job.out / LOG if world.leads else None) as journal:
+    with (
+        joined(world, device),
+        stop_on_signal() as stop_request,
+        Journal(job.out / LOG if world.leads else None) as journal,
+    ):
         begun, state = _begin(job, setting, progress)
         journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
-        source = open_source(setting, pictures, job.cache, begun, progress, stop=lambda: wish.asked)
-        if source is None or not _fit_first(job, setting, state, journal, wish, progress):
+        source = open_source(setting, pictures, job.cache, begun, progress, stop=lambda: stop_request.asked)
+        if source is None or not _fit_first(job, setting, state, journal, stop_request, progress):
             return _stopped(state, setting)
         task = task_for(config, begun.architecture.outputs, selects=source.selects)
         validator = Validator(source.held_out, task, device, dtype)
         with source.open(state.step) as batch_at:
-            duel = Duel(setting, state, task) if needs_duel(config) else None
-            result = run(setting, state, task, batch_at, validator, journal, wish, progress, step=duel)
+            duel = AdversarialStep(setting, state, task) if needs_duel(config) else None
+            result = run(setting, state, task, batch_at, validator, journal, stop_request, progress, step=duel)
     if not world.leads or result.interrupted:
         return result
     return _finish(begun, state, job, config, validator, result, progress)
@@ -113,8 +117,8 @@ def make_pictures(job: TrainJob, progress: Progress = SILENT) -> PicturesMade:
     config = job.config
     check_additions(config.pictures.candidates)
     pictures = read_pictures(job.data, job.layout, config, progress)
-    with stop_on_signal() as wish:
-        done = make_missing(config, pictures, job.cache, progress, stop=lambda: wish.asked)
+    with stop_on_signal() as stop_request:
+        done = make_missing(config, pictures, job.cache, progress, stop=lambda: stop_request.asked)
     names = config.pictures.candidates
     kept, judged = (len(PictureCache(job.cache, part).numbers(names)) for part in PARTS)
     return PicturesMade(job.cache, kept, judged, interrupted=not done)
@@ -162,7 +166,7 @@ def _device(job: TrainJob, world: World, progress: Progress) -> tuple[torch.devi
 
 
 def _fit_first(
-    job: TrainJob, setting: Setting, state: TrainState, journal: Journal, wish: StopWish, progress: Progress
+    job: TrainJob, setting: Setting, state: TrainState, journal: Journal, stop_request: StopRequest, progress: Progress
 ) -> bool:
     """Fits the selector before the first step, where the recipe says so, and returns whether nobody stopped it.
 
@@ -173,7 +177,7 @@ def _fit_first(
         return True
     if not isinstance(network, FilterBankUNet):
         raise ConfigurationError("selector: only a filter bank's selector can be fitted. Leave [selector] out.")
-    fitted = teach_selector(network, job.cache, config, progress, stop=lambda: wish.asked)
+    fitted = teach_selector(network, job.cache, config, progress, stop=lambda: stop_request.asked)
     setting.world.share(network)
     if fitted is None:
         return False

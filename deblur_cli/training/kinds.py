@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from deblur_cli.networks.contract import InputKind
-from deblur_cli.shutter.dark import finish_dark, make_dark_pairs
 from deblur_cli.shutter.expose import make_pairs
+from deblur_cli.shutter.low_light import finish_low_light, make_low_light_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.reference import make_references
 from deblur_cli.shutter.settings import ReferenceSettings, ShutterSettings
@@ -45,7 +45,7 @@ def exposed(
         seen = make_references(crops, shutter, settings, generator, elsewhere=elsewhere)
         return Chunk((seen.blurry, seen.reference), seen.sharp, (False, False))
     if config.kind is InputKind.PAIR:
-        dark = make_dark_pairs(crops, shutter, config.dark, generator)
+        dark = make_low_light_pairs(crops, shutter, config.dark, generator)
         return Chunk((dark.noisy, dark.blurry), dark.sharp, (False, False))
     single = make_pairs(crops, shutter, generator)
     return Chunk((single.blurry,), single.sharp, (False,), at_rest=single.path_px == 0)
@@ -58,5 +58,5 @@ def _still(settings: ReferenceSettings) -> ReferenceSettings:
 def finished(config: TrainConfig, inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Returns the inputs (B, N, 3, h, w) in [0, 1] with noise and JPEG of their own, drawn anew on every call."""
     if config.kind is InputKind.PAIR:
-        return torch.stack(finish_dark(inputs[:, 0], inputs[:, 1], config.shutter, config.dark, generator), dim=1)
+        return torch.stack(finish_low_light(inputs[:, 0], inputs[:, 1], config.shutter, config.dark, generator), dim=1)
     return torch.stack([finish(picture, config.shutter, generator) for picture in inputs.unbind(1)], dim=1)

@@ -19,7 +19,7 @@ from deblur_cli.progress import Progress, Stage
 from deblur_cli.training.checkpoint import save_checkpoint
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.distributed import AGREE_EVERY, World
-from deblur_cli.training.interrupt import StopWish
+from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal, Meter, Validation
 from deblur_cli.training.schedule import progress_share, rate, round_of
 from deblur_cli.training.state import SHARE, TrainState, keep_before, to_checkpoint, update_average
@@ -64,7 +64,7 @@ class TrainResult:
     """What the exported file scores on the held-out pictures, in its half precision."""
 
 
-class Step(Protocol[StepBatchT]):
+class TrainStep(Protocol[StepBatchT]):
     """One step of a training that needs more than one loss and one descent."""
 
     def __call__(self, batch: StepBatchT, learning_rate: float) -> tuple[Outcome, Tensor]:
@@ -78,20 +78,20 @@ def run(
     batch_at: Callable[[int], BatchT],
     validator: Validator[BatchT],
     journal: Journal,
-    wish: StopWish,
+    stop_request: StopRequest,
     progress: Progress,
     *,
-    step: Step[BatchT] | None = None,
+    step: TrainStep[BatchT] | None = None,
 ) -> TrainResult:
-    """Returns where the training stands when its budget is spent or a stop was wished; `last.pt` is written then.
+    """Returns where the training stands when its budget is spent or a stop was asked for; `last.pt` is written then.
 
     `batch_at(step)` gives the batch of a step; a `step` of one's own takes the place of `take_step`, and sees itself to
     several processes. Raises TrainingError when the loss is no number any more: `last.pt` is then from before.
     """
     habits, patches = setting.config.run, setting.config.data.batch * setting.world.size
     take = step or functools.partial(take_step, setting, state, _runner(setting, state.network), task)
-    meter, clock = Meter(setting.device), Clock(setting, state, wish)
-    keeper = Keeper(setting, state, clock, validator, journal, progress)
+    meter, clock = Meter(setting.device), Clock(setting, state, stop_request)
+    checkpointer = Checkpointer(setting, state, clock, validator, journal, progress)
     with clock.stage(progress) as stage:
         while not clock.ended():
             keep_before(state, round_of(clock.share, setting.config.optimiser))
@@ -103,20 +103,20 @@ def run(
                 journal.write("step", meter.read(state.step, learning_rate, clock.elapsed_s, patches))
             if state.step % habits.validate_every == 0:
                 meter.check(state.step)
-                keeper.judge()
-            if keeper.save_is_due():
+                checkpointer.judge()
+            if checkpointer.save_is_due():
                 meter.check(state.step)
-                keeper.save(LAST)
+                checkpointer.save(LAST)
     meter.check(state.step)
     if not clock.stopping:
-        keeper.judge()
-    keeper.save(LAST)
+        checkpointer.judge()
+    checkpointer.save(LAST)
     setting.world.wait()
     return TrainResult(
         step=state.step,
         elapsed_s=clock.elapsed_s,
         patches_per_s=clock.steps_per_s * patches,
-        validation=keeper.validation,
+        validation=checkpointer.validation,
         best_psnr=state.best_psnr,
         interrupted=clock.stopping,
         leads=setting.world.leads,
@@ -158,8 +158,8 @@ def set_rate(optimiser: Optimizer, learning_rate: float) -> None:
 class Clock:
     """How much of the budget is spent, agreed on by all processes."""
 
-    def __init__(self, setting: Setting, state: TrainState, wish: StopWish) -> None:
-        self._setting, self._state, self._wish = setting, state, wish
+    def __init__(self, setting: Setting, state: TrainState, stop_request: StopRequest) -> None:
+        self._setting, self._state, self._stop_request = setting, state, stop_request
         self._begun, self._before_s = time.monotonic(), state.elapsed_s
         self._visits, self._time_share, self._shown = 0, 0.0, 0
         self._first_end_s, self._last_end_s, self._steps = 0.0, 0.0, 0
@@ -183,11 +183,11 @@ class Clock:
         return (self._steps - 1) / span_s if span_s > 0 else 0.0
 
     def ended(self) -> bool:
-        """Returns whether the budget is spent or a stop was wished; asked once before every step."""
+        """Returns whether the budget is spent or a stop was asked for; asked once before every step."""
         run, world = self._setting.config.run, self._setting.world
         if world.size == 1 or self._visits % AGREE_EVERY == 0:
             spent = progress_share(run, 0, self.elapsed_s)
-            self._time_share, self.stopping = world.agree(spent, self._wish.asked, self._setting.device)
+            self._time_share, self.stopping = world.agree(spent, self._stop_request.asked, self._setting.device)
         self._visits += 1
         self.share = max(progress_share(run, self._state.step, 0.0), self._time_share)
         return self.stopping or self.share >= 1
@@ -213,7 +213,7 @@ class Clock:
             self._shown = int(self.here_s)
 
 
-class Keeper:
+class Checkpointer:
     """Judges and saves: the last state in `last.pt`, the best on held-out pictures in `best.pt`. The leader alone."""
 
     def __init__(

@@ -88,14 +88,14 @@ class Sample:
     at_rest: bool
 
 
-class Maker(Protocol):
+class ChunkMaker(Protocol):
     """What fills the ring: chunk number n, always the same for the same n."""
 
     def make(self, number: int) -> Chunk:
         """Returns chunk `number`."""
 
 
-MakerFactory = Callable[[torch.device], Maker]
+MakerFactory = Callable[[torch.device], ChunkMaker]
 """Builds a maker on a device; must be picklable, since workers build their own."""
 
 

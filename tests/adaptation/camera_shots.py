@@ -15,7 +15,7 @@ SIZE = (300, 360)
 
 
 def shaken(picture: np.ndarray, length_px: int = 13, angle: float = 30.0) -> np.ndarray:
-    """Returns a picture smeared along a line."""
+    """Returns a picture blurred along a line."""
     kernel = np.zeros((length_px, length_px), np.float32)
     kernel[length_px // 2] = 1
     turn = cv2.getRotationMatrix2D(((length_px - 1) / 2, (length_px - 1) / 2), angle, 1)

@@ -32,7 +32,7 @@ def scene(seed: int, size: tuple[int, int] = SIZE) -> Frame:
 
 
 def shaken(picture: Frame, seed: int, length: int = 11) -> Frame:
-    """Returns a picture smeared along a path that turns."""
+    """Returns a picture blurred along a path that turns."""
     rng = np.random.default_rng(seed)
     size = 2 * length + 1
     kernel = np.zeros((size, size), np.float32)

@@ -16,7 +16,7 @@ import torch
 from deblur_cli.adaptation import adapt as module
 from deblur_cli.adaptation import exposures, fit_shutter, known_blur, perceptual
 from deblur_cli.adaptation.adapt import adapt
-from deblur_cli.adaptation.contract import Adapted, AdaptSettings, Shots, Step
+from deblur_cli.adaptation.contract import Adapted, AdaptSettings, AdaptStep, Shots
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.catalogue.weight_file import save_model
@@ -41,7 +41,7 @@ def run(
     shots: Shots, model: SingleModel, settings: AdaptSettings, state: Path, stop_after: int | None = None
 ) -> Adapted:
     asked = iter(range(10**6))
-    seen: list[Step] = []
+    seen: list[AdaptStep] = []
     result = adapt(
         shots, model, settings, state=state, observe=seen.append, device=CPU,
         stop=lambda: stop_after is not None and next(asked) >= stop_after,
@@ -175,7 +175,7 @@ def test_the_product_is_a_network_that_a_file_holds(shots, model, method, tmp_pa
 
 def test_an_observer_sees_every_step_and_a_strip_at_judgements(shots, model, translate, tmp_path):
     run(shots, model, translate, tmp_path / "state.pt")
-    seen: list[Step] = run.seen  # type: ignore[attr-defined]
+    seen: list[AdaptStep] = run.seen  # type: ignore[attr-defined]
     assert [step.step for step in seen] == [1, 2, 3, 4]
     assert [step.strip is not None for step in seen] == [False, True, False, True]
     assert all(0 <= (step.discriminator_accuracy or 0.0) <= 1 for step in seen)

@@ -91,7 +91,7 @@ def test_some_samples_are_matched_shots(build, monkeypatch):
     assert (truth[matched][:, 1] == 1).all()
     assert "20 blurry shots with a sharp one" in learner.product.recipe
     monkeypatch.setattr(module, "match_shots", lambda shots: (pair,) * 2)
-    assert build(matched_share=0.5)._lessons._matched_share == pytest.approx(0.05)
+    assert build(matched_share=0.5)._batches._matched_share == pytest.approx(0.05)
 
 
 def test_a_network_with_blue_first_is_taught_blue_first(build, model, monkeypatch):

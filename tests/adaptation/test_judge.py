@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.adaptation.contract import Shots
-from deblur_cli.adaptation.judge import Judge, Verdict, busiest, drift
+from deblur_cli.adaptation.judge import Judge, Judgement, drift, highest_detail_crop
 from deblur_cli.networks.contract import SingleModel, Traits
 from tests.adaptation.conftest import CPU, blurred
 from tests.conftest import textured
@@ -51,18 +51,18 @@ def judge(scene) -> Judge:
 
 
 def test_the_network_as_it_is_has_no_merit_and_does_not_help(judge):
-    verdict = judge.verdict((doing(lambda pixels: pixels),), 5)
-    assert verdict.merit == pytest.approx(0)
-    assert not verdict.helps
-    assert all(before == pytest.approx(after) for _, before, after in verdict.scores)
+    judgement = judge.judgement((doing(lambda pixels: pixels),), 5)
+    assert judgement.merit == pytest.approx(0)
+    assert not judgement.helps
+    assert all(before == pytest.approx(after) for _, before, after in judgement.scores)
 
 
 def test_a_network_that_knows_the_truth_helps(scene):
     truths = iter([textured((200, 220), seed).astype(np.float32) / 255 for seed in range(20, 23)])
     judge = Judge(scene, doing(lambda pixels: pixels), CPU)
-    verdict = judge.verdict((doing(lambda pixels: next(truths)),), 1)
-    assert verdict.helps
-    assert verdict.merit > 0.5
+    judgement = judge.judgement((doing(lambda pixels: next(truths)),), 1)
+    assert judgement.helps
+    assert judgement.merit > 0.5
 
 
 @pytest.mark.parametrize(
@@ -75,21 +75,21 @@ def test_a_network_that_knows_the_truth_helps(scene):
     ids=["softer", "noisier", "darker"],
 )
 def test_what_does_harm_does_not_help(judge, harm):
-    verdict = judge.verdict((doing(harm),), 1)
-    assert verdict.merit < 0
-    assert not verdict.helps
+    judgement = judge.judgement((doing(harm),), 1)
+    assert judgement.merit < 0
+    assert not judgement.helps
 
 
 def test_stages_follow_each_other(judge):
-    twice = judge.verdict((doing(soften), doing(soften)), 1)
-    once = judge.verdict((doing(soften),), 1)
+    twice = judge.judgement((doing(soften), doing(soften)), 1)
+    once = judge.judgement((doing(soften),), 1)
     assert twice.scores[0][2] < once.scores[0][2]
 
 
 def test_a_verdict_survives_its_record(judge):
-    verdict = judge.verdict((doing(soften),), 7)
-    assert Verdict.from_record(verdict.to_record()) == verdict
-    assert verdict.step == 7
+    judgement = judge.judgement((doing(soften),), 7)
+    assert Judgement.from_record(judgement.to_record()) == judgement
+    assert judgement.step == 7
 
 
 def test_strips_show_each_stage_or_the_network_before(judge):
@@ -102,7 +102,7 @@ def test_strips_show_each_stage_or_the_network_before(judge):
 def test_the_busiest_square_holds_the_structure():
     frame = np.full((600, 900, 3), 128, np.uint8)
     frame[80:560, 420:880] = textured((480, 460), 1)
-    square = busiest(frame)
+    square = highest_detail_crop(frame)
     assert square.shape == (512, 512, 3)
     assert (square != 128).mean() > 0.7
 
@@ -116,4 +116,4 @@ def test_drift_sees_light_but_no_detail():
 
 def test_one_held_back_shot_is_enough(scene):
     alone = Judge(replace(scene, held_back=scene.held_back[:1]), doing(lambda pixels: pixels), CPU)
-    assert not alone.verdict((doing(soften),), 1).helps
+    assert not alone.judgement((doing(soften),), 1).helps

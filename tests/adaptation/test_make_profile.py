@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from deblur_cli.adaptation import make_profile as module
-from deblur_cli.adaptation.contract import LAPTOP, Adapted, AdaptSettings, Shots, Step, TranslateSettings
+from deblur_cli.adaptation.contract import LAPTOP, Adapted, AdaptSettings, AdaptStep, Shots, TranslateSettings
 from deblur_cli.adaptation.make_profile import Beside, ProfileJob, make_profile, settings_of
-from deblur_cli.adaptation.shots import Plan, Wish
+from deblur_cli.adaptation.shots import Plan, ShotInputs
 from deblur_cli.catalogue import weight_file
 from deblur_cli.catalogue.camera_profile import load_profile, read_profile
 from deblur_cli.engine.device import Device
@@ -31,7 +31,7 @@ from deblur_cli.training.distributed import World
 from tests.adaptation.camera_shots import write_camera
 from tests.support.profiles import TINY_MIMO, deblurring_network, identity_weights
 
-PLANS: dict[Wish, Plan] = {}
+PLANS: dict[ShotInputs, Plan] = {}
 LOADED: dict[int, tuple[Shots, Plan]] = {}
 STRIP = torch.zeros(8, 12, 3, dtype=torch.uint8).numpy()
 
@@ -54,14 +54,14 @@ class Standin:
         settings: AdaptSettings,
         *,
         state: Path,
-        observe: Callable[[Step], None],
+        observe: Callable[[AdaptStep], None],
         stop: Callable[[], bool],
         **rest: object,
     ) -> Adapted:
         self.shots, self.settings, self.model, self.had_state = shots, settings, model, state.exists()
         state.write_text("a state")
         scores = (("sharpness", 30.0, 34.0),)
-        observe(Step(10, 0.5, (("critic", 0.7),), 0.62, STRIP, scores))
+        observe(AdaptStep(10, 0.5, (("critic", 0.7),), 0.62, STRIP, scores))
         return Adapted(
             method=settings.method,
             weights=self.weights,
@@ -92,7 +92,7 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def job(camera: Path, tmp_path: Path) -> ProfileJob:
     deblurring_network(tmp_path / "net.safetensors")
-    wish = Wish((), (camera / "blurry",), (camera / "sharp",))
+    wish = ShotInputs((), (camera / "blurry",), (camera / "sharp",))
     network = str(tmp_path / "net.safetensors")
     return ProfileJob(
         wish, tmp_path / "my.safetensors", "translate", network, steps=20, device="cpu", precision="float32"
@@ -104,7 +104,7 @@ def _looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has the same shots: the first look at them serves all."""
     plan_shots, load_shots = module.plan_shots, module.load_shots
 
-    def plan(wish: Wish, *rest: object) -> Plan:
+    def plan(wish: ShotInputs, *rest: object) -> Plan:
         if wish not in PLANS:
             PLANS[wish] = plan_shots(wish, *rest)  # type: ignore[arg-type]
         return PLANS[wish]
@@ -118,7 +118,7 @@ def _looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "load_shots", loaded)
 
 
-def seen(_: Step) -> None:
+def seen(_: AdaptStep) -> None:
     """Looks at nothing."""
 
 
@@ -126,9 +126,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("changed", "kind", "message"),
         [
-            ({"shots": Wish()}, UsageError, "Give either one folder that is to be sorted, or both --blurry and"),
-            ({"shots": Wish(blurry=(Path("a"),))}, UsageError, "both --blurry and --sharp"),
-            ({"shots": Wish((Path("a"),), (Path("b"),), (Path("c"),))}, UsageError, "Give either one folder"),
+            ({"shots": ShotInputs()}, UsageError, "Give either one folder that is to be sorted, or both --blurry and"),
+            ({"shots": ShotInputs(blurry=(Path("a"),))}, UsageError, "both --blurry and --sharp"),
+            ({"shots": ShotInputs((Path("a"),), (Path("b"),), (Path("c"),))}, UsageError, "Give either one folder"),
             ({"out": Path("my-camera.pt")}, UsageError, "must end with .safetensors"),
             ({"method": "finetune", "known_blur": Path("GoPro")}, UsageError, "add --method translate"),
             ({"known_blur": Path("nowhere")}, UsageError, "--known-blur nowhere is no folder"),
@@ -168,13 +168,13 @@ class TestRefusals:
             make_profile(job, seen)
 
     def test_the_same_files_as_both(self, job: ProfileJob, camera: Path, standin: Standin) -> None:
-        wish = Wish((), (camera / "blurry",), (camera / "blurry",))
+        wish = ShotInputs((), (camera / "blurry",), (camera / "blurry",))
         with pytest.raises(UsageError, match="Given as --blurry and as --sharp"):
             make_profile(replace(job, shots=wish), seen)
 
     def test_too_few_shots_are_shown_all_the_same(self, job: ProfileJob, tmp_path: Path, standin: Standin) -> None:
         few = write_camera(tmp_path / "few", blurry=7, sharp=5)
-        wish = Wish((), (few / "blurry",), (few / "sharp",))
+        wish = ShotInputs((), (few / "blurry",), (few / "sharp",))
         with pytest.raises(DatasetError, match="too few shots to learn from: 7 blurry and 5 sharp"):
             make_profile(replace(job, shots=wish, preview=True), seen)
         assert Beside.of(job.out).shots.exists()
@@ -196,7 +196,7 @@ class TestRefusals:
 
 
 def test_a_profile_says_what_it_was_made_of(job: ProfileJob, standin: Standin) -> None:
-    steps: list[Step] = []
+    steps: list[AdaptStep] = []
     result = make_profile(job, steps.append)
     profile = read_profile(job.out)
     assert result.out == job.out

@@ -12,13 +12,13 @@ import pytest
 from deblur_cli.adaptation import shots as module
 from deblur_cli.adaptation.material import Material
 from deblur_cli.adaptation.preview import draw_preview, write_preview
-from deblur_cli.adaptation.shots import Plan, UnfitShotsError, Use, Wish, load_shots, plan_shots
-from deblur_cli.adaptation.survey import Seen, Survey
+from deblur_cli.adaptation.shots import Plan, ShotInputs, UnfitShotsError, Use, load_shots, plan_shots
+from deblur_cli.adaptation.survey import Survey, SurveyedShot
 from deblur_cli.catalogue.camera_profile import Camera
 from deblur_cli.errors import DatasetError, OutputExistsError, UsageError
 from deblur_cli.imaging.metadata import ExifSummary
 from deblur_cli.imaging.read import read_photo
-from deblur_cli.measure.scene import SceneStamp
+from deblur_cli.measure.scene import ThumbnailDescriptor
 from tests.adaptation.shot_files import scene, shaken, write_clip, write_photos
 
 REACH_PX = 40.0
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def plan(folder: Path) -> Plan:
-    return plan_shots(Wish(mixed=(folder,)), REACH_PX)
+    return plan_shots(ShotInputs(mixed=(folder,)), REACH_PX)
 
 
 def test_one_folder_is_sorted_and_bad_files_are_named(plan: Plan) -> None:
@@ -59,7 +59,7 @@ def test_the_camera_is_what_the_files_say(plan: Plan) -> None:
 
 
 def test_a_second_look_is_the_same(plan: Plan, folder: Path) -> None:
-    again = plan_shots(Wish(mixed=(folder,)), REACH_PX)
+    again = plan_shots(ShotInputs(mixed=(folder,)), REACH_PX)
     assert [(one.shot.label, one.use) for one in again.picked] == [(one.shot.label, one.use) for one in plan.picked]
 
 
@@ -123,33 +123,35 @@ Looks = Callable[..., None]
 
 def seen(
     name: str, extent: float, *, model: str | None = None, frame: int | None = None, long_side: int = 1000
-) -> Seen:
+) -> SurveyedShot:
     rng = np.random.default_rng(zlib.crc32(f"{name} {frame}".encode()))
     ranks = rng.permutation(576).reshape(24, 24).astype(np.float32) / 575
     overview = rng.integers(0, 255, (108, 160)).astype(np.uint8)
     camera = ExifSummary(make="Maker", model=model)
-    return Seen(Path(name), frame, 50.0, extent, SceneStamp(ranks), long_side, overview, overview, camera)
+    return SurveyedShot(
+        Path(name), frame, 50.0, extent, ThumbnailDescriptor(ranks), long_side, overview, overview, camera
+    )
 
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     """Makes the survey of a folder find what is told, whatever lies there."""
-    found: dict[str, Sequence[Seen]] = {}
+    found: dict[str, Sequence[SurveyedShot]] = {}
     monkeypatch.setattr(module, "find_material", lambda inputs: Material(tuple(inputs), ()))
     monkeypatch.setattr(module, "survey", lambda material, progress: Survey(tuple(found[material.photos[0].name]), ()))
 
-    def make(**folders: Sequence[Seen]) -> None:
+    def make(**folders: Sequence[SurveyedShot]) -> None:
         found.update(folders)
 
     return make
 
 
-def photos(count: int, extent: float, prefix: str = "p", **facts: object) -> list[Seen]:
+def photos(count: int, extent: float, prefix: str = "p", **facts: object) -> list[SurveyedShot]:
     return [seen(f"{prefix}{n}.jpg", extent, **facts) for n in range(count)]  # type: ignore[arg-type]
 
 
-MIXED = Wish(mixed=(Path("mixed"),))
-TOLD = Wish(blurry=(Path("blurry"),), sharp=(Path("sharp"),))
+MIXED = ShotInputs(mixed=(Path("mixed"),))
+TOLD = ShotInputs(blurry=(Path("blurry"),), sharp=(Path("sharp"),))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_blurred_shots_given_as_sharp_are_noticed(looks: Looks) -> None:
 
 def test_the_same_files_as_both_are_refused(looks: Looks, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Given as --blurry and as --sharp"):
-        plan_shots(Wish(blurry=(tmp_path,), sharp=(tmp_path,)), REACH_PX)
+        plan_shots(ShotInputs(blurry=(tmp_path,), sharp=(tmp_path,)), REACH_PX)
 
 
 def test_photos_are_what_they_were_given_for_and_frames_need_not_be(looks: Looks) -> None:
@@ -246,9 +248,9 @@ def test_the_scale_is_one_at_which_the_network_reaches(looks: Looks, long_side: 
 
 
 def test_sharp_shots_of_scenes_held_back_are_left_out(looks: Looks) -> None:
-    def pair(number: int) -> list[Seen]:
+    def pair(number: int) -> list[SurveyedShot]:
         blurred = seen(f"x{number}.jpg", BLUR)
-        return [blurred, replace(seen(f"y{number}.jpg", SHARP), stamp=blurred.stamp)]
+        return [blurred, replace(seen(f"y{number}.jpg", SHARP), descriptor=blurred.descriptor)]
 
     looks(mixed=[shot for number in range(30) for shot in pair(number)])
     plan = plan_shots(MIXED, REACH_PX)

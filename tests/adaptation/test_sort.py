@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from deblur_cli.adaptation.sort import Kind, Place, places_of, sort_shots
-from deblur_cli.adaptation.survey import Seen
-from deblur_cli.measure.scene import SceneStamp
+from deblur_cli.adaptation.survey import SurveyedShot
+from deblur_cli.measure.scene import ThumbnailDescriptor
 
 BLANK = np.zeros((108, 160), np.uint8)
 
 
-def shot(extent: float, score: float = 50.0, path: str = "a/1.jpg", frame: int | None = None, look: int = 0) -> Seen:
+def shot(
+    extent: float, score: float = 50.0, path: str = "a/1.jpg", frame: int | None = None, look: int = 0
+) -> SurveyedShot:
     """Returns a shot whose scene looks like number `look`."""
     ranks = np.random.default_rng(look).permutation(576).reshape(24, 24).astype(np.float32) / 575
-    return Seen(Path(path), frame, score, extent, SceneStamp(ranks), 1000, BLANK, BLANK)
+    return SurveyedShot(Path(path), frame, score, extent, ThumbnailDescriptor(ranks), 1000, BLANK, BLANK)
 
 
 def alone(extents: Sequence[float]) -> tuple[Kind, ...]:

@@ -10,15 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deblur_cli.adaptation.sort import Place
-from deblur_cli.adaptation.survey import Seen, look
+from deblur_cli.adaptation.survey import SurveyedShot, look
 from deblur_cli.adaptation.thin import BIG_SHARE, at_most, held_back, without_alike
-from deblur_cli.measure.scene import SceneStamp
+from deblur_cli.measure.scene import ThumbnailDescriptor
 
 BLANK = np.zeros((108, 160), np.uint8)
 
 
-def shot(overview: np.ndarray) -> Seen:
-    return Seen(Path("a.jpg"), None, 50.0, 1.0, SceneStamp(np.zeros((24, 24), np.float32)), 1000, overview, BLANK)
+def shot(overview: np.ndarray) -> SurveyedShot:
+    return SurveyedShot(
+        Path("a.jpg"), None, 50.0, 1.0, ThumbnailDescriptor(np.zeros((24, 24), np.float32)), 1000, overview, BLANK
+    )
 
 
 def in_groups(sizes: Sequence[int]) -> list[Place]:

@@ -134,7 +134,7 @@ def test_public_code_compares_features_of_pictures_as_they_are(monkeypatch):
     for norm in (True, False):
         settings = TranslateSettings(layer="conv1_1", feature_norm=norm)
         features = perceptual._vgg(settings, torch.device("cpu"), SILENT)
-        given = (picture - features.network.mean) / features.network.spread
+        given = (picture - features.network.mean) / features.network.deviation
         found[norm] = given
         assert torch.allclose(features(picture)[0], features.network.features[0](given))
         assert features.told.startswith("VGG19 conv1_1")

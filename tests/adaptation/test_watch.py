@@ -10,18 +10,18 @@ import pytest
 from PIL import Image
 
 from deblur_cli.adaptation import watch as module
-from deblur_cli.adaptation.contract import Adapted, Step
+from deblur_cli.adaptation.contract import Adapted, AdaptStep
 from deblur_cli.adaptation.watch import Watch
 from deblur_cli.errors import CannotWriteError
 from deblur_cli.networks.contract import Traits
 
 STRIP = np.full((6, 9, 3), 200, np.uint8)
-STEP = Step(5, 0.25, (("critic", 0.5), ("adversarial", float("nan"))), 0.75, STRIP, (("sharpness", 30.0, 33.0),))
+STEP = AdaptStep(5, 0.25, (("critic", 0.5), ("adversarial", float("nan"))), 0.75, STRIP, (("sharpness", 30.0, 33.0),))
 ENDED = Adapted("finetune", {}, "a", None, Traits(1, 0, 1.0), (("noise", 0.1, 0.2),), True, 9, 1.0, "")
 
 
-def watching(folder: Path, **more: bool) -> tuple[Watch, list[Step]]:
-    told: list[Step] = []
+def watching(folder: Path, **more: bool) -> tuple[Watch, list[AdaptStep]]:
+    told: list[AdaptStep] = []
     return Watch(folder / "log.jsonl", folder / "strip.png", folder / "board", told.append, **more), told
 
 
@@ -35,7 +35,7 @@ def test_everybody_is_told(tmp_path: Path) -> None:
     watch, told = watching(tmp_path)
     with watch:
         watch(STEP)
-        watch(Step(6, 0.3, ()))
+        watch(AdaptStep(6, 0.3, ()))
         watch.end(ENDED)
     assert [step.step for step in told] == [5, 6]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -57,7 +57,7 @@ def test_the_strip_is_replaced(tmp_path: Path) -> None:
     watch, _ = watching(tmp_path)
     with watch:
         watch(STEP)
-        watch(Step(6, 0.3, (), strip=STRIP // 2))
+        watch(AdaptStep(6, 0.3, (), strip=STRIP // 2))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "strip.png")), STRIP // 2)
 
 

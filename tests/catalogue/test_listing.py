@@ -12,7 +12,7 @@ from deblur_cli.catalogue import listing
 from deblur_cli.catalogue.entries import Entry, entries
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.listing import list_entry, list_models
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, cache_folder
+from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, cache_dir
 from deblur_cli.networks import filter_bank_unet
 from deblur_cli.networks.contract import Published, SingleModel
 from deblur_cli.networks.papers import nafnet
@@ -70,14 +70,14 @@ def test_everything_is_told_and_counted_once(counted: list[str]) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"digest": 3}', '{"digest": "x", "models": []}', "null"])
 def test_a_damaged_or_older_listing_is_made_anew(counted: list[str], content: str) -> None:
     first = list_models()
-    (cache_folder() / "listing.json").write_text(content)
+    (cache_dir() / "listing.json").write_text(content)
     assert list_models() == first
     assert len(counted) == 4
 
 
 def test_a_field_that_this_version_does_not_know_is_no_failure(counted: list[str]) -> None:
     first = list_models()
-    kept = cache_folder() / "listing.json"
+    kept = cache_dir() / "listing.json"
     content = json.loads(kept.read_text(encoding="utf-8"))
     content["models"][0]["colour"] = "red"
     kept.write_text(json.dumps(content))
@@ -104,7 +104,7 @@ def test_the_digest_follows_the_networks_files(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(counted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    blocked = cache_folder().with_name("blocked")
+    blocked = cache_dir().with_name("blocked")
     blocked.parent.mkdir(parents=True, exist_ok=True)
     blocked.write_text("a file where a folder should be")
     monkeypatch.setenv("DEBLUR_CACHE", str(blocked))

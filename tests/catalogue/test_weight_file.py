@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deblur_cli.catalogue.source import cache_folder
+from deblur_cli.catalogue.source import cache_dir
 from deblur_cli.catalogue.weight_file import as_safetensors, read_header, read_weights, write_safetensors
 from deblur_cli.errors import CannotWriteError, DamagedWeightsError, UnrecognisedNetworkError
 from tests.support.weights import published_nafnet
@@ -60,7 +60,7 @@ def test_a_published_pickle_is_converted_once_and_keeps_every_value(tmp_path: Pa
     path = tmp_path / "net.pth"
     weights = published_nafnet(path)
     converted = as_safetensors(path)
-    assert converted.is_relative_to(cache_folder())
+    assert converted.is_relative_to(cache_dir())
     made = converted.stat().st_mtime_ns
     assert as_safetensors(path) == converted
     assert converted.stat().st_mtime_ns == made

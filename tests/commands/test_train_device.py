@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deblur_cli.adaptation import make_profile as module
-from deblur_cli.adaptation.contract import AdaptSettings, Step
+from deblur_cli.adaptation.contract import AdaptSettings, AdaptStep
 from deblur_cli.adaptation.make_profile import ProfileJob, ProfileResult, ShotCounts
-from deblur_cli.adaptation.shots import Wish
+from deblur_cli.adaptation.shots import ShotInputs
 from deblur_cli.catalogue.camera_profile import Camera, MadeFor, read_profile
 from deblur_cli.cli import app
 from deblur_cli.commands.report import TOLD_EVERY_S
@@ -51,8 +51,8 @@ class Recorder:
     def __call__(self, job: ProfileJob, show: object, progress: Progress) -> ProfileResult:
         self.jobs.append(job)
         assert callable(show)
-        show(Step(10, 0.1, (("critic", 0.693), ("reconstruction", 0.0123)), 0.625))
-        show(Step(20, 0.2, (("critic", 0.6),), 0.7, None, SCORES))
+        show(AdaptStep(10, 0.1, (("critic", 0.693), ("reconstruction", 0.0123)), 0.625))
+        show(AdaptStep(20, 0.2, (("critic", 0.6),), 0.7, None, SCORES))
         return self.result
 
 
@@ -131,7 +131,7 @@ def test_options_become_a_job(recorder: Recorder) -> None:
     assert result.exit_code == 0, result.output
     assert recorder.jobs == [
         ProfileJob(
-            Wish((), (Path("a.mp4"), Path("b.mp4")), (Path("c"), Path("d"))),
+            ShotInputs((), (Path("a.mp4"), Path("b.mp4")), (Path("c"), Path("d"))),
             Path("x.safetensors"),
             "translate",
             "net",
@@ -151,7 +151,7 @@ def test_options_become_a_job(recorder: Recorder) -> None:
 def test_without_options_one_folder_is_sorted(recorder: Recorder) -> None:
     run("clips")
     (job,) = recorder.jobs
-    assert job == ProfileJob(Wish((Path("clips"),)), Path("my-camera.safetensors"), minutes=MINUTES)
+    assert job == ProfileJob(ShotInputs((Path("clips"),)), Path("my-camera.safetensors"), minutes=MINUTES)
     assert job.method == AdaptSettings(steps=1).method
     assert inspect.signature(train_device).parameters["method"].default == AdaptSettings(steps=1).method
 

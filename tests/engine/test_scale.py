@@ -59,9 +59,9 @@ def scene(height=480, width=640, seed=0):
 def blurred(picture, length, noise=0.004):
     kernel = np.zeros((length, length), np.float32)
     cv2.line(kernel, (0, length // 3), (length - 1, 2 * length // 3), 1, 1)
-    smeared = cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
+    blurred = cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
     grain = np.random.default_rng(1).normal(0, noise, picture.shape)
-    return np.clip(smeared + grain, 0, 1).astype(np.float32)
+    return np.clip(blurred + grain, 0, 1).astype(np.float32)
 
 
 def psnr(a, b):

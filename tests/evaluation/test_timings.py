@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.source import cache_folder
+from deblur_cli.catalogue.source import cache_dir
 from deblur_cli.evaluation.timings import Timing, keep_timing, recall_timings, this_machine
 from deblur_cli.progress import SILENT, SilentProgress
 
@@ -15,7 +15,7 @@ TIMING = Timing(12.5, True, "cpu", "float32", this_machine())
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": {"seconds": 1}}', '{"a": 3}'])
 def test_what_cannot_be_read_counts_as_nothing(content: str) -> None:
     keep_timing("a", TIMING, SILENT)
-    (cache_folder() / "timings.json").write_text(content)
+    (cache_dir() / "timings.json").write_text(content)
     assert recall_timings() == {}
     keep_timing("b", TIMING, SILENT)
     assert recall_timings() == {"b": TIMING}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblur_cli.measure.scene import stamp_of
+from deblur_cli.measure.scene import describe_thumbnail
 from deblur_cli.measure.sharpness import SharpnessScore
 from deblur_cli.pipelines.picks import MOST_APART_S, group_bursts
 from deblur_cli.pipelines.score_sharpness import ScoredPhoto, ScoreJob, rank_by_sharpness
@@ -18,7 +18,7 @@ NOON = datetime(2026, 5, 1, 12)
 def photo(name: str, score: float, second: float | None = None, scene: int = 0) -> ScoredPhoto:
     grey = textured((96, 128), scene).mean(axis=2).astype(np.float32) / 255
     taken = None if second is None else NOON + timedelta(seconds=second)
-    return ScoredPhoto(Path(name), SharpnessScore(score, 0.0, (96, 128)), "file", None, taken, stamp_of(grey))
+    return ScoredPhoto(Path(name), SharpnessScore(score, 0.0, (96, 128)), "file", None, taken, describe_thumbnail(grey))
 
 
 def grouped(*photos: ScoredPhoto) -> list[list[str]]:

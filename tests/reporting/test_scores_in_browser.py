@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deblur_cli.measure.scene import SceneStamp, stamp_of
+from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
 from deblur_cli.measure.sharpness import SharpnessScore, score_sharpness
 from deblur_cli.pipelines.score_sharpness import FailedPhoto, ScoredPhoto, ScoreResult
 from deblur_cli.reporting.scores import report_scores
@@ -29,7 +29,7 @@ def shot(folder: Path, name: str, scene: int, blur: float, second: float) -> Sco
     path.write_bytes(cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes())
     grey = cv2.resize(pixels, (256, 192), interpolation=cv2.INTER_AREA).astype(np.float32).mean(axis=2) / 255
     score: SharpnessScore = score_sharpness(grey)
-    scene_stamp: SceneStamp = stamp_of(grey)
+    scene_stamp: ThumbnailDescriptor = describe_thumbnail(grey)
     return ScoredPhoto(path, score, "file", None, NOON + timedelta(seconds=second), scene_stamp)
 
 

@@ -12,12 +12,12 @@ from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import CheckpointError, ConfigurationError
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.progress import SILENT
-from deblur_cli.training.adversary import Duel, discriminator_named, first_stage, needs_duel, new_adversary
+from deblur_cli.training.adversary import AdversarialStep, discriminator_named, first_stage, needs_duel, new_adversary
 from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import AdversaryConfig, LossConfig, TrainConfig
 from deblur_cli.training.data import SampleStream
 from deblur_cli.training.distributed import World
-from deblur_cli.training.interrupt import StopWish
+from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import LAST, Setting, TrainResult, run
 from deblur_cli.training.state import TrainState, new_state, restore_state
@@ -51,9 +51,9 @@ def noisy_batch(seed: int = 0) -> Batch:
     return Batch((noisy, torch.nn.functional.avg_pool2d(truth, 3, 1, 1)), truth)
 
 
-def duel_of(config: TrainConfig, state: TrainState, out: Path) -> Duel:
+def duel_of(config: TrainConfig, state: TrainState, out: Path) -> AdversarialStep:
     setting = Setting(config, CPU, torch.float32, World(), out, "pictures")
-    return Duel(setting, state, RestoreTask(config.loss, (1.0, 1.0), compared=2))
+    return AdversarialStep(setting, state, RestoreTask(config.loss, (1.0, 1.0), compared=2))
 
 
 def copied(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -145,11 +145,11 @@ def test_a_resumed_duel_gives_the_numbers_of_an_uninterrupted_one(
             restore_state(state, load_checkpoint(out / LAST))
         setting = Setting(config, CPU, torch.float32, World(), out, "pictures")
         task = RestoreTask(config.loss, (1.0, 1.0), compared=2)
-        wish = StopWish() if stop is None else StopsAt(state, stop)
+        stop_request = StopRequest() if stop is None else StopsAt(state, stop)
         with SampleStream(config, datasets, CPU, rank=0, start_step=state.step, progress=SILENT) as stream:
             return run(
-                setting, state, task, stream.batch, Validator((), task, CPU, torch.float32), Journal(None), wish,
-                SILENT, step=Duel(setting, state, task),
+                setting, state, task, stream.batch, Validator((), task, CPU, torch.float32), Journal(None),
+                stop_request, SILENT, step=AdversarialStep(setting, state, task),
             )  # fmt: skip
 
     part(tmp_path / "whole", None, resume=False)

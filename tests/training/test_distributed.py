@@ -22,10 +22,10 @@ from torch import nn
 from deblur_cli.networks.papers import discriminators
 from deblur_cli.networks.contract import Discriminator, InputKind
 from deblur_cli.progress import SILENT
-from deblur_cli.training.adversary import Duel, new_adversary
+from deblur_cli.training.adversary import AdversarialStep, new_adversary
 from deblur_cli.training.config import AdversaryConfig, LossConfig, OptimiserConfig, RunConfig, TrainConfig
 from deblur_cli.training.distributed import joined, world_from_environment
-from deblur_cli.training.interrupt import StopWish
+from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import LOG, Setting, run
 from deblur_cli.training.state import new_state
@@ -79,13 +79,13 @@ state = new_state(network, config.optimiser)
 state.adversary = new_adversary(config, device)
 task = RestoreTask(config.loss, outputs)
 setting = Setting(config, device, torch.float32, world, out, "x")
-wish = StopWish()
-wish.asked = world.rank == stop_rank
+stop_request = StopRequest()
+stop_request.asked = world.rank == stop_rank
 draw = (lambda step: batch(world.rank, step)) if world.size == 2 else both
 with joined(world, device), Journal(out / LOG if world.leads else None) as journal:
     validator = Validator((batch(9, 0),), task, device, torch.float32)
-    duel = Duel(setting, state, task) if mode == "duel" else None
-    result = run(setting, state, task, draw, validator, journal, wish, SILENT, step=duel)
+    duel = AdversarialStep(setting, state, task) if mode == "duel" else None
+    result = run(setting, state, task, draw, validator, journal, stop_request, SILENT, step=duel)
 (out / f"rank{world.rank}.json").write_text(json.dumps({
     "weights": torch.cat([p.flatten() for p in network.parameters()]).tolist(),
     "averaged": torch.cat([p.flatten() for p in state.averaged.parameters()]).tolist(),
@@ -158,7 +158,7 @@ def test_two_processes_train_as_one_on_both_their_batches(tmp_path: Path, mode: 
 
 
 @pytest.mark.slow
-def test_a_stop_that_one_process_wishes_stops_both_at_one_step(tmp_path: Path) -> None:
+def test_a_stop_that_one_process_asks_for_stops_both_at_one_step(tmp_path: Path) -> None:
     first, second = start(tmp_path / "out", 2, stop_rank=1)
     assert first["stopped"] is second["stopped"] is True
     assert first["step"] == second["step"] < 40

@@ -18,7 +18,7 @@ from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import LossConfig, OptimiserConfig, RunConfig, TrainConfig
 from deblur_cli.training.data import SampleStream, held_out_batches, hold_back
 from deblur_cli.training.distributed import World
-from deblur_cli.training.interrupt import StopWish
+from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, Setting, TrainResult, run
 from deblur_cli.training.state import TrainState, new_state, restore_state
@@ -29,8 +29,8 @@ CPU = torch.device("cpu")
 Build = Callable[[], nn.Module]
 
 
-class StopsAt(StopWish):
-    """A stop that is wished once the training has come to a step."""
+class StopsAt(StopRequest):
+    """A stop that is asked for once the training has come to a step."""
 
     def __init__(self, state: TrainState, step: int) -> None:
         self._state, self._step = state, step
@@ -58,14 +58,14 @@ def trained(
     batch_at: Callable[[int], Batch],
     *,
     held_out: tuple[Batch, ...] = (),
-    wish: StopWish | None = None,
+    stop_request: StopRequest | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> TrainResult:
     setting = Setting(config, CPU, dtype, World(), out, "pictures")
     task = RestoreTask(config.loss)
     with Journal(out / LOG) as journal:
         validator = Validator(held_out, task, CPU, dtype)
-        return run(setting, state, task, batch_at, validator, journal, wish or StopWish(), SILENT)
+        return run(setting, state, task, batch_at, validator, journal, stop_request or StopRequest(), SILENT)
 
 
 def lines(out: Path, event: str) -> list[dict[str, float]]:
@@ -114,9 +114,9 @@ def test_a_resumed_training_gives_the_numbers_of_an_uninterrupted_one(
         state = new_state(tiny_network(), small_config.optimiser)
         if resume:
             restore_state(state, load_checkpoint(out / LAST))
-        wish = None if stop is None else StopsAt(state, stop)
+        stop_request = None if stop is None else StopsAt(state, stop)
         with SampleStream(small_config, split.train, CPU, rank=0, start_step=state.step, progress=SILENT) as stream:
-            return trained(small_config, state, out, stream.batch, held_out=held_out, wish=wish)
+            return trained(small_config, state, out, stream.batch, held_out=held_out, stop_request=stop_request)
 
     whole = part(tmp_path / "whole", None, resume=False)
     first = part(tmp_path / "parts", 7, resume=False)
@@ -223,12 +223,12 @@ def test_a_validation_counts_what_got_worse() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-def test_the_first_ctrl_c_is_a_wish_and_the_second_interrupts() -> None:
+def test_the_first_ctrl_c_is_a_request_and_the_second_interrupts() -> None:
     from deblur_cli.training.interrupt import stop_on_signal
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), stop_on_signal() as wish:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), stop_on_signal() as stop_request:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
-        assert wish.asked
+        assert stop_request.asked
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before

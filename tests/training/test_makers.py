@@ -202,12 +202,12 @@ def test_views_show_the_same_part_of_the_scene(kinds: dict[InputKind, TrainConfi
         white_balance=0.0, blurry_probability=0.0, identical_probability=0.0,
     )  # fmt: skip
     config = replace(config, reference=settings, data=replace(config.data, scale=(1.0, 1.0)))
-    likeness = []
+    similarity = []
     for number in range(8):
         chunk = maker_of(config, dataset).make(number)
         pair = torch.stack([(p.mean(dim=1) - p.mean()).flatten() for p in (chunk.inputs[1], chunk.truth)])
-        likeness.append(float(torch.corrcoef(pair)[0, 1]))
-    assert sorted(likeness)[2] > 0.4  # crops at the wall's ends cannot be found again
+        similarity.append(float(torch.corrcoef(pair)[0, 1]))
+    assert sorted(similarity)[2] > 0.4  # crops at the wall's ends cannot be found again
 
 
 def test_what_is_too_small_for_the_kinds_margin_is_left_out(

@@ -106,7 +106,7 @@ def test_a_resumed_training_gives_the_same_bytes(job: TrainJob) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module.WindowStream, "batch", killed_at_step_3)
-        patch.setattr("deblur_cli.training.loop.Keeper.save_is_due", lambda self: True)
+        patch.setattr("deblur_cli.training.loop.Checkpointer.save_is_due", lambda self: True)
         with pytest.raises(KeyboardInterrupt):
             train(cut)
     assert load_checkpoint(cut.out / "last.pt").step == 3

@@ -32,7 +32,7 @@ class VGG19Features(nn.Module):
         depth = max(LAYERS.index(layer) for layer in layers) + 1
         self.features = nn.Sequential(*_built(depth))
         self.mean = nn.Buffer(torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.spread = nn.Buffer(torch.tensor(SPREAD).view(1, 3, 1, 1), persistent=False)
+        self.deviation = nn.Buffer(torch.tensor(SPREAD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         """Returns the features at each of the layers, in the order in which they were named.
@@ -40,7 +40,7 @@ class VGG19Features(nn.Module):
         `picture` is (B, 3, H, W), RGB, display-encoded, [0, 1]; block n sees it shrunken by 2^(n − 1), odd sides
         rounded down.
         """
-        features = (picture - self.mean) / self.spread
+        features = (picture - self.mean) / self.deviation
         found: dict[str, Tensor] = {}
         for name, layer in zip(LAYERS, self.features, strict=False):
             features = layer(features)

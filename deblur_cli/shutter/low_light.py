@@ -25,11 +25,11 @@ SHORT_FRAMES = 5
 
 
 @dataclass(frozen=True)
-class DarkBatch:
+class LowLightBatch:
     """Pairs of exposures and their truth: (B, 3, h, w) float32, display-encoded in [0, 1], of equal brightness.
 
     `noisy` is the short exposure, at the truth's pose, `blurry` the long one. Neither has noise or JPEG yet
-    (`finish_dark` adds them, freshly on each use). `path_px` (B,) is the length of the long path.
+    (`finish_low_light` adds them, freshly on each use). `path_px` (B,) is the length of the long path.
     """
 
     noisy: Tensor
@@ -38,9 +38,9 @@ class DarkBatch:
     path_px: Tensor
 
 
-def make_dark_pairs(
+def make_low_light_pairs(
     crops: Tensor, settings: ShutterSettings, dark: DarkSettings, generator: torch.Generator
-) -> DarkBatch:
+) -> LowLightBatch:
     """Returns pairs of exposures of `crops` (B, 3, h, w), display-encoded in [0, 1].
 
     The margin of `dark` is cut off: (B, 3, h − 2m, w − 2m) comes back. Whether the paper's recipe is followed is drawn
@@ -62,7 +62,7 @@ def make_dark_pairs(
     noisy = scene.truth
     if short[1] > 0:
         noisy = expose(scene.light, *_beginning(path, scene.layer, short, generator))
-    return DarkBatch(
+    return LowLightBatch(
         without_margin(to_display(noisy, scene.curves), dark.margin_px),
         without_margin(to_display(blurry, scene.curves), dark.margin_px),
         without_margin(to_display(scene.truth, scene.curves), dark.margin_px),
@@ -70,7 +70,7 @@ def make_dark_pairs(
     )
 
 
-def finish_dark(
+def finish_low_light(
     noisy: Tensor, blurry: Tensor, settings: ShutterSettings, dark: DarkSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Returns both exposures (B, 3, H, W), display-encoded in [0, 1], as files hold them, the noisy one brightened.

@@ -31,7 +31,7 @@ FIT = SelectorConfig(passes=15, rate=3e-4)
 """At a rate of 1e-3 the windows of a simulated camera were learned by heart: unseen ones gained 0.98, then 0.92 dB."""
 
 
-class WindowLessons:
+class WindowBatches:
     """Batches of windows; batch n follows from seed, rank and n alone. `begin` comes first.
 
     `matched` pairs take the place of `matched_share` of the exposures' windows.

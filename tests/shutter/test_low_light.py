@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deblur_cli.shutter.dark import (
+from deblur_cli.shutter.light import to_light
+from deblur_cli.shutter.low_light import (
     _from_the_truth_on,
     _later,
     finish_as_in_the_paper,
-    finish_dark,
     finish_in_light,
-    make_dark_pairs,
+    finish_low_light,
+    make_low_light_pairs,
 )
-from deblur_cli.shutter.light import to_light
 from deblur_cli.shutter.settings import DarkSettings, ShutterSettings
 from deblur_cli.shutter.trajectory import sample_paths
 from tests.shutter.scenes import shift_between, textured
@@ -37,7 +37,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def test_a_dark_scene_at_rest_comes_back_twice() -> None:
     still = replace(MOVING, sharp_probability=1.0)
     for dark in (PAPER, replace(LIFE, displacement=(0.0, 0.0))):
-        batch = make_dark_pairs(textured(112, count=2), still, dark, seeded())
+        batch = make_low_light_pairs(textured(112, count=2), still, dark, seeded())
         assert batch.noisy.shape == batch.blurry.shape == batch.sharp.shape == (2, 3, 64, 64)
         torch.testing.assert_close(batch.blurry, batch.sharp, atol=1e-4, rtol=0)
         torch.testing.assert_close(batch.noisy, batch.sharp, atol=1e-4, rtol=0)
@@ -46,7 +46,7 @@ def test_a_dark_scene_at_rest_comes_back_twice() -> None:
 @pytest.mark.parametrize("dark", [PAPER, LIFE])
 def test_light_is_kept_in_both_exposures(dark: DarkSettings) -> None:
     scene = replace(MOVING, object_probability=1.0, rolling_shutter_probability=1.0, roll_share=(0.2, 0.5))
-    batch = make_dark_pairs(torch.full((2, 3, 112, 112), 0.3), scene, dark, seeded())
+    batch = make_low_light_pairs(torch.full((2, 3, 112, 112), 0.3), scene, dark, seeded())
     for picture in (batch.noisy, batch.blurry, batch.sharp):
         torch.testing.assert_close(picture, torch.full_like(picture, 0.3), atol=1e-4, rtol=0)
 
@@ -55,7 +55,7 @@ def test_light_is_kept_in_both_exposures(dark: DarkSettings) -> None:
 def test_the_long_path_starts_just_after_the_short_one(seed: int) -> None:
     """The short frame lies at the truth; the long one, on average, away from it, by less than the path."""
     straight = replace(MOVING, tremor_share=(0.0, 0.0))
-    batch = make_dark_pairs(textured(144, seed=seed), straight, PAPER, seeded(seed))
+    batch = make_low_light_pairs(textured(144, seed=seed), straight, PAPER, seeded(seed))
     assert torch.equal(batch.noisy, batch.sharp)
     centred = batch.blurry[0] - batch.blurry[0].mean()
     here, there = batch.sharp[0] - batch.sharp[0].mean(), None
@@ -83,14 +83,14 @@ def test_the_paper_averages_the_third_to_the_last_frame_as_they_are_displayed() 
 @pytest.mark.parametrize("share", [0.0, 0.1])
 def test_the_displacement_of_hands_is_found_again_by_phase_correlation(share: float) -> None:
     apart = replace(LIFE, displacement=(share, share), short_path_share=(0.0, 0.0))
-    batch = make_dark_pairs(textured(144), replace(MOVING, sharp_probability=1.0), apart, seeded(2))
+    batch = make_low_light_pairs(textured(144), replace(MOVING, sharp_probability=1.0), apart, seeded(2))
     x, y = shift_between(batch.blurry[0], batch.sharp[0])
     assert (x**2 + y**2) ** 0.5 == pytest.approx(share * 96, abs=0.4)
 
 
 def test_a_moving_object_is_where_the_truth_has_it_in_the_short_frame_alone() -> None:
     still_camera = replace(MOVING, object_probability=1.0, object_only_probability=1.0, path_px=(20.0, 20.0))
-    batch = make_dark_pairs(textured(160, seed=3), still_camera, replace(LIFE, displacement=(0.0, 0.0)), seeded(1))
+    batch = make_low_light_pairs(textured(160, seed=3), still_camera, replace(LIFE, displacement=(0.0, 0.0)), seeded(1))
     short, long = ((picture - batch.sharp).abs().mean() for picture in (batch.noisy, batch.blurry))
     assert float(long) > 3 * float(short)
 
@@ -143,8 +143,8 @@ def test_a_short_frame_saved_in_the_dark_comes_back_bright_and_coarser() -> None
 def test_both_recipes_are_mixed_as_asked_and_everything_stays_a_picture() -> None:
     mixed = replace(DarkSettings(), paper_share=0.5)
     picture = textured(48, count=6)
-    noisy, blurry = finish_dark(picture, picture, ShutterSettings(), mixed, seeded())
-    again = finish_dark(picture, picture, ShutterSettings(), mixed, seeded())
+    noisy, blurry = finish_low_light(picture, picture, ShutterSettings(), mixed, seeded())
+    again = finish_low_light(picture, picture, ShutterSettings(), mixed, seeded())
     assert torch.equal(noisy, again[0])
     assert torch.equal(blurry, again[1])
     for finished in (noisy, blurry):

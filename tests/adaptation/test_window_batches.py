@@ -9,7 +9,7 @@ import torch
 from deblur_cli.adaptation.contract import AdaptSettings, FinetuneSettings
 from deblur_cli.adaptation.frames import store_of
 from deblur_cli.adaptation.matched import MatchedPair
-from deblur_cli.adaptation.window_lessons import EXPOSURES_A_MINUTE, FEWEST_EXPOSURES, WindowLessons
+from deblur_cli.adaptation.window_batches import EXPOSURES_A_MINUTE, FEWEST_EXPOSURES, WindowBatches
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.progress import SILENT
 from deblur_cli.shutter.settings import ShutterSettings
@@ -19,30 +19,30 @@ SHUTTER = ShutterSettings(path_px=(6.0, 9.0), max_frames=6, few_frames_probabili
 SETTINGS = AdaptSettings("finetune", steps=4, finetune=FinetuneSettings(batch=2, exposures=3, fit=False))
 
 
-def ready(*args: object, **changes: object) -> WindowLessons:
-    """Returns lessons that go on from a record: nothing is fitted any more."""
-    source = lessons(*args, **changes)
+def ready(*args: object, **changes: object) -> WindowBatches:
+    """Returns batches that go on from a record: nothing is fitted any more."""
+    source = batches(*args, **changes)
     assert source.begin(first=False)
     return source
 
 
-def lessons(network=None, settings=SETTINGS, matched=((), 0.0), stop=lambda: False, rank=0) -> WindowLessons:
+def batches(network=None, settings=SETTINGS, matched=((), 0.0), stop=lambda: False, rank=0) -> WindowBatches:
     store = store_of(sharp_frames(), WINDOW_PX + 64, CPU, "sharp")
     network = network or tiny_bank()
-    return WindowLessons(network, store, SHUTTER, matched, settings, rank, stop=stop, progress=SILENT)
+    return WindowBatches(network, store, SHUTTER, matched, settings, rank, stop=stop, progress=SILENT)
 
 
 def test_a_stop_leaves_the_selector_as_it_was():
     network = tiny_bank()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert not lessons(network, stop=lambda: True).begin(first=True)
+    assert not batches(network, stop=lambda: True).begin(first=True)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_the_selector_is_fitted_once_and_takes_no_part_in_the_steps():
     network = tiny_bank()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert lessons(network).begin(first=True)
+    assert batches(network).begin(first=True)
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith("selector.layers") for name in changed)
@@ -92,7 +92,7 @@ def test_some_windows_are_matched_shots():
 @pytest.mark.parametrize(("minutes", "made"), [(0.1, FEWEST_EXPOSURES), (3.0, round(3 * EXPOSURES_A_MINUTE))])
 def test_a_short_training_makes_fewer_exposures(minutes, made, monkeypatch):
     asked = []
-    monkeypatch.setattr("deblur_cli.adaptation.window_lessons.expose", lambda *a, **_: asked.append(a[4]))
+    monkeypatch.setattr("deblur_cli.adaptation.window_batches.expose", lambda *a, **_: asked.append(a[4]))
     settings = AdaptSettings("finetune", minutes=minutes, finetune=FinetuneSettings(fit=False))
-    assert not lessons(settings=settings).begin(first=True)
+    assert not batches(settings=settings).begin(first=True)
     assert asked == [made]

@@ -1,10 +1,10 @@
-"""How far pictures are smeared, told by what light and dark are left at which scale: learned, not derived.
+"""How far pictures are blurred, estimated from the contrast that is left at each scale: learned, not derived.
 
-A smear takes the more contrast from a scale the finer the scale is, and takes it along its own direction. Seen are the
-mean squared gradients along and across the direction in which a picture has least, at every level of a pyramid; a
-regression from pictures of known smear says what they mean on scenes of that kind. One picture's figure is as
-uncertain as its scene is unknown (a factor of two); the spread over many tells what they were smeared by, since
-pictures whose smear is known err in the same way.
+A blur takes the more contrast from a scale the finer the scale is, and takes it along its own direction. Features are
+the mean squared gradients along and across the direction in which a picture has least, at every level of a pyramid; a
+regression from pictures of known blur says what they mean on scenes of that kind. One picture's figure is as
+uncertain as its scene is unknown (a factor of two); the spread over many tells what they were blurred by, since
+pictures whose blur is known err in the same way.
 """
 
 from __future__ import annotations
@@ -54,30 +54,30 @@ def gradients_over_scales(grey: Grey, levels: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class SmearTeller:
+class BlurLengthRegression:
     """A regression on features and their products; what it is taught, it tells."""
 
     centre: Floats
-    spread: Floats
+    deviation: Floats
     weights: Floats
     offset: Floats
     mean: float
 
     def __call__(self, looks: Floats) -> Floats:
         """Returns what is told (N,) of looks (N, K)."""
-        told: Floats = (_expanded((looks - self.centre) / self.spread) - self.offset) @ self.weights + self.mean
+        told: Floats = (_expanded((looks - self.centre) / self.deviation) - self.offset) @ self.weights + self.mean
         return told
 
 
-def teach(looks: Floats, truth: Floats) -> SmearTeller:
+def teach(looks: Floats, truth: Floats) -> BlurLengthRegression:
     """Returns a teller that has learned from looks (N, K), whose truth (N,) is known, by ridge regression."""
-    centre, spread = looks.mean(axis=0), looks.std(axis=0) + FLOOR
-    expanded = _expanded((looks - centre) / spread)
+    centre, deviation = looks.mean(axis=0), looks.std(axis=0) + FLOOR
+    expanded = _expanded((looks - centre) / deviation)
     offset, mean = expanded.mean(axis=0), float(truth.mean())
     expanded = expanded - offset
     damping = RIDGE * len(truth) * np.eye(expanded.shape[1])
     weights = np.linalg.solve(expanded.T @ expanded + damping, expanded.T @ (truth - mean))
-    return SmearTeller(centre, spread, weights, offset, mean)
+    return BlurLengthRegression(centre, deviation, weights, offset, mean)
 
 
 def told_unseen(looks: Floats, truth: Floats) -> Floats:
@@ -89,7 +89,7 @@ def told_unseen(looks: Floats, truth: Floats) -> Floats:
     return told
 
 
-def smear_looks(pictures: Sequence[Grey], levels: int) -> Floats:
+def gradient_features(pictures: Sequence[Grey], levels: int) -> Floats:
     """Returns (N, 2 · (levels − 1)) of pictures: without the finest level, which noise and sharpening rule.
 
     Less each picture's own mean, which is its contrast.
@@ -102,7 +102,7 @@ def smear_looks(pictures: Sequence[Grey], levels: int) -> Floats:
 def crispness(pictures: Sequence[Grey]) -> Floats:
     """Returns (N,) how much stronger edges are at full size than at a quarter, in logarithms.
 
-    In the direction where a picture has most: there a smear took least, and what a camera sharpened shows.
+    In the direction where a picture has most: there a blur took least, and what a camera sharpened shows.
     """
     looks = np.stack([gradients_over_scales(grey, 3)[:, 0] for grey in pictures])
     crisp: Floats = looks[:, 0] - looks[:, 2]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from deblur_cli.adaptation import exposures
-from deblur_cli.adaptation.crop_lessons import CropLessons
+from deblur_cli.adaptation.crop_batches import CropBatches
 from deblur_cli.adaptation.exposures import recipe_for, shutter_crop_px
 from deblur_cli.adaptation.frames import store_of
 from deblur_cli.catalogue.recognise import recognise
@@ -32,12 +32,12 @@ def test_a_share_of_the_exposures_keeps_the_usual_paths(shots, model, finetune, 
         settings = replace(finetune, finetune=replace(finetune.finetune, fit=True, unfitted_share=unfitted_share))
         config = recipe_for(settings, recognise(shapes, where="test"), 2, FITTED, room_px=150)
         sharp = store_of(shots.sharp, shutter_crop_px(config), torch.device("cpu"), "sharp")
-        lessons = CropLessons(sharp, config, ((), 0.0), settings, torch.device("cpu"), 0, SILENT)
+        batches = CropBatches(sharp, config, ((), 0.0), settings, torch.device("cpu"), 0, SILENT)
         drawn.clear()
-        assert lessons.begin(first=True)
+        assert batches.begin(first=True)
         for number in range(40):
-            lessons.batch(number)
-        lessons.close()
+            batches.batch(number)
+        batches.close()
         return list(drawn)
 
     assert set(paths(0.0)) == {(7.0, 9.0)}

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deblur_cli.adaptation.smear import crispness, gradients_over_scales, levels_for, smear_looks, teach, told_unseen
+from deblur_cli.adaptation.blur_length import (
+    crispness,
+    gradient_features,
+    gradients_over_scales,
+    levels_for,
+    teach,
+    told_unseen,
+)
 from tests.conftest import textured
 
 
@@ -23,7 +30,7 @@ def test_levels_fit_into_the_picture(side_px, levels):
     assert levels_for(side_px) == levels
 
 
-def test_a_smear_takes_contrast_along_itself_and_most_from_the_finest_level():
+def test_blur_takes_contrast_along_itself_and_most_from_the_finest_level():
     clouds = np.random.default_rng(1).normal(size=(200, 200))
     clouds = sum(cv2.GaussianBlur(clouds, (0, 0), sigma) * sigma for sigma in (1.0, 2.0, 4.0, 8.0))
     clouds = (0.5 + 0.05 * clouds).astype(np.float32)
@@ -37,7 +44,7 @@ def test_a_smear_takes_contrast_along_itself_and_most_from_the_finest_level():
 def test_looks_do_not_depend_on_contrast_or_brightness(gain, lift):
     picture = 0.7 * grey(2)
     changed = (gain * picture + lift).astype(np.float32)
-    assert np.allclose(smear_looks([picture], 5), smear_looks([changed], 5), atol=0.02)
+    assert np.allclose(gradient_features([picture], 5), gradient_features([changed], 5), atol=0.02)
 
 
 def test_sharpening_is_crisp_and_blur_is_not():

@@ -17,11 +17,11 @@ from deblur_cli.progress import Progress
 from deblur_cli.shutter.settings import Range, ShutterSettings
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.data import SampleStream, ring_plan
-from deblur_cli.training.ring import Maker
+from deblur_cli.training.ring import ChunkMaker
 from deblur_cli.training.tasks import Batch
 
 
-class CropLessons:
+class CropBatches:
     """Batches of crops; batch n follows from seed, rank and n alone, and steps must not fall.
 
     `matched` pairs take the place of a share of the samples.
@@ -88,5 +88,5 @@ class CropLessons:
 
 def _maker(
     sharp: FrameStore, config: TrainConfig, stream: str, others: tuple[float, Range] | None, device: torch.device
-) -> Maker:
+) -> ChunkMaker:
     return ExposureMaker(sharp, config, ring_plan(config, device).chunk, stream, device, others)
