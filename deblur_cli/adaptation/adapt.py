@@ -36,10 +36,14 @@ def adapt(
     world: World = World(),  # noqa: B008  # frozen
     progress: Progress = SILENT,
 ) -> Adapted:
-    """Returns what came of the camera's shots; `contract.Adapt` says what it promises.
+    """Returns what came of the camera's shots.
 
-    With a budget in steps, on one kind of processor, an adaptation that was interrupted anywhere and resumed ends with
-    the weights of an uninterrupted one.
+    `state`: the file to resume from; where it exists the training goes on from it, and it is left there at the end.
+    `observe` is called on the leading process alone, `stop` between two steps. With a budget in steps, on one kind of
+    processor, an adaptation that was interrupted anywhere and resumed ends with the weights of an uninterrupted one.
+    Raises DatasetError for too few shots or crops larger than all of them, CheckpointError for a state of other
+    settings or shots, CannotWriteError, WeightsError (VGG19 asked for and out of reach), ConfigurationError,
+    TrainingError.
     """
     check_shots(shots)
     with joined(world, device.torch_device):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from deblur_cli.engine.device import Device
 from deblur_cli.errors import ConfigurationError
-from deblur_cli.networks.contract import SingleModel, Traits
-from deblur_cli.progress import SILENT, Progress
+from deblur_cli.networks.contract import Traits
 from deblur_cli.training.config import LossConfig
-from deblur_cli.training.distributed import World
 
 Frame = npt.NDArray[np.uint8]
 """One shot: (H, W, 3) RGB, display-encoded, upright."""
@@ -213,28 +210,3 @@ class Adapted:
     seconds: float
     recipe: str
     interrupted: bool = False
-
-
-class Adapt(Protocol):
-    """What `adaptation.adapt.adapt` is."""
-
-    def __call__(
-        self,
-        shots: Shots,
-        model: SingleModel,
-        settings: AdaptSettings,
-        *,
-        state: Path,
-        observe: Callable[[AdaptStep], None],
-        stop: Callable[[], bool],
-        device: Device,
-        world: World = World(),  # noqa: B008  # frozen
-        progress: Progress = SILENT,
-    ) -> Adapted:
-        """Returns what came of the camera's shots.
-
-        `state`: the file to resume from; where it exists the training goes on from it, and it is left there at the end.
-        `observe` is called on the leading process alone, `stop` between two steps. Raises DatasetError for too few
-        shots or crops larger than all of them, CheckpointError for a state of other settings or shots,
-        CannotWriteError, WeightsError (VGG19 asked for and out of reach), ConfigurationError, TrainingError.
-        """

@@ -46,7 +46,6 @@ SHARP = "sharp"
 NLM_STRENGTHS = (10, 15, 20)
 """Of non-local means; a photo's figure is the best of the three, which only the truth can tell: an upper bound."""
 SCALED, LONG, SINGLE, DENOISED, FUSED = "noisy, scaled", "blurry", "single image", "non-local means", "pair"
-METHODS = (SCALED, LONG, SINGLE, DENOISED, FUSED)
 SSIM_LEAST_PX = 11
 
 

@@ -75,22 +75,6 @@ def apply_gain(
     return result
 
 
-def equalise(
-    moving: Pixels,
-    onto: Pixels,
-    valid: Mask | None = None,
-    *,
-    moving_encoding: Encoding = SRGB,
-    onto_encoding: Encoding = SRGB,
-) -> tuple[Pixels, Gain]:
-    """Returns `moving` at the exposure, white balance and in the encoding of `onto`, and the gain that did it.
-
-    Arguments as in `estimate_gain`. Beyond the white of `onto` the result is clipped.
-    """
-    gain = estimate_gain(moving, onto, valid, moving_encoding=moving_encoding, onto_encoding=onto_encoding)
-    return apply_gain(moving, gain, encoding=moving_encoding, into=onto_encoding), gain
-
-
 def _small(moving: Pixels, onto: Pixels, valid: Mask | None) -> tuple[Pixels, Pixels, Pixels]:
     """Returns both pictures small, and which share of each small pixel is valid."""
     height, width = onto.shape[:2]

@@ -72,7 +72,6 @@ AVIF_SPEED = 8
 THUMBNAIL_PX = 160
 """Long side that EXIF thumbnails have (DCF 2.0)."""
 TEMPORARY_PREFIX = ".deblur-"
-DEEP_FORMATS = ("png", "tiff")
 
 
 @dataclass(frozen=True)

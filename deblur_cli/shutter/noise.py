@@ -46,10 +46,6 @@ def _uniform(count: int, low: float, high: float, like: Tensor, generator: torch
     return (low + (high - low) * draw).view(-1, 1, 1, 1)
 
 
-def _log_uniform(count: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.exp(_uniform(count, math.log(low), math.log(high), like, generator))
-
-
 def add_sensor_noise(light: Tensor, settings: ShutterSettings, generator: torch.Generator) -> Tensor:
     """Returns light (B, 3, H, W) with shot and read noise of one random ISO a picture."""
     count = light.shape[0]

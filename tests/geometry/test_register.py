@@ -57,7 +57,10 @@ class TestWhatCannotBeAligned:
         assert register(ONTO, ONTO[:1, :1]).confidence == 0.0
 
     def test_very_long_strips(self) -> None:
-        register(np.ascontiguousarray(np.repeat(ONTO[:, :26], 8, axis=0)), ONTO)
+        strip = register(np.ascontiguousarray(np.repeat(ONTO[:, :26], 8, axis=0)), ONTO)
+        assert strip.transform.shape == (3, 3)
+        assert np.isfinite(strip.transform).all()
+        assert 0.0 <= strip.confidence <= 1.0
 
 
 class TestAccuracy:
