@@ -13,9 +13,8 @@ from typer.main import get_command
 
 from deblur_cli import __version__
 from deblur_cli.commands import report
-from deblur_cli.errors import DeblurError
+from deblur_cli.errors import INTERRUPTED, DeblurError
 
-INTERRUPTED = 130
 """As shells count a program that Ctrl-C ended: 128 + SIGINT."""
 
 PLAIN_HELP = None
@@ -122,7 +121,7 @@ def deblur(
 ) -> None:
     """Give back the photographs that a moving camera or subject blurred.
 
-    Originals are never touched: every result is a new file.
+    Originals are never modified: every result is a new file.
     """
 
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SOME_FAILED, WRONG_USAGE, ALL_FAILED, INTERRUPTED = 1, 2, 3, 130
+"""The exit codes beside 0: some photos failed, wrong usage, all failed, Ctrl-C."""
+
 
 class DeblurError(Exception):
     """A failure that the photographer can act on; `str(error)` is the sentence shown."""
 
-    exit_code = 3
+    exit_code = ALL_FAILED
 
 
 class UsageError(DeblurError):
     """The command line asks for something that cannot be done; nothing was read or written."""
 
-    exit_code = 2
+    exit_code = WRONG_USAGE
 
 
 class UnknownModelError(UsageError):
@@ -66,7 +69,7 @@ class OutputError(DeblurError):
 
 
 class OutputExistsError(OutputError):
-    """The output is there already and `--overwrite` was not given."""
+    """The output already exists and `--overwrite` was not given."""
 
 
 class CannotWriteError(OutputError):
@@ -96,7 +99,7 @@ class ProfileError(WeightsError):
 class DeviceError(DeblurError):
     """The device or precision asked for is not there; never substituted quietly."""
 
-    exit_code = 2
+    exit_code = WRONG_USAGE
 
 
 class OutOfMemoryError(DeblurError):

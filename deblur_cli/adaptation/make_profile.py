@@ -164,7 +164,8 @@ def check_job(job: ProfileJob, beside: Beside) -> None:
     if bool(shots.mixed) == bool(shots.blurry or shots.sharp) or bool(shots.blurry) != bool(shots.sharp):
         raise UsageError(
             "Give either one folder that is to be sorted, or both --blurry and --sharp: "
-            "deblur train-device SHOTS -o my-camera.safetensors"
+            "deblur train-device SHOTS -o my-camera.safetensors. Several paths of one kind need the option before "
+            "each, or a pattern in quotes: --blurry 'shaken/*.mp4'."
         )
     if job.out.suffix.lower() != SUFFIX:
         raise UsageError(f"--out {job.out} must end with {SUFFIX}: a camera profile is such a file.")
@@ -182,9 +183,7 @@ def check_job(job: ProfileJob, beside: Beside) -> None:
     if job.dry_run:
         return
     if not job.overwrite and os.path.lexists(job.out):
-        raise OutputExistsError(
-            job.out, "is there already. Give another name with --out, or --overwrite to replace it."
-        )
+        raise OutputExistsError(job.out, "already exists; use --overwrite, or give another name with --out.")
     if job.resume and not beside.state.is_file():
         raise CheckpointError(f"There is no {beside.state} to go on from. Leave --resume out to begin.")
     if not job.resume and not job.overwrite and beside.state.exists():

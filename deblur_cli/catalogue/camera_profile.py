@@ -131,7 +131,7 @@ def save_profile(profile: CameraProfile, halves: Mapping[str, Tensor], path: Pat
     Raises OutputExistsError unless `overwrite`, and CannotWriteError.
     """
     if not overwrite and os.path.lexists(path):
-        raise OutputExistsError(path, "is there already. Give another name with --out, or --overwrite to replace it.")
+        raise OutputExistsError(path, "already exists; use --overwrite, or give another name with --out.")
     facts = {
         "version": VERSION,
         "method": profile.method,

@@ -12,7 +12,7 @@ import typer
 
 from deblur_cli.commands import options, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.errors import UsageError
+from deblur_cli.errors import ALL_FAILED, SOME_FAILED, UsageError
 from deblur_cli.evaluation.published import PublishedFigure, published_for
 from deblur_cli.pipelines.jobs import RestoreSettings
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from deblur_cli.evaluation.reference import ReferenceEvaluation
     from deblur_cli.evaluation.scores import Evaluation, FailedPhoto, FolderScores, IdentityEvaluation
 
-SOME_FAILED, ALL_FAILED = 1, 3
 PAIR_HEADER = ("photo", "input dB", "SSIM", "output dB", "SSIM", "gain")
 PAIR_COLUMNS = ("folder", "photo", "psnr_in", "ssim_in", "psnr_out", "ssim_out", "gain_db", "extent_px", "scale")
 PUBLISHED_HEADER = ("published", "needs", "photos", "input dB", "SSIM", "output dB", "SSIM", "worse")

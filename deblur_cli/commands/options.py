@@ -120,7 +120,7 @@ Quality = Annotated[
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders too, and keep their tree.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Make results again that are there already. Never touches a photo given.")
+    bool, typer.Option("--overwrite", help="Overwrite existing results. Originals are never modified.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]

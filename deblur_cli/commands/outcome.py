@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import typer
 
 from deblur_cli.commands import report
+from deblur_cli.errors import ALL_FAILED, SOME_FAILED
 from deblur_cli.pipelines.jobs import PhotoResult, SingleResult, Status
-
-SOME_FAILED, ALL_FAILED = 1, 3
 
 
 def show_photos(result: SingleResult) -> None:

@@ -10,9 +10,8 @@ import typer
 
 from deblur_cli.commands import options, report
 from deblur_cli.commands.report import Terminal
+from deblur_cli.errors import ALL_FAILED, SOME_FAILED
 from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, RestoreSettings, Status
-
-SOME_FAILED, ALL_FAILED = 1, 3
 
 
 class PairFormat(StrEnum):
@@ -70,7 +69,7 @@ def pair(
     The result has the exposure, format and metadata of the blurry photo and the moment of the noisy one; it goes into
     the folder given with --out under the blurry photo's name, or beside that as NAME_deblurred. Pairs done before are
     skipped. What moved between the frames is taken from the noisy one alone. Of camera raw, both frames are developed
-    with the blurry one's white balance, and lights that it clipped are rescued from the noisy one.
+    with the blurry one's white balance, and lights that it clipped are recovered from the noisy one.
 
     Exit code: 0 all done, 1 some pairs failed, 2 wrong usage or no pair, 3 all failed, 130 interrupted.
     """
@@ -135,7 +134,7 @@ def _line(one: PairResult) -> str:
     facts += [] if len(one.noisy) == 1 else [f"{one.merged} of {len(one.noisy)} short frames merged"]
     facts += [] if one.extent_px is None else [f"blur {one.extent_px:.1f} px"]
     facts += [] if not one.moved_share else [f"{one.moved_share:.1%} moved"]
-    facts += [] if one.headroom <= 1 else ["highlights rescued"]
+    facts += [] if one.headroom <= 1 else ["highlights recovered"]
     facts.append(f"{one.seconds.decode + one.seconds.restore + one.seconds.encode:.1f} s")
     return f"{line} ({', '.join(facts)})" + (f"; {one.message}" if one.message else "")
 

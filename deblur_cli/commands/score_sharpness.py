@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from deblur_cli.commands import options, report
-from deblur_cli.errors import CannotWriteError, OutputExistsError, UsageError
+from deblur_cli.errors import ALL_FAILED, SOME_FAILED, CannotWriteError, OutputExistsError, UsageError
 from deblur_cli.files import write_whole
 from deblur_cli.pipelines.score_sharpness import FailedPhoto, ScoredPhoto, ScoreJob, ScoreResult, rank_by_sharpness
 
@@ -116,7 +116,7 @@ def _refuse_early(table_file: Path | None, plot: Path | None, overwrite: bool) -
         if target is None:
             continue
         if target.exists() and not overwrite:
-            raise OutputExistsError(target, "is there already. Give another name, or --overwrite to replace it.")
+            raise OutputExistsError(target, "already exists; use --overwrite, or give another name.")
         if not target.parent.is_dir():
             raise CannotWriteError(target, f"cannot be written: there is no folder {target.parent}. Create it first.")
 
@@ -149,7 +149,7 @@ def _report_failures(result: ScoreResult) -> None:
         report.error(photo.reason)
     total = len(result.failed) + len(result.ranked)
     report.error(f"{len(result.failed)} of {total} photos could not be scored.")
-    raise typer.Exit(1 if result.ranked else 3)
+    raise typer.Exit(SOME_FAILED if result.ranked else ALL_FAILED)
 
 
 def _as_csv(rows: Sequence[RankedRow]) -> bytes:

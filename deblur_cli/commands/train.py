@@ -11,13 +11,11 @@ import typer
 
 from deblur_cli.commands.options import Device, Json, Precision, Quiet, Verbose
 from deblur_cli.commands.report import Terminal, answer, answer_json
-from deblur_cli.errors import UsageError
+from deblur_cli.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from deblur_cli.training.config import TrainConfig
     from deblur_cli.training.loop import TrainResult
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, 
 Recipe = Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="Settings; the laptop's when not given.")]
 Network = Annotated[str | None, typer.Option(metavar="NAME", help="Network to train.")]
 Minutes = Annotated[float | None, typer.Option(help="End after this time; the rate falls in time.")]
-Steps = Annotated[int | None, typer.Option(help="End after so many steps.")]
+Steps = Annotated[int | None, typer.Option(help="Stop after N steps.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
 Init = Annotated[str | None, typer.Option(metavar="MODEL", help="Start from a model's weights.")]
 LayoutName = Annotated[
@@ -55,7 +53,7 @@ LayoutName = Annotated[
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Patches a step, on each device.")]
 PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels.")]
-Seed = Annotated[int | None, typer.Option(help="Another seed, another training.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed.")]
 Workers = Annotated[int | None, typer.Option(help="Processes that prepare samples; 0: none.")]
 Compile = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="Compile the network first (torch.compile).")

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from deblur_cli.commands.options import Device, Json, Precision, Quiet, Verbose
 from deblur_cli.commands.report import Terminal, answer, answer_json
+from deblur_cli.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from deblur_cli.adaptation.contract import AdaptStep
     from deblur_cli.adaptation.make_profile import ProfileResult
 
-INTERRUPTED = 130
 MINUTES = 60.0
-TAKES_MANY = ("--blurry", "--sharp")
-"""Options that take all the paths up to the next option, as the shell writes out a pattern."""
 
 
 class Method(StrEnum):
@@ -28,31 +25,6 @@ class Method(StrEnum):
 
     TRANSLATE = "translate"
     FINETUNE = "finetune"
-
-
-class ManyPaths(TyperCommand):
-    """A command some of whose options may be followed by several paths."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # Typer's own type
-        """Returns what is left over once each path has its option's name before it."""
-        return super().parse_args(ctx, list(repeated(args)))
-
-
-def repeated(arguments: Sequence[str]) -> Iterator[str]:
-    """Yields the arguments with an option of `TAKES_MANY` before each of its paths: --blurry a --blurry b."""
-    option: str | None = None
-    fresh = False
-    for place, argument in enumerate(arguments):
-        if argument == "--":
-            yield from arguments[place:]
-            return
-        if argument.startswith("-"):
-            option, fresh = (argument, True) if argument in TAKES_MANY else (None, False)
-        elif option is not None:
-            if not fresh:
-                yield option
-            fresh = False
-        yield argument
 
 
 app = typer.Typer(add_completion=False)
@@ -63,11 +35,11 @@ Mixed = Annotated[
 ]
 Blurry = Annotated[
     list[Path] | None,
-    typer.Option("--blurry", metavar="PATH...", help="Blurry shots: photos, raw, clips, folders of them, patterns."),
+    typer.Option("--blurry", metavar="PATH", help="Blurry shots: a photo, clip, folder or 'pattern'. May be repeated."),
 ]
 Sharp = Annotated[
     list[Path] | None,
-    typer.Option("--sharp", metavar="PATH...", help="Sharp shots of the same camera, of other scenes or the same."),
+    typer.Option("--sharp", metavar="PATH", help="Sharp shots of the same camera, of any scenes. May be repeated."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The profile, FILE.safetensors.")]
 MethodChoice = Annotated[
@@ -86,9 +58,9 @@ Network = Annotated[
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option("--minutes", help=f"End after this time, all parts together. {MINUTES:g} without --steps."),
+    typer.Option("--minutes", help=f"Stop after this time, all parts together. {MINUTES:g} without --steps."),
 ]
-Steps = Annotated[int | None, typer.Option("--steps", help="End after so many steps.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Stop after N steps.", metavar="N")]
 KnownBlur = Annotated[
     Path | None,
     typer.Option(
@@ -98,7 +70,7 @@ KnownBlur = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")]
-Seed = Annotated[int, typer.Option("--seed", help="Another seed, another training.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a profile; without --resume, its training begins anew.")
 ]
@@ -108,7 +80,7 @@ Preview = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Sort the shots, write the PNG of --preview, train nothing.")]
 
 
-@app.command("train-device", cls=ManyPaths)
+@app.command("train-device")
 def train_device(
     shots: Mixed = None,
     blurry: Blurry = None,
@@ -134,7 +106,8 @@ def train_device(
 
     Give blurry and sharp shots of one camera: they need not show the same things. Photos, camera raw and clips will do;
     a few hundred are good, 20 the least. Of one folder with both, the shots are sorted by sharpness. Some blurry ones
-    are held back; they decide which state of the training is kept, and whether the profile helps at all.
+    are held back; they decide which state of the training is kept, and whether the profile helps at all. Most profiles
+    made in minutes on a processor do not yet; the command says so.
 
     Beside the profile lie NAME.state.pt, from which --resume goes on, NAME.strip.png with held-back shots as they come
     out now, and NAME.log.jsonl. Ctrl-C saves. Several GPUs: torchrun --nproc-per-node N -m deblur_cli train-device …

@@ -94,7 +94,7 @@ class CameraColour:
 class LinearRaw:
     """A raw file as light: `photo` holds white-balanced camera RGB, linear, (H, W, 3), 1 where the sensor clips.
 
-    `headroom` is how many times brighter than the exposure's white 1 is, where lights were rescued from another frame.
+    `headroom` is how many times brighter than the exposure's white 1 is, where highlights came from another frame.
     """
 
     photo: Photo

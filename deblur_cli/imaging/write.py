@@ -76,7 +76,7 @@ TEMPORARY_PREFIX = ".deblur-"
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """One photo, where its result goes, and whether that is there already."""
+    """One photo, where its result goes, and whether that exists already."""
 
     source: Path
     target: Path
@@ -115,7 +115,7 @@ def check_plans(plans: Sequence[OutputPlan], others: Sequence[Path] = ()) -> Non
         if here in sources:
             raise OutputCollisionError(
                 f"The result of {plan.source.name} would be written over the photo {sources[here]}. "
-                "Give another folder with --out; originals are never touched."
+                "Give another folder with --out; originals are never modified."
             )
         if here in targets:
             raise OutputCollisionError(
@@ -149,7 +149,7 @@ def write_photo(photo: Photo, target: Path, *, quality: int | None = None, overw
             target, f"cannot be {kind.upper()}: its sides end at {longest} pixels. Use --format tiff."
         )
     if photo.path.exists() and target.exists() and photo.path.samefile(target):
-        raise OutputCollisionError(f"{target} is the photo itself. Originals are never touched; give another name.")
+        raise OutputCollisionError(f"{target} is the photo itself. Originals are never modified; give another name.")
     notes: tuple[str, ...] = ()
 
     def encode(stream: BinaryIO) -> None:
@@ -179,7 +179,7 @@ def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tup
     """
     photo = light.photo
     if photo.path.exists() and target.exists() and photo.path.samefile(target):
-        raise OutputCollisionError(f"{target} is the photo itself. Originals are never touched; give another name.")
+        raise OutputCollisionError(f"{target} is the photo itself. Originals are never modified; give another name.")
     metadata = _output_metadata(photo)
 
     def encode(stream: BinaryIO) -> None:
@@ -214,7 +214,7 @@ def write_comparison(before: Photo, after: Photo, target: Path, *, overwrite: bo
 def _publish(target: Path, encode: Callable[[BinaryIO], None], *, overwrite: bool) -> None:
     """Encodes to a temporary name beside the target, flushes to the disk, and only then gives it its name."""
     if not overwrite and os.path.lexists(target):
-        raise OutputExistsError(target, "is there already. Use --overwrite to replace it.")
+        raise OutputExistsError(target, "already exists; use --overwrite.")
     temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

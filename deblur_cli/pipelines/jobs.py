@@ -203,7 +203,7 @@ class PairResult:
     `noisy` are its short frames, of which `merged` were used; `gain` (R, G, B) is what their light was multiplied by,
     `ratio` what the files say it should be. `known_by` says how the pair was told. `shift_px` and `confidence` are the
     alignment's, `moved_share` the part of the picture that comes from the short frame alone, `headroom` how many times
-    the long exposure's white the brightest rescued light is. None and 0 where it did not come to that.
+    the long exposure's white the brightest recovered highlight is. None and 0 where it did not come to that.
     """
 
     noisy: tuple[Path, ...]

@@ -38,7 +38,7 @@ MOST_REASONS = 4
 
 @dataclass(frozen=True)
 class _Planned:
-    """A pair and where its result goes. `exists`: the result is there already."""
+    """A pair and where its result goes. `exists`: the result exists already."""
 
     pair: FoundPair
     target: Path
@@ -184,10 +184,10 @@ def _plan(pairing: Pairing, job: PairJob) -> tuple[_Planned, ...]:
     # Every photo given counts as one that must not be written over, the short frames too.
     check_plans(targets, others=sources)
     if job.out is not None and _is_file(job.out) and plans[0].exists and not job.overwrite:
-        raise OutputExistsError(plans[0].target, "is there already. Give another name, or --overwrite to replace it.")
+        raise OutputExistsError(plans[0].target, "already exists; use --overwrite, or give another name.")
     for plan in plans:
         if plan.comparison is not None and plan.comparison.exists() and not (job.overwrite or plan.exists):
-            raise OutputExistsError(plan.comparison, "is there already. Use --overwrite, or leave --compare out.")
+            raise OutputExistsError(plan.comparison, "already exists; use --overwrite, or leave --compare out.")
     return tuple(plans)
 
 
@@ -291,7 +291,7 @@ def _finished(fused: FusedPair, colour: CameraColour | None, progress: Progress)
     else:
         light = with_highlights(fused.photo, fused.short, fused.gain, colour)
     if light.headroom > 1:
-        progress.detail(f"lights up to {light.headroom:.2f} times white are rescued from the short exposure.")
+        progress.detail(f"lights up to {light.headroom:.2f} times white are recovered from the short exposure.")
     return develop(light), light
 
 

@@ -1,4 +1,4 @@
-"""Pairs of camera raw files: one development for both frames, lights rescued, and back to a photo or to raw light.
+"""Pairs of camera raw files: one development for both frames, highlights recovered, back to a photo or raw light.
 
 The network sees camera RGB, white-balanced by the long frame's balance, under sRGB's curve: colours that sRGB cannot
 hold survive it, and the noise is still as the sensor made it, a colour matrix not yet having mixed it.
@@ -20,7 +20,7 @@ from deblur_cli.pipelines.pairing import FoundPair
 
 CAMERA_RGB = Encoding("camera RGB under sRGB's curve", None, "srgb")
 KNEE = 0.7
-"""Linear light from which rescued highlights are compressed; the rest of the picture keeps its tones."""
+"""Linear light from which recovered highlights are compressed; the rest of the picture keeps its tones."""
 RESCUE_FROM, RESCUE_TO = 0.8, 1.0
 """Light of the short frame, in the long one's white, over which it takes over."""
 LEAST_SHARE = 1e-4
@@ -95,7 +95,7 @@ def as_light(photo: Photo, colour: CameraColour) -> LinearRaw:
 
 
 def develop(light: LinearRaw) -> Photo:
-    """Returns the light as a photo in sRGB, 16 bits, the rescued highlights compressed into what was white.
+    """Returns the light as a photo in sRGB, 16 bits, the recovered highlights compressed into what was white.
 
     Tones up to KNEE stay as they are; above, the largest channel of a pixel is compressed and the others with it, so
     that colours keep their hue.

@@ -39,7 +39,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class PlannedPhoto:
-    """One photo and where its result goes, and what is written beside it. `exists`: the result is there already."""
+    """One photo and where its result goes, and what is written beside it. `exists`: the result exists already."""
 
     source: Path
     target: Path
@@ -77,7 +77,7 @@ def plan_photos(inputs: Sequence[Path], wish: Wish) -> tuple[PlannedPhoto, ...]:
     check_plans([OutputPlan(plan.source, plan.target, plan.exists) for plan in plans])
     _check_beside(plans)
     if wish.out_is_file and plans[0].exists and not wish.overwrite:
-        raise OutputExistsError(plans[0].target, "is there already. Give another name, or --overwrite to replace it.")
+        raise OutputExistsError(plans[0].target, "already exists; use --overwrite, or give another name.")
     return plans
 
 

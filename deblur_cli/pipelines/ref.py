@@ -137,7 +137,7 @@ def _check_target(source: Path, target: Path, files: Sequence[Path], folders: Se
     if target.resolve() in {path.resolve() for path in files}:
         raise OutputCollisionError(
             f"The result of {source.name} would be written over the reference {target}. "
-            "Give another folder with --out; originals are never touched."
+            "Give another folder with --out; originals are never modified."
         )
     here = target.parent.resolve()
     if here in {folder.resolve() for folder in folders} and here != source.parent.resolve():

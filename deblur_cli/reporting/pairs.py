@@ -62,7 +62,7 @@ def _explanation(pair: PairResult, model: str) -> tuple[str, ...]:
                 f"{pair.moved_share:.1%} of the picture moved between them and comes from the short frame alone."
             )
         if pair.headroom > 1:
-            said.append(f"Lights up to {pair.headroom:.2f} times white are rescued from the short frame.")
+            said.append(f"Lights up to {pair.headroom:.2f} times white are recovered from the short frame.")
     return (*said, *sentence(pair.message))
 
 

@@ -51,7 +51,7 @@ def check_report(target: Path | None) -> None:
     if target.is_dir():
         raise UsageError(f"--report {target} is a folder. Name a file in it, such as {target / 'report.html'}.")
     if target.exists() and not _is_ours(target):
-        raise OutputExistsError(target, "is there already and is no report of deblur. Give the report another name.")
+        raise OutputExistsError(target, "already exists and is no report of deblur. Give the report another name.")
 
 
 def write_page(page: Page, target: Path, progress: Progress = SILENT, *, max_megapixels: float = 250.0) -> None:

@@ -180,7 +180,7 @@ class TestWriting:
     def test_a_file_is_replaced_only_when_asked(self, tmp_path: Path) -> None:
         path = tmp_path / "my.safetensors"
         path.write_text("a year's work")
-        with pytest.raises(OutputExistsError, match=r"my\.safetensors: is there already"):
+        with pytest.raises(OutputExistsError, match=r"my\.safetensors: already exists"):
             write_profile(path, translator_profile(SOME), identity_weights(), overwrite=False)
         assert path.read_text() == "a year's work"
         write_profile(path, translator_profile(SOME), identity_weights(), overwrite=True)

@@ -47,7 +47,7 @@ def run(*arguments: object) -> Result:
         (["a.jpg", "a.jpg"], 2, "was given twice"),
         (["a.jpg", "nowhere.jpg"], 3, "nowhere.jpg: does not exist"),
         (["a.jpg", "b.jpg", "--format", "dng"], 2, "is no camera raw file, so no dng"),
-        (["a.jpg", "b.jpg", "--out", "b.jpg", "--overwrite"], 2, "originals are never touched"),
+        (["a.jpg", "b.jpg", "--out", "b.jpg", "--overwrite"], 2, "originals are never modified"),
         (["a.jpg", "b.jpg", "--format", "bmp"], 2, "bmp"),
     ],
 )

@@ -42,7 +42,7 @@ def run(*arguments: str):
         (("a.png", "-o", "."), 2, "would be written over the photo a.png"),
         (("a.png", "b.png", "-o", "one.jpg"), 2, "names one file, but there are 2 photos"),
         (("a.png", "-o", "one.jpg", "--format", "png"), 2, "Leave --format out"),
-        (("a.png", "-o", "b.png"), 3, "b.png: is there already"),
+        (("a.png", "-o", "b.png"), 3, "b.png: already exists"),
         (("a.png", "--device", "abacus"), 2, "There is no device 'abacus'"),
         (("a.png", "--precision", "int8"), 2, "There is no precision 'int8'"),
         (("broken.jpg",), 3, "Error: broken.jpg: "),

@@ -19,7 +19,7 @@ from deblur_cli.adaptation.shots import ShotInputs
 from deblur_cli.catalogue.camera_profile import Camera, MadeFor, read_profile
 from deblur_cli.cli import app
 from deblur_cli.commands.report import TOLD_EVERY_S
-from deblur_cli.commands.train_device import MINUTES, repeated, train_device
+from deblur_cli.commands.train_device import MINUTES, train_device
 from deblur_cli.progress import Progress
 from tests.adaptation.camera_shots import write_camera
 from tests.support.profiles import deblurring_network
@@ -106,26 +106,17 @@ def test_clips_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest
     assert "There are too few shots to learn from: 0 blurry and 0 sharp" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        ("--blurry a b --sharp c d -o x", "--blurry a --blurry b --sharp c --sharp d -o x"),
-        ("--blurry a --blurry b", "--blurry a --blurry b"),
-        ("--sharp=a b", "--sharp=a b"),
-        ("folder -o x --seed 3", "folder -o x --seed 3"),
-        ("--blurry a -v b", "--blurry a -v b"),
-        ("--blurry a -- --sharp b", "--blurry a -- --sharp b"),
-        ("--blurry", "--blurry"),
-    ],
-)
-def test_an_option_takes_all_paths_up_to_the_next(written: str, read: str) -> None:
-    assert list(repeated(written.split())) == read.split()
+def test_paths_without_their_option_are_told_how_to_be_given() -> None:
+    result = run("--blurry", "a.mp4", "b.mp4", "--sharp", "c")
+    assert result.exit_code == 2
+    assert "need the option before each, or a pattern in quotes" in " ".join(result.stderr.split())
 
 
 def test_options_become_a_job(recorder: Recorder) -> None:
     result = run(
-        "--blurry", "a.mp4", "b.mp4", "--sharp", "c", "d", "-o", "x.safetensors", "--method", "translate", "--model",
-        "net", "--steps", "30", "--seed", "4", "--known-blur", "GoPro", "--resume", "--overwrite", "--preview",
+        "--blurry", "a.mp4", "--blurry", "b.mp4", "--sharp", "c", "--sharp", "d", "-o", "x.safetensors", "--method",
+        "translate", "--model", "net",
+        "--steps", "30", "--seed", "4", "--known-blur", "GoPro", "--resume", "--overwrite", "--preview",
         "--dry-run", "--device", "cpu", "--precision", "float32",
     )  # fmt: skip
     assert result.exit_code == 0, result.output

@@ -56,7 +56,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
     target.write_bytes(b"precious")
-    with pytest.raises(OutputExistsError, match=r"a\.png: is there already\. Use --overwrite"):
+    with pytest.raises(OutputExistsError, match=r"a\.png: already exists; use --overwrite"):
         write_photo(photo(), target)
     assert target.read_bytes() == b"precious"
     write_photo(photo(), target, overwrite=True)
@@ -84,7 +84,7 @@ def test_the_original_is_safe_even_from_overwrite(tmp_path: Path) -> None:
     source.write_bytes(exif_samples.small_jpeg())
     link = tmp_path / "b.jpg"
     link.symlink_to(source)
-    with pytest.raises(OutputCollisionError, match="Originals are never touched"):
+    with pytest.raises(OutputCollisionError, match="Originals are never modified"):
         write_photo(replace(photo(), path=source), link, overwrite=True)
     assert source.read_bytes() == exif_samples.small_jpeg()
 
@@ -330,7 +330,7 @@ def test_collisions_are_found_before_any_work(tmp_path: Path) -> None:
     check_plans([OutputPlan(one, target, False), OutputPlan(two, tmp_path / "b.tif", False)])
     with pytest.raises(OutputCollisionError, match=r"a\.nef and .*a\.dng would both be written to .*a\.tif"):
         check_plans([OutputPlan(one, target, False), OutputPlan(two, tmp_path / "x" / ".." / "a.tif", False)])
-    with pytest.raises(OutputCollisionError, match="originals are never touched"):
+    with pytest.raises(OutputCollisionError, match="originals are never modified"):
         check_plans([OutputPlan(one, two, False), OutputPlan(two, target, False)])
 
 

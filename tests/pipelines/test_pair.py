@@ -101,7 +101,7 @@ class TestRefusals:
     def test_results_that_would_be_an_input(self, jpegs: tuple[Path, Path], tmp_path: Path, loaded: list[str]) -> None:
         before = [path.read_bytes() for path in jpegs]
         for target in jpegs:
-            with pytest.raises(OutputCollisionError, match="originals are never touched"):
+            with pytest.raises(OutputCollisionError, match="originals are never modified"):
                 deblur_pair(job(*jpegs, out=target, overwrite=True))
         with pytest.raises(OutputCollisionError):
             deblur_pair(job(tmp_path / "in", out=tmp_path / "in", overwrite=True))
@@ -211,7 +211,7 @@ class TestRaw:
         assert np.abs(shift).max() < 0.02, "one white balance and one tone curve"
         lamp = blurry.pixels.min(axis=2) > 0.999
         assert lamp.any()
-        assert (written.pixels.min(axis=2) > 0.999).sum() < 0.1 * lamp.sum(), "its highlights are rescued"
+        assert (written.pixels.min(axis=2) > 0.999).sum() < 0.1 * lamp.sum(), "its highlights are recovered"
 
     def test_linear_dng(self, raws: Path, tmp_path: Path, loaded: list[str]) -> None:
         result = deblur_pair(job(raws, out=tmp_path / "out", photo_format="dng", compare=True))

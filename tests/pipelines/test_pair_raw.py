@@ -57,12 +57,12 @@ class TestHighlights:
 
     def test_what_the_long_frame_clipped_comes_from_the_short_one(self) -> None:
         long, short, light = self.lights(4.0)
-        rescued = with_highlights(long, short, (8.0, 8.0, 8.0), PLAIN)
-        assert rescued.headroom == pytest.approx(4, rel=0.01)
+        recovered = with_highlights(long, short, (8.0, 8.0, 8.0), PLAIN)
+        assert recovered.headroom == pytest.approx(4, rel=0.01)
         inside = (slice(24, 40), slice(34, 56))
-        assert np.allclose(rescued.photo.pixels[inside] * rescued.headroom, light[inside], rtol=0.02)
+        assert np.allclose(recovered.photo.pixels[inside] * recovered.headroom, light[inside], rtol=0.02)
         outside = (slice(50, 64), slice(None))
-        assert np.allclose(rescued.photo.pixels[outside] * rescued.headroom, light[outside], atol=1e-4)
+        assert np.allclose(recovered.photo.pixels[outside] * recovered.headroom, light[outside], atol=1e-4)
 
     def test_the_developed_photo_shows_their_colour_instead_of_white(self) -> None:
         long, short, _ = self.lights(4.0)
@@ -71,10 +71,10 @@ class TestHighlights:
         assert green / red == pytest.approx(0.7, rel=0.02)
         assert blue / red == pytest.approx(0.5, rel=0.02)
         assert np.allclose(shown[56], long.pixels[56], atol=1e-3), "tones under the knee stay"
-        assert develop(as_light(long, PLAIN)).pixels[32, 45].min() > 0.9999, "without the rescue they are white"
+        assert develop(as_light(long, PLAIN)).pixels[32, 45].min() > 0.9999, "without the recovery they are white"
 
     def test_nothing_above_white_changes_nothing(self) -> None:
         long, short, light = self.lights(0.9)
-        rescued = with_highlights(long, short, (8.0, 8.0, 8.0), PLAIN)
-        assert rescued.headroom == 1
-        assert np.allclose(rescued.photo.pixels, light, atol=1e-4)
+        recovered = with_highlights(long, short, (8.0, 8.0, 8.0), PLAIN)
+        assert recovered.headroom == 1
+        assert np.allclose(recovered.photo.pixels, light, atol=1e-4)
