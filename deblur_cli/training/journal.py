@@ -35,7 +35,7 @@ class Figures:
 class Validation:
     """The averaged weights on the held-out patches: mean PSNR in dB before and after, and the worst change.
 
-    `at_rest_psnr`: what is left at rest, where the truth is the input itself, is no part of these; its mean PSNR after.
+    `at_rest_psnr`: those whose input is as good as the truth are no part of these; their mean PSNR after.
     """
 
     step: int

@@ -242,7 +242,7 @@ class Checkpointer:
         self._journal.write("validation", self.validation)
         self._progress.note(
             f"step {state.step}: held-out {self.validation.psnr_in:.2f} → {self.validation.psnr_out:.2f} dB, "
-            f"{self.validation.made_worse} of {self.validation.patches} patches made worse"
+            f"{self.validation.made_worse} of {self.validation.patches} patches made worse" + _at_rest(self.validation)
         )
         if state.best_psnr is None or self.validation.psnr_out > state.best_psnr:
             state.best_psnr = self.validation.psnr_out
@@ -260,6 +260,11 @@ class Checkpointer:
         save_checkpoint(to_checkpoint(self._state, self._setting.config, self._setting.data), self._setting.out / name)
         if name == LAST:
             self._saved = time.monotonic()
+
+
+def _at_rest(seen: Validation) -> str:
+    """Returns what is said of patches at rest, where there are some."""
+    return "" if seen.at_rest_psnr is None else f"; those at rest come back at {seen.at_rest_psnr:.1f} dB"
 
 
 def _runner(setting: Setting, network: nn.Module) -> nn.Module:

@@ -23,6 +23,9 @@ from deblur_cli.progress import Progress
 from deblur_cli.training.adversary import discriminator_named
 from deblur_cli.training.config import NetworkConfig, TrainConfig, did_you_mean, parse
 
+CANDIDATES = "candidates"
+"""What a network's own configuration calls the number of candidates that it is shown."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -65,6 +68,12 @@ def check_network(config: TrainConfig) -> None:
             f"{architecture.name} takes pictures whose sides are multiples of {multiple}, and {patch} is none. "
             f"Choose --patch {max(1, round(patch / multiple)) * multiple}."
         )
+    shown = getattr(settings, CANDIDATES, 0)
+    if config.pictures.count and bool(shown) != bool(config.pictures.candidates):
+        raise ConfigurationError(
+            f"The network is shown {shown} candidates, and pictures.candidates names "
+            f"{', '.join(config.pictures.candidates) or 'none'}. Let both say the same."
+        )
     if config.pictures.count and patch != WINDOW_PX:
         raise ConfigurationError(f"Windows of whole pictures have {WINDOW_PX} pixels. Choose --patch {WINDOW_PX}.")
     if config.adversary.network:
@@ -92,7 +101,12 @@ def adopt(config: TrainConfig, name: str, progress: Progress) -> TrainConfig:
         return config
     entry = find(name, MODEL_TYPES[config.kind])
     progress.detail(f"starting from {entry.name}, a {entry.architecture}")
-    return replace(config, network=NetworkConfig(entry.architecture, asdict(entry.config)))
+    options = asdict(entry.config)
+    if CANDIDATES in options and config.network.name == entry.architecture:
+        # A network that was shown fewer candidates may go on with more of them.
+        shown = config.network.options.get(CANDIDATES, 0)
+        options[CANDIDATES] = max(options[CANDIDATES], shown if isinstance(shown, int) else 0)
+    return replace(config, network=NetworkConfig(entry.architecture, options))
 
 
 def load_weights(start: Start, name: str, progress: Progress) -> None:
@@ -102,7 +116,7 @@ def load_weights(start: Start, name: str, progress: Progress) -> None:
     """
     entry = find_any(name)
     weights = load(entry, progress).network.state_dict()
-    if entry.kind is start.architecture.kind:
+    if entry.kind is start.architecture.kind and entry.config == start.settings:
         start.network.load_state_dict(weights)
         return
     taken = take_over(start.network, weights)
@@ -117,21 +131,35 @@ def load_weights(start: Start, name: str, progress: Progress) -> None:
 def take_over(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """Copies weights into the part of a network that has their names and shapes, and returns the names copied to.
 
-    The part is found as the prefix under which most of the weights fit: a network finds itself again inside another.
+    The part is found as the prefix under which most of the weights fit: a network finds itself again inside another. A
+    convolution that sees further channels begins as if it did not see them.
     """
     state = network.state_dict()
 
     def fitting(prefix: str) -> list[str]:
         own = (name for name in weights if prefix + name in state)
-        return [prefix + name for name in own if state[prefix + name].shape == weights[name].shape]
+        return [prefix + name for name in own if _fits(weights[name], state[prefix + name])]
 
     prefixes = {own.removesuffix(name) for name in weights for own in state if own.endswith(name)}
     prefixes = {prefix for prefix in prefixes if not prefix or prefix.endswith(".")}
     best = max(sorted(prefixes, key=len), key=lambda prefix: len(fitting(prefix)), default="")
     taken = fitting(best)
     for name in taken:
-        state[name].copy_(weights[name.removeprefix(best)])
+        known = weights[name.removeprefix(best)]
+        if state[name].shape != known.shape:
+            state[name].zero_()
+            state[name][:, : known.shape[1]].copy_(known)
+            continue
+        state[name].copy_(known)
     return taken
+
+
+def _fits(known: Tensor, own: Tensor) -> bool:
+    """Returns whether weights are another's, or a convolution's that sees fewer channels."""
+    if known.shape == own.shape:
+        return True
+    wider = known.dim() == own.dim() == 4 and known.shape[1] < own.shape[1]
+    return wider and (known.shape[0], *known.shape[2:]) == (own.shape[0], *own.shape[2:])
 
 
 def export_weights(start: Start, weights: Mapping[str, Tensor], path: Path) -> Path:

@@ -15,7 +15,7 @@ from deblur_cli.progress import Progress
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.error_forms import ErrorForms, Window, error_forms, joined
 from deblur_cli.training.fit_selector import decibels, fit_selector, is_new, standardise, weights_of
-from deblur_cli.training.validate import HARM_DB
+from deblur_cli.training.validate import AT_REST_DB, HARM_DB
 from deblur_cli.training.whole_pictures import BLURRY, TRUTH, Part, PictureCache, corners_of
 from deblur_cli.training.windows import in_range, some_windows
 
@@ -40,8 +40,8 @@ class _Seen:
     forms: ErrorForms
 
     def moved(self) -> _Seen:
-        """Those that are not at rest."""
-        these = torch.nonzero(self.forms.error > 0)[:, 0]
+        """Those that are not at rest, or as good as that."""
+        these = torch.nonzero(self.forms.error > 10 ** (-AT_REST_DB / 10))[:, 0]
         return _Seen(self.spectra[these], self.forms.only(these))
 
 

@@ -6,16 +6,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import CheckpointError, ConfigurationError, UsageError
 from deblur_cli.networks.contract import InputKind, SingleModel
+from deblur_cli.progress import SILENT
 from deblur_cli.training.checkpoint import load_checkpoint
-from deblur_cli.training.config import AdversaryConfig, NetworkConfig, TrainConfig, load_recipe, recipe_names
+from deblur_cli.training.config import (
+    AdversaryConfig,
+    DataConfig,
+    NetworkConfig,
+    PicturesConfig,
+    TrainConfig,
+    load_recipe,
+    recipe_names,
+)
 from deblur_cli.training.job import TrainJob, digest, train
-from deblur_cli.training.start import check_network, fresh, take_over
+from deblur_cli.training.start import adopt, check_network, fresh, load_weights, take_over
 
 
 @pytest.fixture
@@ -170,3 +180,40 @@ def test_the_digest_knows_the_pictures_by_name(photos: Path) -> None:
     fewer = replace(dataset, photos=dataset.photos[1:])
     assert digest([dataset]) == digest([replace(dataset)])
     assert digest([dataset]) != digest([fewer])
+
+
+def test_a_convolution_that_sees_more_begins_as_if_it_did_not() -> None:
+    known, wider = nn.Conv2d(3, 4, 3), nn.Conv2d(5, 4, 3)
+    assert set(take_over(wider, known.state_dict())) == {"weight", "bias"}
+    seen = torch.rand(1, 5, 8, 8)
+    torch.testing.assert_close(wider(seen), known(seen[:, :3]))
+    assert take_over(nn.Conv2d(2, 4, 3), {"weight": known.weight}) == []
+    assert take_over(nn.Conv2d(5, 6, 3), {"weight": known.weight}) == []
+
+
+@pytest.mark.weights
+def test_a_bundled_network_goes_on_with_candidates() -> None:
+    options = {"candidates": 4}
+    config = TrainConfig(network=NetworkConfig("filter-bank-unet", options))
+    grown = adopt(config, "deblur-single", SILENT)
+    assert grown.network.options["candidates"] == 4
+    begun = fresh(grown)
+    load_weights(begun, "deblur-single", SILENT)
+    picture, candidates = torch.rand(1, 3, 224, 224), torch.rand(1, 4, 224, 224)
+    alone = load(find("deblur-single", SingleModel)).network
+    weights = torch.rand(1, 80, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            begun.network(picture, weights, candidates), alone(picture, weights), atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize(("options", "named"), [({"candidates": 4}, ()), ({}, ("undone",))])
+def test_a_network_and_the_pictures_have_the_same_candidates(options: dict[str, int], named: tuple[str, ...]) -> None:
+    config = TrainConfig(
+        network=NetworkConfig("filter-bank-unet", options),
+        pictures=PicturesConfig(count=1, candidates=named),
+        data=DataConfig(patch_px=224),
+    )
+    with pytest.raises(ConfigurationError, match="Let both say the same"):
+        check_network(config)

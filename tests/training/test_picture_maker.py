@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deblur_cli.datasets.readers import read_dataset
+from deblur_cli.deconvolution.candidates import COUNT
 from deblur_cli.errors import ConfigurationError, DatasetError
 from deblur_cli.progress import SILENT
 from deblur_cli.shutter.settings import ShutterSettings
@@ -155,6 +156,17 @@ def test_a_process_that_fails_says_why(photos: Path, tmp_path: Path) -> None:
         photo.write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"p\d.png"):
         fill(filling, SILENT)
+
+
+def test_the_engines_candidates_are_additions(photos: Path) -> None:
+    made = PictureMaker([read_dataset(photos)], config(), "train").make(0)
+    undone = additions.undone(made)
+    assert undone.dtype == torch.uint8
+    assert undone.shape == (COUNT, *made.blurry.shape[1:])
+    grey = made.blurry.float().mean(0)
+    assert all(
+        float(torch.corrcoef(torch.stack((each.float().flatten(), grey.flatten())))[0, 1]) > 0.8 for each in undone
+    )
 
 
 def test_an_unknown_candidate_is_refused_by_name() -> None:
