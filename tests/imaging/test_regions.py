@@ -200,7 +200,7 @@ def test_damaged_blocks_stay(damaged: bytes | None) -> None:
 @pytest.mark.parametrize(
     "form", ['tiff:Orientation="{}"/>', "><tiff:Orientation>{}</tiff:Orientation></rdf:Description>"]
 )
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
 def test_orientation_that_only_xmp_tells_turns_the_picture(
     tmp_path: Path, orientation: int, form: str, name: str
 ) -> None:
@@ -228,6 +228,8 @@ def write(path: Path, samples: np.ndarray, xmp: bytes) -> None:
         info = PngInfo()
         info.add_itxt("XML:com.adobe.xmp", xmp.decode())
         image.save(path, pnginfo=info)
+    elif path.suffix == ".tif":
+        image.save(path, tiffinfo={700: xmp})
     elif path.suffix == ".webp":
         image.save(path, lossless=True, xmp=xmp)
     else:
