@@ -32,7 +32,7 @@ def draw_blur_map(photo: Pixels, blur: BlurKernels, scale: float = 1.0) -> npt.N
     shrink = min(1.0, LONGEST_PX / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
     dimmed = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.float32) * DIMMED
-    canvas = np.rint(np.clip(dimmed, 0, 1) * 255).astype(np.uint8)
+    canvas: npt.NDArray[np.uint8] = np.rint(np.clip(dimmed, 0, 1) * 255).astype(np.uint8)
     trust = float(np.clip(blur.agreement / TRUSTED, 0, 1))
     red, green, blue = (trust * b + (1 - trust) * d for b, d in zip(BELIEVED, DOUBTED, strict=True))
     colour = (red, green, blue)
