@@ -28,6 +28,18 @@ class PhotoFormat(StrEnum):
     HEIC = "heic"
 
 
+class PhotoOrRawFormat(StrEnum):
+    """File formats that photographs are written in, and linear DNG for camera raw."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    TIFF = "tiff"
+    WEBP = "webp"
+    AVIF = "avif"
+    HEIC = "heic"
+    DNG = "dng"
+
+
 class ScaleChoice(StrEnum):
     """Sizes at which a network may see the photo."""
 
@@ -106,6 +118,15 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="jpeg, png, tiff, webp, avif or heic. Without it, the format of each photo; TIFF for camera raw.",
+    ),
+]
+FormatOrDng = Annotated[
+    PhotoOrRawFormat | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="jpeg, png, tiff, webp, avif, heic, or dng (linear raw, of camera raw). Without it, the format of each "
+        "photo; TIFF for camera raw.",
     ),
 ]
 Quality = Annotated[

@@ -13,7 +13,7 @@ def single(
     model: options.Model = None,
     strength: options.Strength = 1.0,
     scale: options.Scale = options.ScaleChoice.AUTO,
-    photo_format: options.Format = None,
+    photo_format: options.FormatOrDng = None,
     quality: options.Quality = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,

@@ -8,11 +8,14 @@ from typing import TypeVar
 
 from deblur_cli.errors import PhotoError
 from deblur_cli.imaging.photo import Photo
+from deblur_cli.imaging.raw import CameraColour
 from deblur_cli.imaging.read import read_size
 from deblur_cli.imaging.write import OUTPUT_FORMATS, write_comparison, write_photo
 from deblur_cli.pipelines.batch import Steps, run_overlapping
 from deblur_cli.pipelines.jobs import PhotoResult, Seconds, SingleJob, Status
+from deblur_cli.pipelines.pair_raw import as_light, develop
 from deblur_cli.pipelines.plan import PlannedPhoto
+from deblur_cli.pipelines.raw_round_trip import write_as_dng
 from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto
 from deblur_cli.progress import Progress
 
@@ -92,6 +95,17 @@ def deliver(
         write_comparison(before, restored.photo, plan.comparison, overwrite=job.overwrite)
     if plan.translated is not None and restored.translated is not None:
         write_photo(restored.translated, plan.translated, quality=job.quality, overwrite=job.overwrite)
+
+
+def deliver_raw(
+    restored: Photo, colour: CameraColour, before: Photo | None, plan: PlannedPhoto, job: SingleJob, progress: Progress
+) -> None:
+    """Writes the restored camera RGB as a DNG, and its comparison, developed, where `before` is given."""
+    for note in write_as_dng(restored, colour, plan.target, overwrite=job.overwrite):
+        OfPhoto(progress, plan.target.name).note(note)
+    if plan.comparison is not None and before is not None:
+        shown = [develop(as_light(photo, colour)) for photo in (before, restored)]
+        write_comparison(shown[0], shown[1], plan.comparison, overwrite=job.overwrite)
 
 
 def _quality(restored: RestoredPhoto, plan: PlannedPhoto, job: SingleJob) -> int | None:

@@ -46,11 +46,12 @@ def develop_pair(pair: FoundPair, *, max_megapixels: float) -> DevelopedPair:
     frames = []
     for shot in pair.noisy:
         light = read_raw_linear(shot.path, white_balance=balance, max_megapixels=max_megapixels)
-        frames.append(NoisyFrame(_encoded(light.photo), pair.ratio(shot)))
-    return DevelopedPair(tuple(frames), _encoded(long.photo), long.colour)
+        frames.append(NoisyFrame(encoded(light.photo), pair.ratio(shot)))
+    return DevelopedPair(tuple(frames), encoded(long.photo), long.colour)
 
 
-def _encoded(light: Photo) -> Photo:
+def encoded(light: Photo) -> Photo:
+    """Returns light in camera RGB under the curve that networks know; uses up the pixels given."""
     return replace(light, pixels=to_encoded(light.pixels, CAMERA_RGB, out=light.pixels), encoding=CAMERA_RGB)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from deblur_cli.errors import OutputCollisionError, OutputExistsError, UsageError
 from deblur_cli.imaging.find import FoundPhoto, find_photos
+from deblur_cli.imaging.raw import RAW_SUFFIXES
 from deblur_cli.imaging.write import OUTPUT_SUFFIXES, OutputPlan, check_plans, plan_output
 
+DNG, DNG_SUFFIX = "dng", ".dng"
 RESULT_MARK = "_deblurred"
 """Ends the name of a result that lies beside its photo."""
 COMPARISON_MARK = "_compare"
@@ -30,11 +32,20 @@ class Wish:
     overwrite: bool = False
     confidence_map: bool = False
     translated: bool = False
+    raw_results: bool = False
+    """Whether results may be linear DNGs, of camera raw."""
 
     @property
     def out_is_file(self) -> bool:
         """Whether `out` names one file: it ends like a photo and is no folder."""
-        return self.out is not None and self.out.suffix.lower() in OUTPUT_SUFFIXES and not self.out.is_dir()
+        endings = (*OUTPUT_SUFFIXES, DNG_SUFFIX) if self.raw_results else OUTPUT_SUFFIXES
+        return self.out is not None and self.out.suffix.lower() in endings and not self.out.is_dir()
+
+    @property
+    def wants_dng(self) -> bool:
+        """Whether the results are to be DNGs."""
+        named = self.out is not None and self.out_is_file and self.out.suffix.lower() == DNG_SUFFIX
+        return self.raw_results and (self.photo_format == DNG or named)
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,8 @@ def _planned(photo: FoundPhoto, wish: Wish) -> PlannedPhoto:
 
 
 def _target(photo: FoundPhoto, wish: Wish) -> Path:
+    if wish.wants_dng:
+        return _raw_target(photo, wish)
     if wish.out is not None:
         return plan_output(
             photo, wish.out, out_is_folder=not wish.out_is_file, photo_format=wish.photo_format, suffix=""
@@ -98,6 +111,18 @@ def _target(photo: FoundPhoto, wish: Wish) -> Path:
     return plan_output(
         beside, photo.path.parent, out_is_folder=True, photo_format=wish.photo_format, suffix=RESULT_MARK
     )
+
+
+def _raw_target(photo: FoundPhoto, wish: Wish) -> Path:
+    """Returns where a DNG goes. Raises UsageError for what is no camera raw file by its name."""
+    if photo.path.suffix.lower() not in RAW_SUFFIXES:
+        raise UsageError(
+            f"{photo.path.name} is no camera raw file, so no DNG can be made of it. Take --format tiff, or give the "
+            "raw files alone."
+        )
+    if wish.out is None:
+        return photo.path.with_name(f"{photo.path.stem}{RESULT_MARK}{DNG_SUFFIX}")
+    return wish.out if wish.out_is_file else wish.out / photo.relative.with_suffix(DNG_SUFFIX)
 
 
 def origin_of(stem: str) -> str:

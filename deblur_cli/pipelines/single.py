@@ -10,13 +10,15 @@ from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import choose, fit_to_network
 from deblur_cli.imaging.photo import Photo
+from deblur_cli.imaging.raw import CameraColour
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.pipelines.batch import Steps
-from deblur_cli.pipelines.delivery import Waiting, deliver, described, failed, run_all
+from deblur_cli.pipelines.delivery import Waiting, deliver, deliver_raw, described, failed, run_all
 from deblur_cli.pipelines.jobs import PhotoResult, Seconds, SingleJob, SingleResult
-from deblur_cli.pipelines.plan import Wish, plan_photos
+from deblur_cli.pipelines.plan import DNG_SUFFIX, Wish, plan_photos
+from deblur_cli.pipelines.raw_round_trip import read_as_light
 from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto, restore_photo
 from deblur_cli.progress import SILENT, Progress
 
@@ -28,6 +30,8 @@ class ReadOne:
     photo: Photo
     extent: BlurExtent
     seconds: float
+    colour: CameraColour | None = None
+    """What the pixels mean where they are a camera's own RGB, to be written as a DNG."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class RestoredOne:
     restored: RestoredPhoto
     before: Photo | None
     seconds: Seconds
+    colour: CameraColour | None = None
 
 
 RestoreOne = Callable[[Photo, BlurExtent], RestoredPhoto]
@@ -51,7 +56,8 @@ def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
     """
     started = time.monotonic()
     entry = find(job.model, SingleModel)
-    plans = plan_photos(job.inputs, Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite))
+    wish = Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite, raw_results=True)
+    plans = plan_photos(job.inputs, wish)
     device = fit_to_network(choose(job.device, job.precision), entry.name, entry.traits)
 
     def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
@@ -78,12 +84,16 @@ def photo_steps(
 
     def read(item: Waiting) -> ReadOne:
         started = time.monotonic()
-        photo = read_photo(item.plan.source, max_megapixels=job.max_megapixels)
+        colour: CameraColour | None = None
+        if item.plan.target.suffix.lower() == DNG_SUFFIX:
+            photo, colour = read_as_light(item.plan.source, job.max_megapixels)
+        else:
+            photo = read_photo(item.plan.source, max_megapixels=job.max_megapixels)
         for note in photo.notes:
             OfPhoto(progress, photo.path.name).note(note)
         # Here rather than with the network: so it costs no time while another photo is restored.
         extent = estimate_blur_extent(photo.pixels)
-        return ReadOne(photo, extent, time.monotonic() - started)
+        return ReadOne(photo, extent, time.monotonic() - started, colour)
 
     def restore(item: Waiting, ready: ReadOne) -> RestoredOne:
         started = time.monotonic()
@@ -93,11 +103,14 @@ def photo_steps(
             time.monotonic() - started,
             0.0 if restored.engine is None else restored.engine.network_seconds,
         )
-        return RestoredOne(restored, ready.photo if job.compare else None, seconds)
+        return RestoredOne(restored, ready.photo if job.compare else None, seconds, ready.colour)
 
     def write(item: Waiting, ready: RestoredOne) -> PhotoResult:
         started = time.monotonic()
-        deliver(ready.restored, ready.before, item.plan, job, progress)
+        if ready.colour is None:
+            deliver(ready.restored, ready.before, item.plan, job, progress)
+        else:
+            deliver_raw(ready.restored.photo, ready.colour, ready.before, item.plan, job, progress)
         return described(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
 
     return Steps(read, restore, write, failed, lambda item: held * item.megapixels)
