@@ -25,13 +25,14 @@ import numpy as np
 from bench_single import make_photo, run_command
 from PIL import Image
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.exif_block import Contents, Tag
-from deblur_cli.imaging.photo import Encoding, Photo, Pixels
+from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import quantise
 from deblur_cli.imaging.tiff_write import BYTE, LONG, SHORT, Field, begin, end, numbers

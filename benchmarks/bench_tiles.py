@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose
@@ -26,7 +26,6 @@ from deblur_cli.engine.tiles import TileAxis, TilePlan, plan_tiles
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.networks.contract import SingleModel
 
-Pixels = npt.NDArray[np.float32]
 WHOLE_PX = 1 << 16
 LONGEST_PX = 1024
 """Photos are cropped to this, so that the whole picture fits into memory."""

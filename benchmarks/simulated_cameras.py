@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Pixels = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
+from deblur_cli.arrays import Bytes, Pixels
 
 
 @dataclass(frozen=True)

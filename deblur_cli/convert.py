@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Pixels = npt.NDArray[np.float32]
+from deblur_cli.arrays import Pixels
 
 
 def to_tensor(pixels: Pixels) -> Tensor:

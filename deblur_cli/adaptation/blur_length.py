@@ -14,10 +14,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Grey = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
+from deblur_cli.arrays import Floats, Grey
 
 LEVELS = 6
 SMALLEST_SIDE_PX = 8

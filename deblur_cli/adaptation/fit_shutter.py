@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -33,6 +32,7 @@ from deblur_cli.adaptation.blur_length import crispness, gradient_features, leve
 from deblur_cli.adaptation.contract import AdaptSettings, Frame, Shots
 from deblur_cli.adaptation.frames import FrameStore, floats_of, grey_of, store_of, thinned
 from deblur_cli.adaptation.straightness import spectral_looks, straight_share
+from deblur_cli.arrays import Floats, Grey, Mask
 from deblur_cli.convert import to_pixels
 from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.measure.noise import estimate_noise
@@ -40,10 +40,6 @@ from deblur_cli.progress import SILENT, Progress, Stage
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import Range, ShutterSettings
-
-Floats = npt.NDArray[np.float64]
-Grey = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
 
 MEASURED_SHOTS = 80
 """So many blurry shots tell the quantiles well enough; more only take time."""
@@ -97,7 +93,7 @@ class Exposed:
 
     pictures: Tensor
     paths: Floats
-    straight: Flags
+    straight: Mask
 
     def within(self, path_px: Range) -> Exposed:
         """Returns those of paths in a range; all where there are too few."""
@@ -108,7 +104,7 @@ class Exposed:
         """Returns those of the shape that most paths of a camera of this share have."""
         return self._only(self.straight == (straight_share > 0.5))
 
-    def _only(self, these: Flags) -> Exposed:
+    def _only(self, these: Mask) -> Exposed:
         if these.sum() < FEWEST_MEASURED:
             return self
         return Exposed(self.pictures[torch.from_numpy(these)], self.paths[these], self.straight[these])

@@ -9,17 +9,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from deblur_cli.adaptation.contract import FEWEST_BLURRY, FEWEST_SHARP, Frame, Shots
+from deblur_cli.arrays import Grey, Pixels
 from deblur_cli.convert import stack_bytes
 from deblur_cli.errors import DatasetError
-
-Pixels = npt.NDArray[np.float32]
-Grey = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

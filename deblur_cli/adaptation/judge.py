@@ -16,19 +16,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from deblur_cli.adaptation.contract import Frame, Shots
 from deblur_cli.adaptation.frames import floats_of, grey_of, thinned
 from deblur_cli.adaptation.naturalness import distance, fit_natural
+from deblur_cli.arrays import Pixels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.memory import smallest_tile
 from deblur_cli.engine.restore import restore
 from deblur_cli.measure.noise import estimate_noise
 from deblur_cli.measure.sharpness import score_sharpness
 from deblur_cli.networks.contract import SingleModel
-
-Pixels = npt.NDArray[np.float32]
 
 SIDE_PX = 512
 """Of each held-back shot one square is judged: the one with most structure."""

@@ -14,21 +14,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from deblur_cli.adaptation.contract import Frame, Shots
 from deblur_cli.adaptation.frames import floats_of, grey_of, thinned
+from deblur_cli.arrays import Grey, Mask, Pixels
 from deblur_cli.convert import to_tensor
 from deblur_cli.geometry.exposure import apply_gain
 from deblur_cli.geometry.register import register
 from deblur_cli.geometry.warp import warp
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.measure.scene import SAME_SCENE, ThumbnailDescriptor, describe_thumbnail, similarity
-
-Pixels = npt.NDArray[np.float32]
-Grey = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 MOST_BLURRY, MOST_SHARP = 80, 160
 """Shots whose scenes are compared, evenly spread over all: comparing takes their product of time."""

@@ -14,10 +14,8 @@ from math import gamma
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Grey = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
+from deblur_cli.arrays import Floats, Grey
 
 PATCH_PX = 64
 SCALES = 2

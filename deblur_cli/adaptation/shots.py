@@ -18,10 +18,10 @@ from deblur_cli.adaptation.material import find_material, refuse_common
 from deblur_cli.adaptation.sort import Kind, Place, Sorting, places_of, sort_shots
 from deblur_cli.adaptation.survey import Survey, SurveyedShot, as_bytes, highest_detail_place, in_order, survey
 from deblur_cli.adaptation.thin import MOST_BLURRY, MOST_HELD, MOST_SHARP, at_most, held_back, without_alike
+from deblur_cli.arrays import Pixels
 from deblur_cli.catalogue.camera_profile import Camera
 from deblur_cli.engine.scale import SCALES, shrink
 from deblur_cli.errors import DatasetError, PhotoError
-from deblur_cli.imaging.photo import Pixels
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.measure.sharpness import WORKING_PX
 from deblur_cli.progress import SILENT, Progress

@@ -14,14 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from deblur_cli.arrays import Floats, Grey, Mask
 from deblur_cli.networks.blur_selector import ANGLES, RADII, BlurSelector
-
-Grey = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 JUDGED = slice(RADII // 3, 4 * RADII // 5)
 """Frequencies whose power tells the direction of motion: below lies the scene, above the noise."""
@@ -50,7 +46,7 @@ def spectral_looks(pictures: Sequence[Grey]) -> Floats:
     return np.stack(looks)
 
 
-def straight_share(of_shots: Floats, looks: Floats, straight: Flags) -> float:
+def straight_share(of_shots: Floats, looks: Floats, straight: Mask) -> float:
     """Returns the share, in [0, 1], of shots (M, K) that look like straight exposures; 0 where nothing tells.
 
     `looks` (N, K) are exposures of which `straight` (N,) says the kind.
@@ -72,7 +68,7 @@ def straight_share(of_shots: Floats, looks: Floats, straight: Flags) -> float:
 class _Teller:
     """A ridge regression of −1 (wandering) and 1 (straight); both kinds count alike, however many there are."""
 
-    def __init__(self, looks: Floats, straight: Flags) -> None:
+    def __init__(self, looks: Floats, straight: Mask) -> None:
         self._centre, self._spread = looks.mean(axis=0), looks.std(axis=0) + 1e-9
         features = self._features(looks)
         counts = np.where(straight, 0.5 / straight.mean(), 0.5 / (~straight).mean())

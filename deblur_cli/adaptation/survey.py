@@ -19,6 +19,7 @@ import numpy.typing as npt
 from deblur_cli.adaptation.clips import CONVERT, clip_facts, frames_of
 from deblur_cli.adaptation.frames import floats_of, grey_of
 from deblur_cli.adaptation.material import Material
+from deblur_cli.arrays import Grey
 from deblur_cli.errors import DatasetError, PhotoError, UnsupportedPhotoError
 from deblur_cli.imaging.metadata import ExifSummary
 from deblur_cli.imaging.read import read_grey
@@ -28,7 +29,6 @@ from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
 from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
 from deblur_cli.progress import Progress
 
-Grey = npt.NDArray[np.float32]
 Thumbnail = npt.NDArray[np.uint8]
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.convert import seen_as_tensor
 from deblur_cli.deconvolution.candidates import candidates
 from deblur_cli.deconvolution.estimate import SMALLEST_SIDE_PX, BlurKernels, estimate_kernels
 from deblur_cli.engine.device import Device
 from deblur_cli.progress import Progress
-
-Pixels = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

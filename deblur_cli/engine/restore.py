@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.convert import to_pixels, to_tensor
 from deblur_cli.engine import precision
 from deblur_cli.engine.blur import FoundBlur, find_blur
@@ -22,8 +22,6 @@ from deblur_cli.engine.tiles import Tile, TilePlan, cut, plan_tiles
 from deblur_cli.errors import OutOfMemoryError, UsageError
 from deblur_cli.networks.contract import Model, ReferenceModel, ReferenceOutput, SingleModel
 from deblur_cli.progress import SILENT, Progress, Stage
-
-Pixels = npt.NDArray[np.float32]
 
 MEMORY_COMPLAINTS = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
 """How PyTorch's allocators say it where they raise a plain RuntimeError."""

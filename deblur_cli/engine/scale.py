@@ -21,15 +21,13 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Restored, restore
 from deblur_cli.errors import UsageError
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import SILENT, Progress
-
-Pixels = npt.NDArray[np.float32]
 
 SCALES = (1.0, 0.5, 0.25)
 BAND_ROWS = 256

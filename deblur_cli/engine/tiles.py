@@ -15,7 +15,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.float32]
+from deblur_cli.arrays import Pixels
+
 Depth = TypeVar("Depth", np.float16, np.float32)
 
 FEATHER_SHARE = 0.5

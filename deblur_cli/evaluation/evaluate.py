@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from deblur_cli.arrays import Bytes
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.datasets.readers import Layout, Pair
@@ -38,7 +36,6 @@ from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.restore_one import RestoredPhoto, restore_photo
 from deblur_cli.progress import SILENT, Progress
 
-Bytes = npt.NDArray[np.uint8]
 SSIM_LEAST_PX = 11
 """Sides below the width of SSIM's window cannot be scored."""
 

@@ -9,8 +9,8 @@ from statistics import fmean
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from deblur_cli.arrays import Bytes, Pixels
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.datasets.readers import natural_key, pictures_in
@@ -24,7 +24,7 @@ from deblur_cli.errors import (
     UnsupportedPhotoError,
 )
 from deblur_cli.evaluation.scores import MOST_DB, FailedPhoto
-from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import quantise
 from deblur_cli.measure.blur_extent import estimate_blur_extent
@@ -37,8 +37,6 @@ from deblur_cli.pipelines.pair import read_pair
 from deblur_cli.pipelines.pairing import FoundPair, pair_named
 from deblur_cli.pipelines.restore_one import restore_photo
 from deblur_cli.progress import SILENT, Progress
-
-Bytes = npt.NDArray[np.uint8]
 
 NOISY = "noisy"
 BLURRY_NAMES = ("pair_blur", "blur", "blurry")

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.catalogue.download import locate
 from deblur_cli.catalogue.entries import MODEL_TYPES, Entry
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.engine.memory import choose_tile
 from deblur_cli.engine.precision import move
-from deblur_cli.engine.restore import Pixels, Restored, restore
+from deblur_cli.engine.restore import Restored, restore
 from deblur_cli.engine.tiles import plan_tiles
 from deblur_cli.evaluation.timings import HEIGHT_PX, WIDTH_PX, Timing, this_machine
 from deblur_cli.networks.contract import Architecture, Model, SingleModel

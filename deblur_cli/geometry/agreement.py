@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deblur_cli.geometry.warp import Mask
-from deblur_cli.geometry.working import Grey
+from deblur_cli.arrays import Grey, Mask
 
 TILE_PX = 24
 LEAST_COVERED = 0.9

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Grey
 from deblur_cli.geometry.alignment import Transform, is_plausible, scaling, translation
-from deblur_cli.geometry.working import Grey, Working, at_photos, evened, smaller
+from deblur_cli.geometry.working import Working, at_photos, evened, smaller
 
 FEATURE_PX = 640
 FEATURES = 1500

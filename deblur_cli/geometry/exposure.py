@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.imaging.colour import to_encoded, to_linear
-from deblur_cli.imaging.photo import Encoding, Pixels
+from deblur_cli.imaging.photo import Encoding
 
-Mask = npt.NDArray[np.bool_]
 Gain = npt.NDArray[np.float32]
 SRGB = Encoding()
 """What a photo is taken to be encoded in that does not say."""

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from deblur_cli.arrays import Grey, Pixels
 from deblur_cli.geometry.alignment import Alignment, Transform, apply
 from deblur_cli.geometry.candidates import planes
-from deblur_cli.geometry.working import Grey, at_level, shrink
-from deblur_cli.imaging.photo import Pixels
+from deblur_cli.geometry.working import at_level, shrink
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.networks.kernel_fusion import blurred_alike
 

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Floats, Grey, Mask
 from deblur_cli.geometry.alignment import Points, Transform, apply, corners, is_plausible, scaling, translation
 from deblur_cli.geometry.candidates import correlation
-from deblur_cli.geometry.warp import Mask, warp_by
-from deblur_cli.geometry.working import Grey, Working, at_level, at_photos, evened
+from deblur_cli.geometry.warp import warp_by
+from deblur_cli.geometry.working import Working, at_level, at_photos, evened
 
-Floats = npt.NDArray[np.float64]
 Solver = Callable[[Points, Points, Floats, tuple[int, ...]], Transform | None]
 
 WINDOWS_PX = (64, 96, 128)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.geometry.agreement import Agreement, agreement
 from deblur_cli.geometry.alignment import Alignment, Transform, scaling
 from deblur_cli.geometry.candidates import Candidate, as_they_are, by_features, by_phase
@@ -23,7 +24,7 @@ from deblur_cli.geometry.parallax import find_field
 from deblur_cli.geometry.refine import refine
 from deblur_cli.geometry.warp import warp_by
 from deblur_cli.geometry.working import Working, at_level, shrink, smaller
-from deblur_cli.imaging.photo import Encoding, Pixels
+from deblur_cli.imaging.photo import Encoding
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 
 COARSE_PX, MIDDLE_PX, FINE_PX = 320, 640, 1600

@@ -6,10 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.geometry.alignment import Alignment, Transform, apply, scaling
-
-Pixels = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 LONGEST_SIDE_PX = 32_000
 """OpenCV counts pixels of what it reads from in 16 bits."""

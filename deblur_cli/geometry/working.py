@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from deblur_cli.arrays import Grey, Pixels
 from deblur_cli.geometry.alignment import Transform, scaling
-from deblur_cli.imaging.photo import Pixels
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.measure.noise import estimate_noise
-
-Grey = npt.NDArray[np.float32]
 
 CONTRAST_SHARE = 0.02
 """Scale over which contrast is evened out, as a share of the long side: exposure, vignetting and haze go."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.imaging.photo import Encoding, Pixels, Transfer
+from deblur_cli.arrays import Pixels
+from deblur_cli.imaging.photo import Encoding, Transfer
 
 Array = npt.NDArray[Any]
 Curve = Callable[[Array], Array]

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.exif_block import ORIENTATION, Order
 from deblur_cli.imaging.metadata import summarise
-from deblur_cli.imaging.photo import Encoding, Pixels
+from deblur_cli.imaging.photo import Encoding
 from deblur_cli.imaging.raw import CameraColour, LinearRaw
 from deblur_cli.imaging.samples import band_rows, quantise
 from deblur_cli.imaging.tiff_write import (

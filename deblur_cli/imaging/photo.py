@@ -6,10 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
+from deblur_cli.arrays import Pixels
 
-Pixels = npt.NDArray[np.float32]
 Transfer = Literal["srgb", "icc", "linear", "pq", "hlg"]
 
 

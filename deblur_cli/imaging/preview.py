@@ -8,18 +8,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 
+from deblur_cli.arrays import Bytes, Pixels
 from deblur_cli.errors import PhotoError
 from deblur_cli.imaging import jpeg, raw
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.metadata import summarise
-from deblur_cli.imaging.photo import Encoding, Photo, Pixels
+from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.read import DECODER_ERRORS, read_photo
 from deblur_cli.imaging.samples import band_rows, floats_from_image, quantise
-
-Bytes = npt.NDArray[np.uint8]
 
 WHITE_OF = {"pq": 0.0203, "hlg": 0.2651}
 """Light, of the curve's whole range, that a page's white stands for: 203 cd/m² (ITU-R BT.2408)."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin, WebPImagePlugin
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.errors import (
     DeblurError,
     PhotoTooLargeError,
@@ -26,7 +27,7 @@ from deblur_cli.imaging import heif, jpeg, jpeg_scan, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.metadata import summarise, turned
 from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file, sound_png
-from deblur_cli.imaging.photo import Encoding, Photo, Pixels
+from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.resolution import resolution_of_exif, upright_resolution
 from deblur_cli.imaging.samples import (
     LUMA,

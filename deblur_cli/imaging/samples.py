@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.arrays import Pixels
+from deblur_cli.imaging.photo import Photo
 
 Samples = npt.NDArray[Any]
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.errors import (
     CannotWriteError,
     OutputCollisionError,
@@ -35,7 +36,7 @@ from deblur_cli.imaging.metadata import (
     without_orientation,
     without_thumbnails,
 )
-from deblur_cli.imaging.photo import Encoding, Metadata, Photo, Pixels
+from deblur_cli.imaging.photo import Encoding, Metadata, Photo
 from deblur_cli.imaging.png import write_png
 from deblur_cli.imaging.raw import RAW_SUFFIXES, LinearRaw, srgb_profile
 from deblur_cli.imaging.resolution import exif_of_resolution, resolution_of_exif

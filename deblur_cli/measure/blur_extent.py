@@ -14,10 +14,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
+from deblur_cli.arrays import Floats, Pixels
 
 FINE_PX, COARSE_PX = 1.0, 2.0
 """Scales of the two gradients."""

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
+from deblur_cli.arrays import Bytes
+
 Plane = npt.NDArray[np.float64]
 
 RADIUS_PX = 5

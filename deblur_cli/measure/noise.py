@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Grey = npt.NDArray[np.float32]
+from deblur_cli.arrays import Grey
 
 TILE_PX = 32
 FLAT_SHARE = 0.1

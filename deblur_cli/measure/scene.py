@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Grey = npt.NDArray[np.float32]
+from deblur_cli.arrays import Grey
 
 SIDE_PX = 24
 """Every photo is squeezed to a square of this side: noise, motion blur and a hand's movement hardly show."""

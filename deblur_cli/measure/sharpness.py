@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Grey = npt.NDArray[np.float32]
+from deblur_cli.arrays import Grey
+
 Powers = npt.NDArray[np.float32]
 Spectrum = npt.NDArray[np.float64]
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.geometry.exposure import apply_gain
 from deblur_cli.geometry.register import register
 from deblur_cli.geometry.warp import warp
 from deblur_cli.imaging.colour import to_encoded, to_linear
-from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.measure.sharpness import score_sharpness
 from deblur_cli.pipelines.moved import SHRINK, disagreement

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.engine.restore import Borrowed, Pixels
+from deblur_cli.arrays import Pixels
+from deblur_cli.engine.restore import Borrowed
 from deblur_cli.geometry.alignment import Transform, apply
 from deblur_cli.imaging.samples import LUMA
 

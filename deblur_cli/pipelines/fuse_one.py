@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Restored, restore
 from deblur_cli.engine.scale import enlarge, shrink
@@ -20,7 +21,7 @@ from deblur_cli.geometry.alignment import Alignment, apply
 from deblur_cli.geometry.exposure import apply_gain, estimate_gain
 from deblur_cli.geometry.register import register
 from deblur_cli.geometry.warp import warp
-from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import PairModel

@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.geometry.alignment import Alignment
 from deblur_cli.geometry.exposure import apply_gain
 from deblur_cli.geometry.register import register_places
-from deblur_cli.geometry.warp import Mask, warp
+from deblur_cli.geometry.warp import warp
 from deblur_cli.geometry.working import shrink
-from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.imaging.photo import Photo
 from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
 from deblur_cli.pipelines.jobs import ReferenceUse
 from deblur_cli.progress import SILENT, Progress

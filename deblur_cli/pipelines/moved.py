@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.imaging.colour import to_encoded, to_linear
-from deblur_cli.imaging.photo import Encoding, Pixels
+from deblur_cli.imaging.photo import Encoding
 from deblur_cli.imaging.samples import quantise
 
 SHRINK = 2

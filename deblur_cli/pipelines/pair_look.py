@@ -8,13 +8,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Grey
 from deblur_cli.errors import UnsupportedPhotoError
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import Shot
 from deblur_cli.measure.noise import estimate_noise
 from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
-
-Grey = npt.NDArray[np.float32]
 
 SCENE_PX = 24
 """Long side at which scenes are compared: neither noise nor blur nor a hand's movement shows."""

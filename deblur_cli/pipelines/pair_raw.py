@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.imaging.colour import to_encoded, to_linear
-from deblur_cli.imaging.photo import Encoding, Photo, Pixels
+from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.raw import CameraColour, LinearRaw, read_raw_linear, srgb_profile
 from deblur_cli.pipelines.burst import NoisyFrame
 from deblur_cli.pipelines.pairing import FoundPair

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.scale import restore_at_scale
-from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import SingleModel, Traits

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.engine.device import Device
-from deblur_cli.engine.restore import Borrowed, Pixels, Restored, restore
+from deblur_cli.engine.restore import Borrowed, Restored, restore
 from deblur_cli.engine.scale import carry_up, shrink
 from deblur_cli.geometry.warp import spread
 from deblur_cli.imaging.photo import Photo

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.convert import to_tensor
 from deblur_cli.engine.guard import judge
-from deblur_cli.imaging.photo import Pixels
 
 MOST = 1.5
 """Beyond, noise and the network's own errors grow faster than detail."""

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Bytes
 from deblur_cli.errors import PhotoError
 from deblur_cli.geometry.exposure import apply_gain
-from deblur_cli.imaging.preview import Bytes, ScreenPicture, encode_part, encode_small, for_screen, read_for_screen
+from deblur_cli.imaging.preview import ScreenPicture, encode_part, encode_small, for_screen, read_for_screen
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.reporting.page import Beside, View

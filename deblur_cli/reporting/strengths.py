@@ -8,8 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.errors import UsageError
-from deblur_cli.imaging.photo import Metadata, Photo, Pixels
+from deblur_cli.imaging.photo import Metadata, Photo
 from deblur_cli.imaging.preview import for_screen
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo

@@ -17,14 +17,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from deblur_cli.arrays import Bytes, Pixels
 from deblur_cli.errors import DatasetError
 from deblur_cli.shutter.light import to_display, to_light
 
-Pixels = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
 HIGH_RATE = 100.0
 """Frames a second from which on neighbouring frames hardly move."""
 TRIES = 6

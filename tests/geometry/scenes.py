@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.geometry.alignment import Transform
-from deblur_cli.imaging.photo import Pixels
 
 
 def scene(seed: int, height: int = 400, width: int = 560) -> Pixels:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.geometry.alignment import Alignment, translation
 from deblur_cli.geometry.parallax import LEAST_SIDE_PX, find_field
 from deblur_cli.geometry.register import register_places
 from deblur_cli.geometry.warp import warp
-from deblur_cli.imaging.photo import Pixels
 from tests.geometry.scenes import motion_blur, scene
 
 HEIGHT, WIDTH = 240, 340

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-Grey = npt.NDArray[np.float32]
+from deblur_cli.arrays import Grey
 
 
 def dead_leaves(size: tuple[int, int], seed: int) -> Grey:

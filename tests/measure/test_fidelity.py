@@ -3,16 +3,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from deblur_cli.arrays import Bytes
 from deblur_cli.measure import fidelity
 from deblur_cli.measure.fidelity import psnr, ssim
-
-Bytes = npt.NDArray[np.uint8]
 
 
 def pair(height: int, width: int, channels: int | None = 3, seed: int = 0) -> tuple[Bytes, Bytes]:

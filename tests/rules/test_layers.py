@@ -19,6 +19,7 @@ LAYERS = (
     ("geometry",),
     ("networks", "deconvolution", "shutter", "measure", "imaging"),
     ("errors", "progress", "convert", "files"),
+    ("arrays",),
 )
 """Top row first. Names in one row are siblings."""
 TABLE = "\n".join(" · ".join(row) for row in LAYERS)
