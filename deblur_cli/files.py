@@ -11,12 +11,16 @@ from pathlib import Path
 TEMPORARY_PREFIX = ".deblur-"
 
 
+class NameTakenError(FileExistsError):
+    """Another file took the name while the new one was written."""
+
+
 @contextmanager
 def whole_file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A context whose path is to be written, and which is `target` afterwards; on any error there is nothing new.
 
     What lies at `target` stays as it is until the new file is whole, and for good unless `overwrite`; folders that are
-    missing are made. Raises OSError; FileExistsError where another file took the name meanwhile.
+    missing are made. Raises OSError; NameTakenError where another file took the name meanwhile.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}.tmp"
@@ -46,12 +50,12 @@ def _rename(temporary: Path, target: Path, *, overwrite: bool) -> None:
         return
     try:
         os.link(temporary, target)  # unlike a rename, never replaces what another run has put there meanwhile
-    except FileExistsError:
-        raise
+    except FileExistsError as error:
+        raise NameTakenError(target) from error
     except OSError:
         # Memory cards and network folders know no hard links.
         if os.path.lexists(target):
-            raise FileExistsError(target) from None
+            raise NameTakenError(target) from None
         temporary.rename(target)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.files import whole_file, write_whole
+from deblur_cli.files import NameTakenError, whole_file, write_whole
 
 
 def test_an_error_leaves_what_was_there_and_nothing_new(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_what_another_run_wrote_meanwhile_is_kept(tmp_path: Path, monkeypatch: p
         target = tmp_path / f"{links}.txt"
         if not links:
             monkeypatch.setattr(os, "link", no_links)
-        with pytest.raises(FileExistsError):
+        with pytest.raises(NameTakenError):
             write()
         assert target.read_text() == "theirs"
     assert len(list(tmp_path.iterdir())) == 2

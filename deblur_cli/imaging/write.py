@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +23,7 @@ from deblur_cli.errors import (
     UnsupportedPhotoError,
     UsageError,
 )
+from deblur_cli.files import NameTakenError, whole_file
 from deblur_cli.imaging import dng_write, heif, jpeg, tiff_write
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.find import FoundPhoto
@@ -72,7 +71,6 @@ AVIF_SPEED = 8
 """Of 0–10: libavif's default of 6 takes four times as long for two per cent of size."""
 THUMBNAIL_PX = 160
 """Long side that EXIF thumbnails have (DCF 2.0)."""
-TEMPORARY_PREFIX = ".deblur-"
 
 
 @dataclass(frozen=True)
@@ -216,47 +214,15 @@ def _publish(target: Path, encode: Callable[[BinaryIO], None], *, overwrite: boo
     """Encodes to a temporary name beside the target, flushes to the disk, and only then gives it its name."""
     if not overwrite and os.path.lexists(target):
         raise OutputExistsError(target, "already exists; use --overwrite.")
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}.tmp"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
+        with whole_file(target, overwrite=overwrite) as temporary, temporary.open("wb") as stream:
             encode(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _rename(temporary, target, overwrite=overwrite)
-        _flush_folder(target.parent)
+    except NameTakenError as error:
+        raise OutputExistsError(target, "was written meanwhile; use --overwrite.") from error
     except OSError as error:
         raise _cannot_write(target, error) from error
     except (ValueError, RuntimeError, cv2.error) as error:
         raise CannotWriteError(target, f"cannot be encoded ({error}). Use --format tiff or png.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _rename(temporary: Path, target: Path, *, overwrite: bool) -> None:
-    if overwrite:
-        temporary.replace(target)
-        return
-    try:
-        os.link(temporary, target)  # unlike a rename, never replaces what another run has put there meanwhile
-    except FileExistsError as error:
-        raise OutputExistsError(target, "was written meanwhile. Use --overwrite to replace it.") from error
-    except OSError:
-        # Memory cards and network folders know no hard links.
-        if os.path.lexists(target):
-            raise OutputExistsError(target, "was written meanwhile. Use --overwrite to replace it.") from None
-        temporary.rename(target)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Makes the new name survive a power cut, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _cannot_write(target: Path, error: OSError) -> CannotWriteError:

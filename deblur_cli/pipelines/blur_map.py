@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deblur_cli.arrays import Pixels
 from deblur_cli.deconvolution.estimate import BlurKernels
-from deblur_cli.imaging.photo import Pixels
 
 LONGEST_PX = 1200
 """Longer side of the drawing; kernels are enlarged with it where the photo is small."""

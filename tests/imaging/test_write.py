@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from deblur_cli.errors import CannotWriteError, OutputCollisionError, OutputExistsError, UsageError
-from deblur_cli.imaging import exif_block, write
+from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.colour import to_linear
 from deblur_cli.imaging.find import FoundPhoto
 from deblur_cli.imaging.metadata import resources_from_iptc, summarise
@@ -118,9 +118,7 @@ def test_a_really_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     monkeypatch.setattr(
         Path,
         "open",
-        lambda self, mode="r", **rest: opener(
-            Path("/dev/full") if mode == "xb" else self, mode.replace("x", "w"), **rest
-        ),
+        lambda self, mode="r", **rest: opener(Path("/dev/full") if mode == "wb" else self, mode, **rest),
     )
     with pytest.raises(CannotWriteError, match="the disk is full"):
         write_photo(photo(), tmp_path / name)
@@ -131,7 +129,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
     def interrupt(*_: object, overwrite: bool) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(write, "_rename", interrupt)
+    monkeypatch.setattr("deblur_cli.files._rename", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_photo(photo(), tmp_path / "a.png")
     assert leftovers(tmp_path) == []
