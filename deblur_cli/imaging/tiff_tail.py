@@ -49,9 +49,8 @@ def black_tail(layout: TiffLayout, data: Buffer, options: Options, picture: Samp
     end = zeros_from(data)
     chunks = sorted(chunks_of(layout, data, options), key=lambda chunk: chunk.offset)
     hit = [chunk for chunk in chunks if chunk.offset + chunk.count > end]
-    if not hit or not _stops(layout, options, hit[0], max(0, end - hit[0].offset), picture):
-        return 0.0
-    return _share(chunks, end)
+    verdicts = (_stops(layout, options, chunk, max(0, end - chunk.offset), picture) for chunk in hit)
+    return _share(chunks, end) if next((verdict for verdict in verdicts if verdict is not None), False) else 0.0
 
 
 def _share(chunks: Sequence[Chunk], end: int) -> float:
@@ -59,25 +58,32 @@ def _share(chunks: Sequence[Chunk], end: int) -> float:
     return lost / sum(chunk.rows for chunk in chunks)
 
 
-def _stops(layout: TiffLayout, options: Options, chunk: Chunk, there: int, picture: Samples) -> bool:
-    """Returns whether the picture stops rather than turns black `there` bytes into this strip or tile."""
+def _stops(layout: TiffLayout, options: Options, chunk: Chunk, there: int, picture: Samples) -> bool | None:
+    """Returns whether the picture stops rather than turns black `there` bytes into this strip or tile.
+
+    None where it lacks nothing but the margin beyond the picture's edge.
+    """
     row, byte = divmod(there, options.row_bytes)
-    y = chunk.top + row * options.rows_together
     columns = min(layout.chunk_columns, layout.width - chunk.left)
     x = min(columns, -(-byte * 8 // (layout.bits * layout.chunk_samples)))
-    if y >= layout.height:
-        return False
+    y = chunk.top + row * options.rows_together
     channels = [layout.kept.index(chunk.plane)] if layout.planar else list(range(min(layout.colours, picture.shape[2])))
     colours = picture[:, :, channels]
     least = LIT_LEVEL * float(colours.sum(dtype=np.float64)) / max(1, int(np.count_nonzero(colours)))
-    beside = colours[: chunk.rows, chunk.left - 1] if chunk.left else colours[:0, 0]
-    colours = colours[:, chunk.left : chunk.left + columns]
+    within = colours[:, chunk.left : chunk.left + columns]
     if y > 0 and 0 < x <= columns - LEAST_PIXELS:
-        return _lit(colours[y - 1, x:], least)
+        return _lit(within[y - 1, x:], least)
+    if y == 0 and LEAST_PIXELS <= x <= columns - LEAST_PIXELS:
+        return _lit(within[0, :x], least)
     y += x > columns - LEAST_PIXELS
-    if 0 < y < layout.height:
-        return _lit(colours[y - 1], least) and bool(picture[0].any())
-    return y == 0 and _lit(beside, least)
+    if y >= min(layout.height, chunk.top + chunk.rows):
+        return None
+    if y > 0:
+        return _lit(within[y - 1], least) and bool(picture[0].any())
+    if chunk.left > 0:
+        return _lit(colours[: chunk.rows, chunk.left - 1], least)
+    # A plane that is not there at all, after others that are: no photograph lacks a colour altogether.
+    return 0 < chunk.plane < layout.colours and _lit(picture[..., 0], 0)
 
 
 def _lit(pixels: Samples, least: float) -> bool:
