@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -50,7 +51,9 @@ def black_tail(layout: TiffLayout, data: Buffer, options: Options, picture: Samp
     chunks = sorted(chunks_of(layout, data, options), key=lambda chunk: chunk.offset)
     hit = [chunk for chunk in chunks if chunk.offset + chunk.count > end]
     verdicts = (_stops(layout, options, chunk, max(0, end - chunk.offset), picture) for chunk in hit)
-    return _share(chunks, end) if next((verdict for verdict in verdicts if verdict is not None), False) else 0.0
+    # Of tiles side by side most decide: one alone may lie below a dark corner.
+    first = list(islice((verdict for verdict in verdicts if verdict is not None), layout.across))
+    return _share(chunks, end) if first and 2 * sum(first) >= len(first) else 0.0
 
 
 def _share(chunks: Sequence[Chunk], end: int) -> float:
@@ -75,13 +78,13 @@ def _stops(layout: TiffLayout, options: Options, chunk: Chunk, there: int, pictu
         return _lit(within[y - 1, x:], least)
     if y == 0 and LEAST_PIXELS <= x <= columns - LEAST_PIXELS:
         return _lit(within[0, :x], least)
-    y += x > columns - LEAST_PIXELS
+    y += x > max(0, columns - LEAST_PIXELS)
     if y >= min(layout.height, chunk.top + chunk.rows):
         return None
     if y > 0:
         return _lit(within[y - 1], least) and bool(picture[0].any())
-    if chunk.left > 0:
-        return _lit(colours[: chunk.rows, chunk.left - 1], least)
+    if chunk.left > 0 and _lit(colours[: chunk.rows, chunk.left - 1], least):
+        return True
     # A plane that is not there at all, after others that are: no photograph lacks a colour altogether.
     return 0 < chunk.plane < layout.colours and _lit(picture[..., 0], 0)
 

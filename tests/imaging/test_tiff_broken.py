@@ -70,6 +70,17 @@ def test_zeros_at_the_end_are_no_picture(tmp_path: Path, share: float) -> None:
             assert float(missing[1]) == pytest.approx(100 * (1 - share), abs=4)
 
 
+def test_wherever_an_uncompressed_copy_broke_off(tmp_path: Path) -> None:
+    """Margins of tiles, narrow tiles at the edge, first rows and whole planes included."""
+    rng = np.random.default_rng(0)
+    for planar, tile, rows in itertools.product((False, True), (0, 16), (7, HEIGHT)):
+        how = Stored(planar=planar, tile=tile, rows=rows)
+        whole = with_data_last(PICTURE[:45, :52], how)
+        for kept in rng.integers(len(whole) // 4, len(whole) - 1200, 12):
+            with pytest.raises(UnreadablePhotoError, match=r"% of its picture is missing"):
+                read(tmp_path, whole[:kept] + bytes(len(whole) - kept))
+
+
 @pytest.mark.parametrize("share", [0.35, 0.5, 0.8, 0.99])
 def test_what_ends_early_is_cut_short(tmp_path: Path, share: float) -> None:
     for how in layouts():
