@@ -1,12 +1,15 @@
 """What `deblur pair` gives and takes: PSNR over exposure, displacement and movement; wall time and peak memory.
 
     python benchmarks/bench_pair.py quality SHARP_FOLDER [--photos 4] [--model NAME|FILE]
+    python benchmarks/bench_pair.py unlike SHARP_FOLDER [--photos 16] [--severity NAME] [--seed 0] [--keep FOLDER]
     python benchmarks/bench_pair.py speed [--megapixels 12 | --photo PHOTO] [--raw] [--keep FOLDER] [-- OPTIONS]
 
 `quality` makes pairs of sharp photographs (noise in light, demosaicing's correlation, JPEG) and fuses them as the
 command does: one table of the exposure of the short frame, one of how far the frames lie apart, one of a thing that
-moves between them. `speed` starts the installed command on a pair, JPEG or raw mosaics, made of a sharp photograph or
-of a made-up one, in its own process; `--keep` leaves the pair and what came of it to be looked at.
+moves between them. `unlike`: frames that differ by more than one factor of light (tests/support/unlike_pairs.py), a
+row a photograph, each of the next severity unless one is named. `speed` starts the installed command on a pair, JPEG or
+raw mosaics, made of a sharp photograph or of a made-up one, in its own process; `--keep` leaves the pair and what came
+of it to be looked at.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from bench_single import make_photo, run_command
 from PIL import Image
 
@@ -39,10 +43,16 @@ from deblur_cli.imaging.tiff_write import BYTE, LONG, SHORT, Field, begin, end, 
 from deblur_cli.measure.fidelity import psnr
 from deblur_cli.networks.contract import PairModel
 from deblur_cli.pipelines.burst import NoisyFrame
-from deblur_cli.pipelines.fuse_one import FusedPair, equalise, fuse_pair
+from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
 from deblur_cli.pipelines.jobs import RestoreSettings
+from deblur_cli.pipelines.pair_light import PairLight, brightened
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.support.unlike_pairs import SEVERITIES, make_unlike
+
+Bytes = npt.NDArray[np.uint8]
 SRGB = Encoding()
+NLM_STRENGTHS = (10, 15, 20)
 SHOT, READ = 0.035, 0.002
 """Noise of the long frame in units of its white, about ISO 3200."""
 JPEG_QUALITY = 92
@@ -138,12 +148,48 @@ def _row(truths: Sequence[Pixels], case: Case, model: PairModel, device: Device)
         short, long, wanted = make_pair(truth, case, np.random.default_rng(seed))
         frame = NoisyFrame(short, case.ratio)
         fused: FusedPair = fuse_pair([frame], long, model, device, RestoreSettings())
-        pictures = (equalise(frame, long)[0].pixels, long.pixels, fused.photo.pixels)
+        pictures = (brightened(short, long, fused.light).pixels, long.pixels, fused.photo.pixels)
         target = quantise(wanted, 8)
         rows.append([*(psnr(quantise(one, 8), target) for one in pictures), fused.moved_share, fused.confidence])
     noisy, blurry, result, share, trust = np.mean(rows, axis=0)
     worst = min(row[2] for row in rows)
     return f"{noisy:7.2f} {blurry:7.2f} {result:7.2f} {worst:7.2f} {share:7.1%} {trust:6.2f}"
+
+
+def unlike(folder: Path, photos: int, severity: str | None, seed: int, keep: Path | None) -> None:
+    """Prints a row a pair: both frames, the short one denoised, the result, and its gain over the better of them."""
+    model = load(find(None, PairModel))
+    device = fit_to_network(choose("auto", "auto"), model.name, model.traits)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))[:photos]
+    print("photo  differs by  blurry denoised    pair   over  moved  gain found over the true one")
+    rows = []
+    for number, path in enumerate(paths):
+        name = severity or tuple(SEVERITIES)[number % len(SEVERITIES)]
+        pair = make_unlike(read_photo(path).pixels, SEVERITIES[name], seed + number)
+        fused = fuse_pair([NoisyFrame(pair.short, None)], pair.long, model, device, RestoreSettings())
+        truth, result = quantise(pair.truth, 8), quantise(fused.photo.pixels, 8)
+        known = PairLight(pair.gain, np.full(3, pair.pedestal, np.float32), measured=True)
+        bright = quantise(brightened(pair.short, pair.long, known).pixels, 8)
+        denoised = max(psnr(_non_local_means(bright, strength), truth) for strength in NLM_STRENGTHS)
+        row = (psnr(quantise(pair.long.pixels, 8), truth), denoised, psnr(result, truth))
+        over = row[2] - max(row[:2])
+        rows.append((*row, over))
+        found = " ".join(f"{value:.2f}" for value in np.array(fused.gain) / pair.gain)
+        scores = f"{row[0]:7.2f} {row[1]:8.2f} {row[2]:7.2f} {over:+6.2f} {fused.moved_share:6.1%}"
+        print(f"{path.stem:6s} {name:10s} {scores}  {found}{' (kept)' if fused.kept else ''}", flush=True)
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            for part, picture in (("short", bright), ("long", quantise(pair.long.pixels, 8)), ("pair", result)):
+                Image.fromarray(picture).save(keep / f"{path.stem}_{part}.png")
+            Image.fromarray(truth).save(keep / f"{path.stem}_truth.png")
+    blurry, denoised, result, over = np.mean(rows, axis=0)
+    print(f"{'mean':17s} {blurry:7.2f} {denoised:8.2f} {result:7.2f} {over:+6.2f}")
+    worst = min(row[3] for row in rows)
+    print(f"over the blurry frame {result - blurry:+.2f} dB; worst beside the better of both {worst:+.2f} dB")
+
+
+def _non_local_means(picture: Bytes, strength: int) -> Bytes:
+    return np.asarray(cv2.fastNlMeansDenoisingColored(picture, None, strength, strength, 7, 21), np.uint8)
 
 
 def speed(megapixels: float, photo: Path | None, raw: bool, keep: Path | None, options: list[str]) -> None:
@@ -234,6 +280,12 @@ def main() -> None:
     table.add_argument("folder", type=Path)
     table.add_argument("--photos", type=int, default=4)
     table.add_argument("--model")
+    differing = what.add_parser("unlike")
+    differing.add_argument("folder", type=Path)
+    differing.add_argument("--photos", type=int, default=16)
+    differing.add_argument("--severity", choices=tuple(SEVERITIES))
+    differing.add_argument("--seed", type=int, default=0)
+    differing.add_argument("--keep", type=Path)
     timing = what.add_parser("speed")
     timing.add_argument("--megapixels", type=float, default=12)
     timing.add_argument("--photo", type=Path)
@@ -246,6 +298,8 @@ def main() -> None:
     chosen = parser.parse_args(ours)
     if chosen.what == "quality":
         quality(chosen.folder, chosen.photos, chosen.model)
+    elif chosen.what == "unlike":
+        unlike(chosen.folder, chosen.photos, chosen.severity, chosen.seed, chosen.keep)
     else:
         speed(chosen.megapixels, chosen.photo, chosen.raw, chosen.keep, options)
 

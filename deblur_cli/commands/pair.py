@@ -13,6 +13,8 @@ from deblur_cli.commands.report import Terminal
 from deblur_cli.errors import ALL_FAILED, SOME_FAILED
 from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, RestoreSettings, Status
 
+COLOURS_DIFFER = 1.15
+
 
 class PairFormat(StrEnum):
     """File formats that a fused pair is written in; DNG where both frames are camera raw."""
@@ -114,7 +116,7 @@ def _show(result: PairsResult) -> None:
     if len(result.pairs) > 1:
         words = (
             (Status.DONE, "fused"),
-            (Status.UNCHANGED, "sharp already"),
+            (Status.UNCHANGED, "unchanged"),
             (Status.SKIPPED, "done before"),
             (Status.PLANNED, "to fuse"),
             (Status.FAILED, "failed"),
@@ -130,13 +132,20 @@ def _line(one: PairResult) -> str:
     if one.status is Status.PLANNED:
         ratio = "exposure to be measured" if one.ratio is None else f"{one.ratio:.3g} times the light"
         return f"{line} ({ratio}, told by {one.known_by}; dry run: not written)"
-    facts = [] if one.gain is None else [f"{sum(one.gain) / 3:.3g} times the light"]
+    facts = [] if one.gain is None else [_light(one.gain)]
     facts += [] if len(one.noisy) == 1 else [f"{one.merged} of {len(one.noisy)} short frames merged"]
     facts += [] if one.extent_px is None else [f"blur {one.extent_px:.1f} px"]
     facts += [] if not one.moved_share else [f"{one.moved_share:.1%} moved"]
     facts += [] if one.headroom <= 1 else ["highlights recovered"]
     facts.append(f"{one.seconds.decode + one.seconds.restore + one.seconds.encode:.1f} s")
     return f"{line} ({', '.join(facts)})" + (f"; {one.message}" if one.message else "")
+
+
+def _light(gain: tuple[float, float, float]) -> str:
+    """Returns how much brighter the long exposure is, by colour where colours differ."""
+    if max(gain) <= COLOURS_DIFFER * min(gain):
+        return f"{sum(gain) / 3:.3g} times the light"
+    return f"{' / '.join(f'{value:.3g}' for value in gain)} times the red / green / blue light"
 
 
 def _leave(result: PairsResult) -> None:

@@ -30,10 +30,10 @@ from deblur_cli.imaging.samples import quantise
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.measure.fidelity import psnr, ssim
 from deblur_cli.networks.contract import PairModel, SingleModel
-from deblur_cli.pipelines.burst import merge
-from deblur_cli.pipelines.fuse_one import FusedPair, equalise, fuse_pair
+from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.pair import read_pair
+from deblur_cli.pipelines.pair_light import brightened
 from deblur_cli.pipelines.pairing import FoundPair, pair_named
 from deblur_cli.pipelines.restore_one import restore_photo
 from deblur_cli.progress import SILENT, Progress
@@ -200,7 +200,7 @@ def _score(
         )
     wanted = _bytes(truth.pixels)
     fused = fuse_pair(ready.frames, blurry, networks.pair, networks.pair_device, networks.settings, progress)
-    scaled = _bytes(equalise(merge(ready.frames).frame, blurry)[0].pixels)
+    scaled = _bytes(brightened(fused.short, blurry, fused.light).pixels)
     scores = [_measured(SCALED, scaled, wanted), _measured(LONG, _bytes(blurry.pixels), wanted)]
     if networks.single is not None and networks.single_device is not None:
         extent = estimate_blur_extent(blurry.pixels)

@@ -66,6 +66,12 @@ def at_cosines(spectrum: Tensor) -> Tensor:
     return both.mul(0.5).reshape(*spectrum.shape[:-2], SIDE_PX, SIDE_PX)
 
 
+def cosine_transform(picture: Tensor) -> Tensor:
+    """Returns the cosines (B, C, r, c, 16, 16) of windows half overlapping; what no whole window covers is left out."""
+    cosines = _tables()[0].to(picture.device)
+    return cosines @ picture.unfold(2, SIDE_PX, STEP_PX).unfold(3, SIDE_PX, STEP_PX) @ cosines.T
+
+
 def _band(pixels: Tensor, noise: Tensor) -> Tensor:
     """Returns what a band of windows adds to the picture, same shape."""
     cosines, average, taper = (table.to(pixels.device) for table in _tables())

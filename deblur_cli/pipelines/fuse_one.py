@@ -5,56 +5,58 @@ The result is at the short frame's pose, at the long frame's exposure and in its
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from deblur_cli.arrays import Pixels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Restored, restore
 from deblur_cli.engine.scale import enlarge, shrink
 from deblur_cli.geometry.alignment import Alignment, apply
-from deblur_cli.geometry.exposure import apply_gain, estimate_gain
+from deblur_cli.geometry.exposure import Gain, Mask
 from deblur_cli.geometry.register import register
 from deblur_cli.geometry.warp import warp
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import PairModel
+from deblur_cli.networks.heavy_noise import ForHeavyNoise
 from deblur_cli.pipelines.burst import NoisyFrame, merge
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.moved import take_moved_from_one
+from deblur_cli.pipelines.pair_light import PairLight, aligned_light, brightened, first_light, with_noise_at_white
 from deblur_cli.pipelines.restore_one import EngineReport, OfPhoto, choose_scale, is_already_sharp
 from deblur_cli.progress import SILENT, Progress
 
-GAIN_OFF = math.log(1.15)
-"""Measured and said exposure may differ by this before the measured one is believed: on the benchmark measuring errs by
-up to 10 %, while automatic white balance of two JPEGs differs by more than cameras' nominal times do."""
 LEAST_OVERLAP = 0.5
+MOSTLY_WHITE = 0.5
+"""Of a long frame of which a larger share is clipped, too little is seen to call it sharp."""
+WHITE = 0.99
+NOTHING_FITS = (
+    "the light of the two frames cannot be made one, neither as the files say nor as measured, so the long exposure is "
+    "given as it is. Do both show the same scene? deblur single restores it alone"
+)
 BORDER_SOFT_PX = 3.0
 BORDER_FADE_PX = 8
-
-Gain = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class FusedPair:
     """A restored photo, of the blurry one's metadata and encoding, and what is to be said about how it was made.
 
-    `short` is the short frame, of `merged` ones, as dark as it was taken; `gain` (R, G, B) is what its light was
-    multiplied by.
-    `shift_px` is how far apart the frames lay in the middle of the picture; `confidence` of the alignment is under
-    0.5 where it failed and the frames were taken as they lie. `moved_share` of the picture is from the short frame
-    alone. Where `already_sharp` the pixels are the long frame's own, no network has run and `engine` is None.
+    `short` is the short frame, of `merged` ones, as dark as it was taken; `light` is how its light became the long
+    one's. `shift_px` is how far apart the frames lay in the middle of the picture; `confidence` of the alignment is
+    under 0.5 where it failed and the frames were taken as they lie. `moved_share` of the picture is from the short
+    frame alone. Where the long exposure was kept, `why_kept` says why; `already_sharp` is one reason, and then no
+    network has run and `engine` is None.
     """
 
     photo: Photo
     short: Photo
-    gain: tuple[float, float, float]
+    light: PairLight
     merged: int
     extent: BlurExtent
     scale: float
@@ -63,11 +65,27 @@ class FusedPair:
     moved_share: float
     already_sharp: bool
     engine: EngineReport | None
+    why_kept: str = ""
+
+    @property
+    def gain(self) -> tuple[float, float, float]:
+        """What the short frame's light was multiplied by, R, G, B."""
+        return _numbers(self.light.gain)
+
+    @property
+    def pedestal(self) -> tuple[float, float, float]:
+        """What was taken off the short frame's light before, R, G, B."""
+        return _numbers(self.light.pedestal)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the photo is the long exposure as it was."""
+        return self.already_sharp or bool(self.why_kept)
 
     @property
     def message(self) -> str:
         """What the user should know, as a sentence; empty where there is nothing to say."""
-        return "the long exposure was sharp already and is unchanged" if self.already_sharp else ""
+        return "the long exposure was sharp already and is unchanged" if self.already_sharp else self.why_kept
 
 
 def fuse_pair(
@@ -85,57 +103,44 @@ def fuse_pair(
     observer = OfPhoto(progress, blurry.path.name)
     merged = merge(frames, observer)
     extent = estimate_blur_extent(blurry.pixels)
-    noisy, gain = equalise(merged.frame, blurry, observer)
-    if settings.scale is None and is_already_sharp(extent):
-        gains = _numbers(gain)
-        return FusedPair(blurry, merged.frame.photo, gains, merged.count, extent, 1.0, 0.0, 1.0, 0.0, True, None)
+    light = first_light(merged.frame, blurry, observer)
+    whole = FusedPair(blurry, merged.frame.photo, light, merged.count, extent, 1.0, 0.0, 1.0, 0.0, False, None)
+    if settings.scale is None and is_already_sharp(extent) and not is_mostly_white(blurry):
+        return replace(whole, already_sharp=True)
+    noisy = brightened(merged.frame.photo, blurry, light)
     alignment = _register(blurry, noisy, observer)
-    noisy, gain = _corrected(alignment, noisy, merged.frame, blurry, gain, observer)
-    laid = _lay_over(blurry.pixels, alignment, noisy.pixels)
+    laid, covered = _at_pose(blurry.pixels, alignment)
+    if alignment.trusted or light.measured:
+        light = aligned_light(light, merged.frame, blurry, laid, covered, observer)
+        noisy = brightened(merged.frame.photo, blurry, light)
+    if not light.fits:
+        return replace(whole, light=light, why_kept=NOTHING_FITS, confidence=alignment.confidence)
+    laid = _with_border(laid, covered, noisy.pixels)
     decision = choose_scale(extent, model.traits, settings.scale)
     observer.detail(f"blur of {extent.extent_px:.1f} px; seen at scale {decision.scale:g}, since {decision.reason}.")
-    done = restore_pair(model, device, noisy.pixels, laid, decision.scale, observer, tile_px=settings.tile_px)
-    repaired = take_moved_from_one(noisy.pixels, done.pixels, blurry.encoding)
+    pictures, fuser = noisy.pixels, model
+    if light.measured:
+        pictures = with_noise_at_white(merged.frame.photo, blurry, light)
+        fuser = replace(model, network=ForHeavyNoise(model.network))
+    done = restore_pair(fuser, device, pictures, laid, decision.scale, observer, tile_px=settings.tile_px)
+    repaired = take_moved_from_one(noisy.pixels, done.pixels, blurry.encoding, doubt_noise=light.measured)
     if repaired.share > 0:
         observer.detail(f"{repaired.share:.1%} of the picture is taken from the short exposure alone: it moved.")
-    report = EngineReport(done.tile_px, done.tiles, done.refused_tiles, done.network_seconds)
-    return FusedPair(
-        blurry.with_pixels(_grey_if(blurry, repaired.pixels)),
-        merged.frame.photo,
-        _numbers(gain),
-        merged.count,
-        extent,
-        decision.scale,
-        shift_of(alignment, blurry.height, blurry.width),
-        alignment.confidence,
-        repaired.share,
-        False,
-        report,
+    return replace(
+        whole,
+        photo=blurry.with_pixels(_grey_if(blurry, repaired.pixels)),
+        light=light,
+        scale=decision.scale,
+        shift_px=shift_of(alignment, blurry.height, blurry.width),
+        confidence=alignment.confidence,
+        moved_share=repaired.share,
+        engine=EngineReport(done.tile_px, done.tiles, done.refused_tiles, done.network_seconds),
     )
 
 
-def equalise(frame: NoisyFrame, blurry: Photo, progress: Progress = SILENT) -> tuple[Photo, Gain]:
-    """Returns the short frame at the exposure and in the encoding of the long one, and the gain (3,) of its light.
-
-    The gain is what the files say (time × ISO / aperture²), else measured.
-    """
-    if frame.ratio is not None:
-        gain = np.full(3, frame.ratio, np.float32)
-        progress.detail(f"{frame.photo.path.name} is brightened {frame.ratio:.2f} times, as its exposure says.")
-    else:
-        gain = estimate_gain(
-            frame.photo.pixels,
-            blurry.pixels,
-            moving_encoding=frame.photo.encoding,
-            onto_encoding=blurry.encoding,
-        )
-        progress.detail(f"{frame.photo.path.name} is brightened {float(gain.mean()):.2f} times, as measured.")
-    return _brightened(frame.photo, blurry, gain), gain
-
-
-def _brightened(noisy: Photo, blurry: Photo, gain: Gain) -> Photo:
-    pixels = apply_gain(noisy.pixels, gain, encoding=noisy.encoding, into=blurry.encoding)
-    return replace(noisy.with_pixels(pixels), encoding=blurry.encoding)
+def is_mostly_white(photo: Photo) -> bool:
+    """Returns whether most of a photo's pixels are clipped in some channel."""
+    return float((photo.pixels.max(axis=2) >= WHITE).mean()) > MOSTLY_WHITE
 
 
 def _register(blurry: Photo, noisy: Photo, progress: Progress) -> Alignment:
@@ -152,30 +157,19 @@ def _register(blurry: Photo, noisy: Photo, progress: Progress) -> Alignment:
     return Alignment(np.eye(3), np.ones(3, np.float32), min(found.confidence, 0.49), "as they lie")
 
 
-def _corrected(
-    alignment: Alignment, noisy: Photo, frame: NoisyFrame, blurry: Photo, gain: Gain, progress: Progress
-) -> tuple[Photo, Gain]:
-    """Returns the short frame brightened anew where, once aligned, the light of both frames plainly says so."""
-    if not alignment.trusted or float(np.abs(np.log(alignment.gain)).max()) <= GAIN_OFF:
-        return noisy, gain
-    measured = (gain / alignment.gain).astype(np.float32)
-    if frame.ratio is not None:
-        shown = ", ".join(f"{value:.2f}" for value in measured)
-        progress.note(
-            f"it has {shown} times the light of {noisy.path.name} (red, green, blue) where the files say "
-            f"{frame.ratio:.2f}; what was measured is taken."
-        )
-    return _brightened(frame.photo, blurry, measured), measured
-
-
-def _lay_over(blurry: Pixels, alignment: Alignment, noisy: Pixels) -> Pixels:
-    """Returns the long frame at the short one's pose; beyond its border the short frame, softened as if blurred."""
-    height, width = noisy.shape[:2]
+def _at_pose(blurry: Pixels, alignment: Alignment) -> tuple[Pixels, Mask]:
+    """Returns the long frame at the short one's pose, and where it shows the scene."""
+    height, width = blurry.shape[:2]
     if np.array_equal(alignment.transform, np.eye(3)):
-        return blurry
-    laid, covered = warp(blurry, alignment, height, width)
+        return blurry, np.ones((height, width), bool)
+    return warp(blurry, alignment, height, width)
+
+
+def _with_border(laid: Pixels, covered: Mask, noisy: Pixels) -> Pixels:
+    """Returns the long frame laid over the short one, beyond its border the short one, softened as if blurred."""
     if covered.all():
         return laid
+    height = len(noisy)
     inside = cv2.distanceTransform(np.pad(covered, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     fade = np.clip(inside / BORDER_FADE_PX, 0, 1).astype(np.float32)
     for top in range(0, height, 256):

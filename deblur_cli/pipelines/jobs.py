@@ -200,10 +200,11 @@ class PairJob:
 class PairResult:
     """What became of one pair, and why.
 
-    `noisy` are its short frames, of which `merged` were used; `gain` (R, G, B) is what their light was multiplied by,
-    `ratio` what the files say it should be. `known_by` says how the pair was told. `shift_px` and `confidence` are the
-    alignment's, `moved_share` the part of the picture that comes from the short frame alone, `headroom` how many times
-    the long exposure's white the brightest recovered highlight is. None and 0 where it did not come to that.
+    `noisy` are its short frames, of which `merged` were used; `gain` (R, G, B) is what their linear light was
+    multiplied by once `pedestal` was taken off, `ratio` what the files say it should be. `known_by` says how the pair
+    was told. `shift_px` and `confidence` are the alignment's, `moved_share` the part of the picture that comes from the
+    short frame alone, `headroom` how many times the long exposure's white the brightest recovered highlight is. None
+    and 0 where it did not come to that.
     """
 
     noisy: tuple[Path, ...]
@@ -216,6 +217,7 @@ class PairResult:
     comparison: Path | None = None
     merged: int = 0
     gain: tuple[float, float, float] | None = None
+    pedestal: tuple[float, float, float] | None = None
     extent_px: float | None = None
     scale: float | None = None
     shift_px: float | None = None

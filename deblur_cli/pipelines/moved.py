@@ -33,10 +33,17 @@ GROW_PX = 5
 """Places are grown by this much at half size: the edge of what moved differs less than its middle."""
 BLACK_BIAS, BLACK_REACH = 0.6, 1.5
 """Files cut noise off at black, which brightens the darkest places by up to 0.4 of its standard deviation (more where
-demosaicing spread it); the allowance falls with the light over the noise."""
-MOST_NOISE, DARK_LIGHT = 4.0, 0.02
+demosaicing spread it); the allowance falls with the light over the noise. At white it is the other way round."""
+MOST_NOISE, DARK_LIGHT = 4.0, (0.02, 0.06, 0.2, 0.6)
 """Noise energy is about in proportion to light, and to this much more for the sensor's own. What is that many times
 above the median of such noise is no noise: the other frame's detail, which would otherwise hide what it belongs to."""
+PLAINLY = 0.8
+"""More of the sensor's own noise is believed where the energies deviate by this much less from what it explains."""
+NEARLY_WHITE, LEAST_TOLD = 0.8, 0.02
+"""Light from which noise may be cut off at white, and the share of other places that is enough to tell the noise."""
+USUAL_NOISE, MOST_DOUBT = 0.05, 3.0
+"""Display-encoded noise up to which a difference is seen as on a clean picture, and how much larger it must be at most:
+averages of heavy noise, cut off at black and white, differ from the scene's."""
 BAND_ROWS, BAND_MARGIN = 512, 48
 DENOISE_TILE_PX, DENOISE_MARGIN_PX = 256, 16
 STRENGTH_FOR_NOISE = 1.1
@@ -52,12 +59,17 @@ class Repaired:
     share: float
 
 
-def take_moved_from_one(noisy: Pixels, fused: Pixels, encoding: Encoding) -> Repaired:
+def take_moved_from_one(noisy: Pixels, fused: Pixels, encoding: Encoding, *, doubt_noise: bool = False) -> Repaired:
     """Returns the fused picture with every place that disagrees with the noisy one taken from that, denoised.
 
     Both (H, W, 3) float32, display-encoded, [0, 1], equally bright and at one pose. `fused` is changed in place.
+    `doubt_noise`: the heavier the noise, the larger a difference must be, for frames whose light had to be measured.
     """
-    weights = disagreement(noisy, fused, encoding)
+    doubt = 1.0
+    if doubt_noise:
+        heard = _noise(noisy, fused, np.zeros((-(-fused.shape[0] // SHRINK), -(-fused.shape[1] // SHRINK)), np.float32))
+        doubt = float(np.clip(heard / USUAL_NOISE, 1, MOST_DOUBT))
+    weights = disagreement(noisy, fused, encoding, doubt=doubt)
     weights[weights < LEAST_WEIGHT] = 0
     share = float(weights.mean())
     if share == 0:
@@ -72,36 +84,70 @@ def take_moved_from_one(noisy: Pixels, fused: Pixels, encoding: Encoding) -> Rep
     return Repaired(fused, share)
 
 
-def disagreement(noisy: Pixels, fused: Pixels, encoding: Encoding) -> Pixels:
-    """Returns how surely each place of `fused` shows what `noisy` does not, [0, 1], (⌈H/2⌉, ⌈W/2⌉) float32."""
+def disagreement(noisy: Pixels, fused: Pixels, encoding: Encoding, *, doubt: float = 1.0) -> Pixels:
+    """Returns how surely each place of `fused` shows what `noisy` does not, [0, 1], (⌈H/2⌉, ⌈W/2⌉) float32.
+
+    Differences count from `doubt` times as large as they do on a picture with little noise.
+    """
     height = fused.shape[0]
     result = np.empty((-(-height // SHRINK), -(-fused.shape[1] // SHRINK)), np.float32)
     for top in range(0, height, BAND_ROWS):
         first, last = max(0, top - BAND_MARGIN), min(height, top + BAND_ROWS + BAND_MARGIN)
-        weights = _weights(_half(to_linear(noisy[first:last], encoding)), _half(to_linear(fused[first:last], encoding)))
+        halves = (_half(to_linear(picture[first:last], encoding)) for picture in (noisy, fused))
+        weights = _weights(*halves, doubt)
         skip, start = (top - first) // SHRINK, top // SHRINK
         rows = min(BAND_ROWS // SHRINK, len(result) - start)
         result[start : start + rows] = weights[skip : skip + rows]
     return result
 
 
-def _weights(noisy: Pixels, fused: Pixels) -> Pixels:
+def _weights(noisy: Pixels, fused: Pixels, doubt: float) -> Pixels:
     """Returns the weights of a band, from linear light at half size."""
     difference = noisy - fused
     averaged, light = _gaussian(difference, AVERAGE_PX), _gaussian(fused, AVERAGE_PX)
     energy = _gaussian(difference * difference, AROUND_PX)
-    expected = (light + DARK_LIGHT) * np.median(energy / (light + DARK_LIGHT), axis=(0, 1))
-    energy = np.minimum(energy, MOST_NOISE * expected).astype(np.float32)
+    energy = np.minimum(energy, MOST_NOISE * _expected_noise(energy, light)).astype(np.float32)
     noise = np.sqrt(energy)
-    cut_off = BLACK_BIAS * noise * np.exp(-BLACK_REACH * light / np.maximum(noise, 1e-6))
-    averaged = np.where(averaged > 0, np.maximum(averaged - cut_off, 0), averaged).astype(np.float32)
+    at_black, at_white = (
+        BLACK_BIAS * noise * np.exp(-BLACK_REACH * room / np.maximum(noise, 1e-6)) for room in (light, 1 - light)
+    )
+    averaged = np.where(averaged > 0, np.maximum(averaged - at_black, 0), np.minimum(averaged + at_white, 0))
+    averaged = averaged.astype(np.float32)
     beside_noise = np.square(averaged).sum(axis=2) / np.maximum(energy.sum(axis=2), 1e-9)
     # Light is compared as the eye sees it, by sRGB's curve whatever the photo's own is.
     shown = to_encoded(light, Encoding())
     seen = np.abs(to_encoded((light + averaged).astype(np.float32), Encoding()) - shown).max(axis=2)
-    weights = _ramp(seen, SEEN_FROM, SEEN_TO) * _ramp(beside_noise, BESIDE_NOISE_FROM, BESIDE_NOISE_TO)
+    weights = _ramp(seen, doubt * SEEN_FROM, doubt * SEEN_TO) * _ramp(beside_noise, BESIDE_NOISE_FROM, BESIDE_NOISE_TO)
     grown = cv2.dilate(weights, np.ones((2 * GROW_PX + 1, 2 * GROW_PX + 1), np.uint8))
     return _gaussian(np.asarray(grown, np.float32), GROW_PX / 2)
+
+
+def _expected_noise(energy: Pixels, light: Pixels) -> Pixels:
+    """Returns the energy of noise that light explains, in proportion to it and to the sensor's own noise.
+
+    The sensor's own is small, unless the energies are plainly more alike with more of it. White places have their noise
+    cut off, so they do not tell where others do.
+    """
+    step = max(1, energy.shape[0] // 128)
+    result = np.empty_like(energy)
+    for channel in range(energy.shape[2]):
+        some, lit = (plane[::step, ::step, channel].ravel() for plane in (energy, light))
+        told = lit < NEARLY_WHITE
+        if told.mean() >= LEAST_TOLD:
+            some, lit = some[told], lit[told]
+        dark = DARK_LIGHT[0]
+        spread = _spread(some, lit, dark)
+        for more in DARK_LIGHT[1:]:
+            if _spread(some, lit, more) < PLAINLY * spread:
+                dark, spread = more, _spread(some, lit, more)
+        result[..., channel] = (light[..., channel] + dark) * np.median(some / (lit + dark))
+    return result
+
+
+def _spread(energy: Pixels, light: Pixels, dark: float) -> float:
+    """Returns how unlike the energies are beside light and this much more, as the median deviation in stops."""
+    stops = np.log2(np.maximum(energy, 1e-9) / (light + dark))
+    return float(np.median(np.abs(stops - np.median(stops))))
 
 
 def _noise(noisy: Pixels, fused: Pixels, weights: Pixels) -> float:

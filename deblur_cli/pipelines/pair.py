@@ -286,7 +286,7 @@ def _finished(fused: FusedPair, colour: CameraColour | None, progress: Progress)
     """Returns the photo as it is shown, and of camera raw the light it was developed from."""
     if colour is None:
         return fused.photo, None
-    if fused.already_sharp:
+    if fused.kept:
         light = as_light(fused.photo, colour)
     else:
         light = with_highlights(fused.photo, fused.short, fused.gain, colour)
@@ -308,11 +308,12 @@ def _failed(plan: _Planned, error: BaseException) -> PairResult:
 
 def _described(plan: _Planned, ready: _Fused, seconds: Seconds) -> PairResult:
     fused = ready.fused
-    status = Status.UNCHANGED if fused.already_sharp else Status.DONE
+    status = Status.UNCHANGED if fused.kept else Status.DONE
     result = replace(
         _outcome(plan, status, fused.message, comparison=plan.comparison),
         merged=fused.merged,
         gain=fused.gain,
+        pedestal=fused.pedestal,
         extent_px=fused.extent.extent_px,
         scale=fused.scale,
         shift_px=fused.shift_px,
