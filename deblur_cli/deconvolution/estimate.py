@@ -4,8 +4,7 @@ Sharp pictures have few gradients. So, from coarse to fine: the picture of few g
 to the photo (L0 smoothing), its strongest gradients, and by least squares the kernel that takes them to the photo's;
 then the same again. The kernel's square follows from what was found one scale coarser, since too large a square ruins
 short kernels. Two ways find two kernels, since what misleads one seldom misleads the other in the same way: in linear
-light, where the sum of moments is exact, and in display-encoded light, where clipped highlights weigh less, with a
-stricter smoothing and a stiffer least squares against noise.
+light, where the sum of moments is exact, and in display-encoded light, where clipped highlights weigh less.
 
 Source: Xu, Zheng and Jia, Unnatural L0 Sparse Representation for Natural Image Deblurring (2013), for the latent
 picture; Cho and Lee, Fast Motion Deblurring (2009), for gradients and least squares.
@@ -36,8 +35,8 @@ LARGEST_PX = 45
 COARSEST_PX = 5
 STEP = math.sqrt(0.5)
 """From one scale to the next coarser."""
-GROWTH = 1.25
-"""Room that a kernel is given to be longer than it was found one scale coarser."""
+ROOM_PX = 2
+"""So much longer a kernel may be than it was found one scale coarser."""
 TURNS, LAST_TURNS = 5, 3
 """At coarser scales, and at full scale, where five turns take a third longer and find nothing more."""
 RELAX = 1.1
@@ -58,14 +57,15 @@ MOST_DETAIL = 0.1
 
 @dataclass(frozen=True)
 class Way:
-    """How a kernel is looked for: in light of which exponent over display values, how strictly, how stiffly."""
+    """How a kernel is looked for: in light of which exponent over display values, and how strictly smoothed."""
 
     exponent: float
     smoothing: float
-    stiffness: float
 
 
-WAYS = (Way(exponent=2.2, smoothing=4e-3, stiffness=20.0), Way(exponent=1.0, smoothing=1e-2, stiffness=100.0))
+WAYS = (Way(exponent=2.2, smoothing=2e-3), Way(exponent=1.0, smoothing=4e-3))
+STIFFNESS = 20.0
+"""Of the least squares; 100 lets kernels grow into all of their square on noisy photos."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def coarse_to_fine(grey: Tensor, spoilt: Tensor, way: Way) -> Tensor:
     kernel[side // 2, side // 2 - 1 : side // 2 + 1] = 0.5
     for number, scale in enumerate(reversed(scales)):
         if number:
-            room = min(LARGEST_PX * scale, extent_px(kernel) / STEP * GROWTH + 2)
+            room = min(LARGEST_PX * scale, extent_px(kernel) / STEP + ROOM_PX)
             side = max(3, math.ceil(room)) | 1
             kernel = rescaled(kernel, 1 / STEP, side)
         turns = TURNS if scale < 1 else LAST_TURNS
@@ -180,7 +180,7 @@ def _alternate(blurry: _Blurry, kernel: Tensor, way: Way, turns: int) -> Tensor:
     for _ in range(turns):
         sharp = _latent(blurry, kernel, smoothing)
         across, down, level = _strongest(sharp, blurry.mask, len(kernel), level)
-        kernel = cleaned(_least_squares(blurry, (across, down), len(kernel), way.stiffness))
+        kernel = cleaned(_least_squares(blurry, (across, down), len(kernel)))
         level, smoothing = level / RELAX, max(smoothing / RELAX, LEAST_WEIGHT)
     return centred(kernel)
 
@@ -224,9 +224,9 @@ def _level_of(strengths: Tensor, wanted: int) -> float:
     return float(strengths.kthvalue(max(len(strengths) - wanted, 1)).values)
 
 
-def _least_squares(blurry: _Blurry, sharp: tuple[Tensor, Tensor], side: int, stiffness: float) -> Tensor:
+def _least_squares(blurry: _Blurry, sharp: tuple[Tensor, Tensor], side: int) -> Tensor:
     """Returns the kernel (side, side) that takes the sharp gradients to the blurry ones, regularised."""
     across, down = (rfft2(part) for part in sharp)
     matched = across.conj() * blurry.gradients[0] + down.conj() * blurry.gradients[1]
-    kernel: Tensor = irfft2(matched / (power(across) + power(down) + stiffness), s=tuple(sharp[0].shape))
+    kernel: Tensor = irfft2(matched / (power(across) + power(down) + STIFFNESS), s=tuple(sharp[0].shape))
     return kernel.roll((side // 2, side // 2), (0, 1))[:side, :side]
