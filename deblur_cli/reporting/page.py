@@ -31,10 +31,14 @@ class View:
 
 @dataclass(frozen=True)
 class Beside:
-    """A picture that is shown small beside the photo: a reference, a map of the blur or of what was borrowed."""
+    """A picture that is shown small beside the photo: a reference, a map of the blur or of what was borrowed.
+
+    `long_side_px` is what the page holds of it, shown when it is enlarged.
+    """
 
     label: str
     path: Path
+    long_side_px: int = 800
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from deblur_cli.reporting.page import Card, Kind, Page, View
 from deblur_cli.reporting.restored import KINDS, sentence
 from deblur_cli.reporting.write import write_page
 
+LEAST_MOVED = 0.0005
+"""A smaller part of the picture is told as nothing: it would read 0.0%."""
+
 
 def report_pairs(
     result: PairsResult, target: Path, progress: Progress = SILENT, *, max_megapixels: float = 250.0
@@ -57,7 +60,7 @@ def _explanation(pair: PairResult, model: str) -> tuple[str, ...]:
         )
         blur = "" if pair.extent_px is None else f", which is blurred over {pair.extent_px:.1f} px"
         said.append(f"Fused by {model}: structure from {merged} and light from the long exposure{blur}.")
-        if pair.moved_share:
+        if pair.moved_share and pair.moved_share >= LEAST_MOVED:
             said.append(
                 f"{pair.moved_share:.1%} of the picture moved between them and comes from the short frame alone."
             )

@@ -26,7 +26,7 @@ Cells = npt.NDArray[np.float32]
 SMALL_PX, SMALL_QUALITY = 1120, 70
 """Fills a window of common width; with both parts this keeps a photo at about 0.2 MB, 500 at about 0.1 GB."""
 PART_PX, PART_QUALITY = (560, 420), 78
-BESIDE_PX, BESIDE_QUALITY = 800, 70
+BESIDE_QUALITY = 70
 CELL_PX = 16
 """Side of the cells in which change and detail are added up."""
 SHOWN_BY_BROWSERS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif"})
@@ -86,7 +86,7 @@ def pictures_of(
         except PhotoError as error:
             yield Missing(f"{number}-b{index}", str(error))
             continue
-        small = as_text(encode_small(picture, BESIDE_PX, BESIDE_QUALITY))
+        small = as_text(encode_small(picture, other.long_side_px, BESIDE_QUALITY))
         yield PagePicture(f"{number}-b{index}", picture.width, picture.height, small)
 
 

@@ -19,6 +19,9 @@ KINDS = {
     Status.FAILED: Kind.FAILED,
 }
 
+STRIP_PX = 2500
+"""Strips of strengths are for looking at pixels, so the page holds them whole."""
+
 
 def report_restored(
     result: SingleResult, target: Path, progress: Progress = SILENT, *, max_megapixels: float = 250.0
@@ -67,7 +70,7 @@ def _beside(photo: PhotoResult) -> tuple[Beside, ...]:
     if photo.confidence_map is not None:
         used.append(Beside("what was borrowed from where", photo.confidence_map))
     if photo.output is not None and strip_file(photo.output).is_file():
-        used.append(Beside("strengths to choose from", strip_file(photo.output)))
+        used.append(Beside("strengths to choose from", strip_file(photo.output), STRIP_PX))
     return tuple(used)
 
 
