@@ -3,8 +3,8 @@
     python benchmarks/bench_kernels.py PHOTOS [--count 50]
 
 PHOTOS is a folder of sharp photographs. Prints, by the length of the path: the normalised correlation with the true
-kernel of the picture's middle, for each way of estimating; what a Wiener filter with the kernel gains in decibels, at the better
-of both regularisations; and how often kernels that agree are right.
+kernel of the picture's middle, for each way of estimating; what a Wiener filter with the kernel gains in decibels, at
+the better of both regularisations; and how often kernels that agree are right.
 """
 
 from __future__ import annotations
