@@ -51,7 +51,8 @@ class Traits:
     matter, measured; tiles overlap by it. `reach_px`: the longest blur extent that it was trained to undo; the pipeline
     shrinks photos blurred beyond it. `bgr`: the network wants blue first. `bfloat16`/`float16`: measured as safe.
     `candidates`: how many estimates of the luma, with estimated kernels undone, it is shown beside the photo (by the
-    keyword `candidates`).
+    keyword `candidates`). `any_scene`: of two photos the second may show another scene, since the network looks in all
+    of it for what helps.
     """
 
     size_multiple: int
@@ -62,6 +63,7 @@ class Traits:
     float16: bool = False
     pooling: LocalPooling | None = None
     candidates: int = 0
+    any_scene: bool = False
 
 
 @dataclass(frozen=True)

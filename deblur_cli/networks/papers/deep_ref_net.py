@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deblur_cli.networks.contract import Architecture, InputKind, ReferenceOutput, Shapes, Traits
+from deblur_cli.networks.contract import Architecture, InputKind, Published, ReferenceOutput, Shapes, Traits
 from deblur_cli.networks.papers.matching import Matches, displacement, gather, match
 from deblur_cli.networks.skip_init import shapes_of
 
@@ -44,11 +44,17 @@ MEMORY_MB = 256.0
 
 @dataclass(frozen=True)
 class DeepRefNetConfig:
-    """Hyper-parameters: `channels` at full, half and quarter scale, `blocks` of each group, channels of φ."""
+    """Hyper-parameters: `channels` at full, half and quarter scale, `blocks` of each group, channels of φ.
+
+    The ablations of Tables 5 and 6: without `sffm` a residual block stands in its place; without `reference` all that
+    has to do with the reference is left out, and a network remains that only has its input.
+    """
 
     channels: tuple[int, int, int] = (32, 64, 128)
     blocks: int = 16
     matching: tuple[int, int, int] = (64, 128, 256)
+    sffm: bool = True
+    reference: bool = True
 
 
 class ResBlock(nn.Module):
@@ -163,15 +169,18 @@ class DeepRefNet(nn.Module):
             raise ValueError(f"DeepRefNet needs 4 channels at each scale, got {config.channels}")
         self.config = config
         one, two, three = config.channels
-        self.matching = MatchingEncoder(config.matching)
-        self.reference = Pyramid(config.channels)
-        self.blurry = Pyramid(config.channels)
-        self.reams = nn.ModuleList(Aggregation(c) for c in config.channels)
+        if config.reference:
+            self.matching = MatchingEncoder(config.matching)
+            self.reference = Pyramid(config.channels)
+            self.blurry = Pyramid(config.channels)
+            self.reams = nn.ModuleList(Aggregation(c) for c in config.channels)
         self.stem = _conv(3, one)
         self.downs = nn.ModuleList((_conv(one, two, 2), _conv(two, three, 2)))
-        self.fusions = nn.ModuleList((SpatialFusion(two), SpatialFusion(three)))
+        self.fusions = nn.ModuleList(SpatialFusion(c) if config.sffm else ResBlock(c) for c in (two, three))
         self.encoders = nn.ModuleList(_group(c, config.blocks) for c in config.channels)
-        self.merges = nn.ModuleList(nn.Conv2d(n * c, c, 1) for c, n in ((one, 3), (two, 3), (three, 2)))
+        borrows = int(config.reference)
+        parts = ((one, 2 + borrows), (two, 2 + borrows), (three, 1 + borrows))
+        self.merges = nn.ModuleList(nn.Conv2d(n * c, c, 1) for c, n in parts)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 4, 2, 1) for a, b in ((one, two), (two, three)))
         self.decoders = nn.ModuleList(_group(c, config.blocks) for c in config.channels)
         self.last = _conv(one, 3)
@@ -184,6 +193,10 @@ class DeepRefNet(nn.Module):
         The confidence is the cosine of the best match. It weighs what is borrowed, but zero, which features that are
         nowhere negative hardly reach, does not by itself mean the single-image estimate.
         """
+        if not self.config.reference:
+            restored = query + self.last(self._decode(self._encode(query), None))
+            nothing = torch.zeros_like(query[:, :1])
+            return ReferenceOutput(restored, nothing, nothing.repeat(1, 2, 1, 1)) if with_confidence else restored
         matches = match(self.matching(query), self.matching(coarsened(reference)), memory_mb=MEMORY_MB)
         borrowed = self._borrow(query, reference, matches)
         restored = query + self.last(self._decode(self._encode(query), borrowed))
@@ -202,16 +215,15 @@ class DeepRefNet(nn.Module):
         features = [self.encoders[0](self.stem(query))]
         for level in (1, 2):
             shrunken = F.avg_pool2d(query, 2**level)
-            features.append(
-                self.encoders[level](self.fusions[level - 1](self.downs[level - 1](features[-1]), shrunken))
-            )
+            halved, fusion = self.downs[level - 1](features[-1]), self.fusions[level - 1]
+            features.append(self.encoders[level](fusion(halved, shrunken) if self.config.sffm else fusion(halved)))
         return features
 
-    def _decode(self, encoded: list[Tensor], borrowed: list[Tensor]) -> Tensor:
+    def _decode(self, encoded: list[Tensor], borrowed: list[Tensor] | None) -> Tensor:
         """Returns the decoder's features at full scale."""
         features: list[Tensor] = []
         for level in (2, 1, 0):
-            together = torch.cat((*features, encoded[level], borrowed[level]), 1)
+            together = torch.cat((*features, encoded[level], *(() if borrowed is None else (borrowed[level],))), 1)
             decoded = self.decoders[level](self.merges[level](together))
             features = [self.ups[level - 1](decoded)] if level else [decoded]
         return features[0]
@@ -247,10 +259,14 @@ def _group(channels: int, blocks: int) -> nn.Sequential:
 def _infer(shapes: Shapes) -> DeepRefNetConfig | None:
     """Returns the configuration whose network has exactly these keys and shapes, or None."""
     try:
+        borrows = "matching.layers.0.weight" in shapes
+        default = DeepRefNetConfig().matching
         config = DeepRefNetConfig(
-            channels=_triple(shapes, "reference.layers.{}.weight", (0, 1, 2)),
+            channels=(shapes["stem.weight"][0], shapes["downs.0.weight"][0], shapes["downs.1.weight"][0]),
             blocks=sum(key.startswith("encoders.0.") and key.endswith(".first.weight") for key in shapes),
-            matching=_triple(shapes, "matching.layers.{}.weight", (0, 2, 4)),
+            matching=_triple(shapes, "matching.layers.{}.weight", (0, 2, 4)) if borrows else default,
+            sffm="fusions.0.gamma.weight" in shapes,
+            reference=borrows,
         )
         expected = shapes_of(DeepRefNet, config)
     except (KeyError, IndexError, ValueError, RuntimeError):
@@ -267,7 +283,7 @@ def _default_traits(config: DeepRefNetConfig) -> Traits:
     # Untrained, 16 px around hold 0.997 of what a pixel depends on in the query; trained on crops of 120 px, 96 blocks
     # use more. 64 px and the reach are those of the networks trained on the same photos: a judgement, as no weights
     # were at hand. What is matched may lie anywhere in the reference.
-    return Traits(size_multiple=MULTIPLE, overlap_px=64, reach_px=40.0)
+    return Traits(size_multiple=MULTIPLE, overlap_px=64, reach_px=40.0, any_scene=True)
 
 
 ARCHITECTURE = Architecture(
@@ -277,4 +293,5 @@ ARCHITECTURE = Architecture(
     build=DeepRefNet,
     infer=_infer,
     default_traits=_default_traits,
+    published=(Published("DeepRefNet", DeepRefNetConfig()),),
 )

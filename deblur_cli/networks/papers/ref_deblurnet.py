@@ -14,17 +14,19 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
+from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
 from deblur_cli.networks.papers import deblurnet
 from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig, ResidualBlock
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.reference_fusion import (
     SCALES,
+    Ablated,
     ConfidentMatches,
     Guide,
     Guided,
     ReferenceFeatures,
     half_size,
+    infer_ablated,
     part_of,
     quartered,
 )
@@ -37,6 +39,7 @@ class RefDeblurNetConfig:
 
     `reference_blocks` residual blocks make up each of the reference encoder's three stacks; features of
     `match_channels` from `match_blocks` blocks are matched, or by "vgg19" instead of the "compact" encoder.
+    `match_input` and `fusions` are what Tables 3 and 4 leave out, as in `Ablated`.
     """
 
     width: int = 32
@@ -44,6 +47,13 @@ class RefDeblurNetConfig:
     match_channels: int = 32
     match_blocks: int = 3
     match_by: str = "compact"
+    match_input: bool = False
+    fusions: int = 2
+
+    @property
+    def ablated(self) -> Ablated:
+        """What is left out."""
+        return Ablated(self.match_input, self.fusions)
 
     @property
     def matching(self) -> Matching:
@@ -65,7 +75,9 @@ class RefDeblurNet(Guided):
 
         width = config.width
         matching = build_matching(config.matching)
-        super().__init__(DeblurNet(DeblurNetConfig(width)), Guide((width, 2 * width, 4 * width), stack, matching))
+        super().__init__(
+            DeblurNet(DeblurNetConfig(width)), Guide((width, 2 * width, 4 * width), stack, matching, config.ablated)
+        )
         self.config = config
         self.estimates = nn.ModuleList(nn.Conv2d(channels, 3, 3, padding=1) for channels in (4 * width, 2 * width))
         for parameter in self.estimates.parameters():
@@ -77,10 +89,10 @@ class RefDeblurNet(Guided):
         encoded = net.encode(blue_first)
         features = net.decode(0, encoded.features, encoded)
         quarter = self.estimates[0](features) + quartered(query)
-        features, found = self.guide.fuse(features, quarter, seen)
+        features, found = self.guide.fuse(features, quarter, query, seen)
         features = net.decode(1, features, encoded)
         half = self.estimates[1](features) + half_size(query)
-        features, found = self.guide.fuse(features, half, seen, found)
+        features, found = self.guide.fuse(features, half, query, seen, found)
         full = net.predict(net.decode(2, features, encoded), blue_first).flip(1)
         return (quarter, half, full), found
 
@@ -94,14 +106,19 @@ def _infer(shapes: Shapes) -> RefDeblurNetConfig | None:
     pattern = re.compile(r"guide\.encoder\.stacks\.0\.\d+\.stem\.0\.weight")
     count = sum(pattern.fullmatch(name) is not None for name in shapes)
     config = RefDeblurNetConfig(
-        backbone.width, count, matching.encoder.channels, matching.encoder.blocks, matching.kind
+        backbone.width,
+        count,
+        matching.encoder.channels,
+        matching.encoder.blocks,
+        matching.kind,
+        *infer_ablated(part_of(shapes, "guide")),
     )
     return config_if_exact(RefDeblurNet, config, shapes)
 
 
 def _default_traits(config: RefDeblurNetConfig) -> Traits:
     # As DeblurNet's, which see, but red first. What is matched may lie anywhere in the other picture's tile.
-    return replace(deblurnet.ARCHITECTURE.default_traits(DeblurNetConfig(config.width)), bgr=False)
+    return replace(deblurnet.ARCHITECTURE.default_traits(DeblurNetConfig(config.width)), bgr=False, any_scene=True)
 
 
 ARCHITECTURE = Architecture(
@@ -112,4 +129,5 @@ ARCHITECTURE = Architecture(
     infer=_infer,
     default_traits=_default_traits,
     outputs=SCALES,
+    published=(Published("Ref-DeblurNet", RefDeblurNetConfig()),),
 )

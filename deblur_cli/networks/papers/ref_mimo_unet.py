@@ -8,20 +8,22 @@ Source: Zou et al., Reference-based Motion Blur Removal; MIMO-UNet as in `mimo_u
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
+from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
 from deblur_cli.networks.papers import mimo_unet
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
-from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig, ResidualBlocks
+from deblur_cli.networks.papers.mimo_unet import PLUS_BLOCKS, MimoUNet, MimoUNetConfig, ResidualBlocks
 from deblur_cli.networks.papers.reference_fusion import (
     SCALES,
+    Ablated,
     ConfidentMatches,
     Guide,
     Guided,
     ReferenceFeatures,
+    infer_ablated,
     part_of,
 )
 from deblur_cli.networks.skip_init import config_if_exact
@@ -33,6 +35,7 @@ class RefMimoUNetConfig:
 
     `reference_blocks` residual blocks make up each of the reference encoder's three stacks; features of
     `match_channels` from `match_blocks` blocks are matched, or by "vgg19" instead of the "compact" encoder.
+    `match_input` and `fusions` are what Tables 3 and 4 leave out, as in `Ablated`.
     """
 
     blocks: int = 8
@@ -41,6 +44,13 @@ class RefMimoUNetConfig:
     match_channels: int = 32
     match_blocks: int = 3
     match_by: str = "compact"
+    match_input: bool = False
+    fusions: int = 2
+
+    @property
+    def ablated(self) -> Ablated:
+        """What is left out."""
+        return Ablated(self.match_input, self.fusions)
 
     @property
     def matching(self) -> Matching:
@@ -67,7 +77,9 @@ class RefMimoUNet(Guided):
 
         width = config.width
         matching = build_matching(config.matching)
-        super().__init__(MimoUNet(config.backbone), Guide((width, 2 * width, 4 * width), stack, matching))
+        super().__init__(
+            MimoUNet(config.backbone), Guide((width, 2 * width, 4 * width), stack, matching, config.ablated)
+        )
         self.config = config
 
     def predict(self, query: Tensor, seen: ReferenceFeatures) -> tuple[tuple[Tensor, ...], ConfidentMatches]:
@@ -76,10 +88,10 @@ class RefMimoUNet(Guided):
         encoded = net.encode(query)
         features = net.decode(0, encoded.features, encoded)
         quarter = net.predict(0, features, encoded)
-        features, found = self.guide.fuse(features, quarter, seen)
+        features, found = self.guide.fuse(features, quarter, query, seen)
         features = net.decode(1, features, encoded)
         half = net.predict(1, features, encoded)
-        features, found = self.guide.fuse(features, half, seen, found)
+        features, found = self.guide.fuse(features, half, query, seen, found)
         full = net.predict(2, net.decode(2, features, encoded), encoded)
         return (quarter, half, full), found
 
@@ -93,14 +105,20 @@ def _infer(shapes: Shapes) -> RefMimoUNetConfig | None:
     pattern = re.compile(r"guide\.encoder\.stacks\.0\.layers\.\d+\.main\.0\.main\.0\.weight")
     count = sum(pattern.fullmatch(name) is not None for name in shapes)
     config = RefMimoUNetConfig(
-        backbone.blocks, backbone.width, count, matching.encoder.channels, matching.encoder.blocks, matching.kind
+        backbone.blocks,
+        backbone.width,
+        count,
+        matching.encoder.channels,
+        matching.encoder.blocks,
+        matching.kind,
+        *infer_ablated(part_of(shapes, "guide")),
     )
     return config_if_exact(RefMimoUNet, config, shapes)
 
 
 def _default_traits(config: RefMimoUNetConfig) -> Traits:
     # As MIMO-UNet's, which see. What is matched may lie anywhere in the other picture's tile.
-    return mimo_unet.ARCHITECTURE.default_traits(config.backbone)
+    return replace(mimo_unet.ARCHITECTURE.default_traits(config.backbone), any_scene=True)
 
 
 ARCHITECTURE = Architecture(
@@ -111,4 +129,8 @@ ARCHITECTURE = Architecture(
     infer=_infer,
     default_traits=_default_traits,
     outputs=SCALES,
+    published=(
+        Published("Ref-MIMO-UNet", RefMimoUNetConfig()),
+        Published("Ref-MIMO-UNet+", RefMimoUNetConfig(PLUS_BLOCKS)),
+    ),
 )

@@ -9,21 +9,23 @@ paper leaves open.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
+from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
 from deblur_cli.networks.papers import nafnet
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.nafnet import Block, NAFNet, NAFNetConfig
 from deblur_cli.networks.papers.reference_fusion import (
     SCALES,
+    Ablated,
     ConfidentMatches,
     Guide,
     Guided,
     ReferenceFeatures,
     half_size,
+    infer_ablated,
     part_of,
     quartered,
 )
@@ -36,6 +38,7 @@ class RefNAFNetConfig:
 
     `reference_blocks` NAF blocks make up each of the reference encoder's three stacks; features of `match_channels`
     from `match_blocks` blocks are matched, or by "vgg19" instead of the "compact" encoder.
+    `match_input` and `fusions` are what Tables 3 and 4 leave out, as in `Ablated`.
     """
 
     width: int = 32
@@ -46,6 +49,13 @@ class RefNAFNetConfig:
     match_channels: int = 32
     match_blocks: int = 3
     match_by: str = "compact"
+    match_input: bool = False
+    fusions: int = 2
+
+    @property
+    def ablated(self) -> Ablated:
+        """What is left out."""
+        return Ablated(self.match_input, self.fusions)
 
     @property
     def matching(self) -> Matching:
@@ -75,7 +85,7 @@ class RefNAFNet(Guided):
             return nn.Sequential(*(Block(channels, level) for _ in range(config.reference_blocks)))
 
         matching = build_matching(config.matching)
-        super().__init__(NAFNet(config.backbone), Guide((width, 2 * width, 4 * width), stack, matching))
+        super().__init__(NAFNet(config.backbone), Guide((width, 2 * width, 4 * width), stack, matching, config.ablated))
         self.config = config
         self.estimates = nn.ModuleList(nn.Conv2d(channels, 3, 3, padding=1) for channels in (4 * width, 2 * width))
         for parameter in self.estimates.parameters():
@@ -95,11 +105,11 @@ class RefNAFNet(Guided):
         for up, decoder, skip in decoders[:-2]:
             features = decoder(up(features) + skip)
         quarter = self.estimates[0](features) + quartered(query)
-        features, found = self.guide.fuse(features, quarter, seen)
+        features, found = self.guide.fuse(features, quarter, query, seen)
         up, decoder, skip = decoders[-2]
         features = decoder(up(features) + skip)
         half = self.estimates[1](features) + half_size(query)
-        features, found = self.guide.fuse(features, half, seen, found)
+        features, found = self.guide.fuse(features, half, query, seen, found)
         up, decoder, skip = decoders[-1]
         features = decoder(up(features) + skip)
         return (quarter, half, net.ending(features) + query), found
@@ -121,6 +131,7 @@ def _infer(shapes: Shapes) -> RefNAFNetConfig | None:
         matching.encoder.channels,
         matching.encoder.blocks,
         matching.kind,
+        *infer_ablated(part_of(shapes, "guide")),
     )
     try:
         return config if shapes_of(RefNAFNet, config) == dict(shapes) else None
@@ -130,7 +141,7 @@ def _infer(shapes: Shapes) -> RefNAFNetConfig | None:
 
 def _default_traits(config: RefNAFNetConfig) -> Traits:
     # As NAFNet's, which see. What is matched may lie anywhere in the other picture's tile.
-    return nafnet.ARCHITECTURE.default_traits(config.backbone)
+    return replace(nafnet.ARCHITECTURE.default_traits(config.backbone), any_scene=True)
 
 
 ARCHITECTURE = Architecture(
@@ -141,4 +152,5 @@ ARCHITECTURE = Architecture(
     infer=_infer,
     default_traits=_default_traits,
     outputs=SCALES,
+    published=(Published("Ref-NAFNet32", RefNAFNetConfig()), Published("Ref-NAFNet64", RefNAFNetConfig(64))),
 )

@@ -23,7 +23,7 @@ What the paper leaves open:
 - The beginning. The first convolution of eq. 3 starts at zero and the second as the identity, so that training goes on
   from where the single network stands.
 - Large pictures. Training crops have 64×64 positions at 1/4 and are matched globally there. Above that, pictures are
-  halved further until they are as small, matched globally, and section 3.3 leads back: time grows with the area only.
+  half_size further until they are as small, matched globally, and section 3.3 leads back: time grows with the area only.
 """
 
 from __future__ import annotations
@@ -40,10 +40,30 @@ from deblur_cli.networks.contract import ReferenceOutput, Shapes
 from deblur_cli.networks.papers.matching import SIDE, Matches, displacement, gather, match_pyramid, match_within
 
 GLOBAL_PAIRS = 64**4
-"""Pictures with more pairs of positions are halved before they are matched globally."""
+"""Pictures with more pairs of positions are half_size before they are matched globally."""
 
 SCALES = (0.25, 0.5, 1.0)
 """What a guided network predicts, coarse to fine."""
+
+
+MATCHES_INPUT = "matches_input"
+
+
+class Ablated(NamedTuple):
+    """What the paper's tables leave out: `match_input`, the photo is matched and not its estimate (Table 3);
+    `fusions` 1, features are fused at 1/2 alone (Table 4).
+    """
+
+    match_input: bool = False
+    fusions: int = 2
+
+
+FULL = Ablated()
+
+
+def infer_ablated(shapes: Shapes) -> Ablated:
+    """Returns what a guide with these names and shapes leaves out."""
+    return Ablated(MATCHES_INPUT in shapes, 2 if "fusions.0.conv1.weight" in shapes else 1)
 
 
 class ReferenceFeatures(NamedTuple):
@@ -61,15 +81,15 @@ class ConfidentMatches(NamedTuple):
 
 
 class ReferenceEncoder(nn.Module):
-    """Features of a reference: three stacks of a convolution and blocks, at full, 1/2 and 1/4 size.
+    """Features of a reference: stacks of a convolution and blocks, at full, 1/2 and, where they are used, 1/4 size.
 
-    `channels` at the three sizes are those of the network that borrows; `stack(channels, level)` makes the blocks for
-    maps halved `level` times.
+    `channels` at the sizes are those of the network that borrows; `stack(channels, level)` makes the blocks for
+    maps half_size `level` times.
     """
 
-    def __init__(self, channels: tuple[int, int, int], stack: Callable[[int, int], nn.Module]) -> None:
+    def __init__(self, channels: tuple[int, ...], stack: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
-        before = (3, *channels[:2])
+        before = (3, *channels[:-1])
         self.convs = nn.ModuleList(
             nn.Conv2d(source, target, 3, stride=1 if level == 0 else 2, padding=1)
             for level, (source, target) in enumerate(zip(before, channels, strict=True))
@@ -77,12 +97,12 @@ class ReferenceEncoder(nn.Module):
         self.stacks = nn.ModuleList(stack(count, level) for level, count in enumerate(channels))
 
     def forward(self, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the features at 1/4 and 1/2 size of (B, 3, H, W), sides multiples of 4."""
+        """Returns the features at 1/4 and 1/2 size of (B, 3, H, W), sides multiples of 4; without 1/4 those twice."""
         features, levels = reference, []
         for conv, stack in zip(self.convs, self.stacks, strict=True):
             features = stack(conv(features))
             levels.append(features)
-        return levels[2], levels[1]
+        return levels[-1], levels[1]
 
 
 class Fusion(nn.Module):
@@ -107,17 +127,28 @@ class Guide(nn.Module):
     """Everything that a network needs to borrow from a reference; its own `channels` at full, 1/2 and 1/4 size.
 
     `match_features` maps pictures (B, 3, h, w) in [0, 1] to features (B, C, h, w) to match by, as `match_encoder` has.
-    `stack` as in `ReferenceEncoder`.
+    `stack` as in `ReferenceEncoder`. `ablated` leaves out what Tables 3 and 4 leave out.
     """
 
     def __init__(
-        self, channels: tuple[int, int, int], stack: Callable[[int, int], nn.Module], match_features: nn.Module
+        self,
+        channels: tuple[int, int, int],
+        stack: Callable[[int, int], nn.Module],
+        match_features: nn.Module,
+        ablated: Ablated = FULL,
     ) -> None:
         super().__init__()
+        if ablated.fusions not in (1, 2):
+            raise ValueError(f"features are fused once, at 1/2, or twice, at 1/4 too; not {ablated.fusions} times")
         self.match_features = match_features.requires_grad_(False)
-        self.encoder = ReferenceEncoder(channels, stack)
-        self.fusions = nn.ModuleList((Fusion(channels[2]), Fusion(channels[1])))
+        self.encoder = ReferenceEncoder(channels[: ablated.fusions + 1], stack)
+        coarse = Fusion(channels[2]) if ablated.fusions == 2 else nn.Identity()
+        self.fusions = nn.ModuleList((coarse, Fusion(channels[1])))
         self.floors = nn.Parameter(torch.zeros(2))
+        if ablated.match_input:
+            # Without weights of its own: what a weight file is recognised by.
+            self.register_buffer(MATCHES_INPUT, torch.ones(1))
+        self.ablated = ablated
 
     def look_at(self, reference: Tensor) -> ReferenceFeatures:
         """Returns what fusion needs of a reference (B, 3, H, W) in [0, 1], sides multiples of 4."""
@@ -125,14 +156,24 @@ class Guide(nn.Module):
         return ReferenceFeatures((quartered(reference), half), self.encoder(reference))
 
     def fuse(
-        self, features: Tensor, estimate: Tensor, seen: ReferenceFeatures, coarser: ConfidentMatches | None = None
+        self,
+        features: Tensor,
+        estimate: Tensor,
+        query: Tensor,
+        seen: ReferenceFeatures,
+        coarser: ConfidentMatches | None = None,
     ) -> tuple[Tensor, ConfidentMatches]:
         """Returns features with what the reference adds, and what was found: at 1/4, or with `coarser` at 1/2.
 
-        `features` (B, C, h, w) of the network and its `estimate` (B, 3, h, w) of the picture at that size.
+        `features` (B, C, h, w) of the network and its `estimate` (B, 3, h, w) of the picture at that size; `query` is
+        the photo, (B, 3, H, W).
         """
         level = 0 if coarser is None else 1
+        if self.ablated.match_input:
+            estimate = quartered(query) if level == 0 else half_size(query)
         found = self.find(estimate, seen, coarser)
+        if level == 0 and self.ablated.fusions == 1:
+            return features, found
         moved = gather(seen.features[level], found.index, patch=1)
         fused: Tensor = self.fusions[level](features, moved, found.confidence.to(features.dtype))
         return fused, found

@@ -58,11 +58,15 @@ TRAINING_SIZE_PX = 256
 class SGENetConfig:
     """Hyper-parameters: `channels` at full, half and quarter size; `modules` dilated residual modules at each of them.
 
-    As many in the encoder as in the decoder, of both stages.
+    As many in the encoder as in the decoder, of both stages. The paper's ablations: without `cem` features are joined
+    across scales and not guided by the residual picture, which is predicted all the same; without `csam` features of
+    both stages are added up.
     """
 
     channels: tuple[int, int, int] = (96, 120, 144)
     modules: int = 2
+    cem: bool = True
+    csam: bool = True
 
 
 class Stage(NamedTuple):
@@ -108,13 +112,15 @@ class CEM(nn.Module):
     `coarser` is how many channels come up from the coarser scale, none at the coarsest.
     """
 
-    def __init__(self, channels: int, coarser: int) -> None:
+    def __init__(self, channels: int, coarser: int, *, guides: bool = True) -> None:
         super().__init__()
+        self.guides = guides
         self.merge = _convolution(channels + coarser, channels)
         self.predict = _predicting(channels)
-        self.residual = _convolution(3, channels)
-        self.attention = _convolution(3, channels)
-        self.fuse = _convolution(2 * channels, channels)
+        if guides:
+            self.residual = _convolution(3, channels)
+            self.attention = _convolution(3, channels)
+            self.fuse = _convolution(2 * channels, channels)
 
     def forward(self, features: Tensor, coarser: Tensor | None, blurry: Tensor) -> tuple[Tensor, Tensor]:
         """Returns refined features and the prediction of eq. 1, both of this scale.
@@ -124,6 +130,8 @@ class CEM(nn.Module):
         """
         multi_scale = F.relu(self.merge(features if coarser is None else torch.cat((features, coarser), 1)))
         residual = self.predict(multi_scale)
+        if not self.guides:
+            return multi_scale, blurry + residual
         fused = self.fuse(torch.cat((multi_scale, self.residual(residual)), 1))
         return multi_scale + fused * torch.sigmoid(self.attention(residual)), blurry + residual
 
@@ -170,9 +178,11 @@ class UNet(nn.Module):
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairwise(channels))
         self.ups = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(channels))
         self.enhancements = nn.ModuleList(
-            CEM(count, count if level < LEVELS - 1 else 0) for level, count in enumerate(channels)
+            CEM(count, count if level < LEVELS - 1 else 0, guides=config.cem) for level, count in enumerate(channels)
         )
-        self.aggregations = nn.ModuleList(CSAM(n, i) for i, n in enumerate(channels)) if aggregates else None
+        self.aggregates = aggregates
+        weighs = aggregates and config.csam
+        self.aggregations = nn.ModuleList(CSAM(n, i) for i, n in enumerate(channels)) if weighs else None
 
     def forward(self, features: Tensor, pictures: Sequence[Tensor], before: Stage | None) -> Stage:
         """Returns what the stage gives for features (B, C, H, W) and the photo at full, half and quarter size."""
@@ -191,8 +201,9 @@ class UNet(nn.Module):
         encoded: list[Tensor] = []
         for level, encoder in enumerate(self.encoders):
             features = encoder(self.downs[level - 1](_halved(features)) if level else features)
-            if self.aggregations is not None and before is not None:
-                features = self.aggregations[level](before.encoded[level], before.decoded[level], features)
+            if self.aggregates and before is not None:
+                found = (before.encoded[level], before.decoded[level], features)
+                features = sum(found[1:], found[0]) if self.aggregations is None else self.aggregations[level](*found)
             encoded.append(features)
         return encoded
 
@@ -258,7 +269,12 @@ def _infer(shapes: Shapes) -> SGENetConfig | None:
         return None
     pattern = re.compile(r"stages\.0\.encoders\.0\.\d+\.close\.bias")
     fine, middle, coarse = (shape[0] for shape in first)
-    config = SGENetConfig((fine, middle, coarse), sum(pattern.fullmatch(name) is not None for name in shapes))
+    config = SGENetConfig(
+        (fine, middle, coarse),
+        sum(pattern.fullmatch(name) is not None for name in shapes),
+        cem="stages.0.enhancements.0.fuse.weight" in shapes,
+        csam=any(name.startswith("stages.1.aggregations.") for name in shapes),
+    )
     try:
         return config if shapes_of(SGENet, config) == dict(shapes) else None
     except (ValueError, RuntimeError):

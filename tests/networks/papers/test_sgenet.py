@@ -135,7 +135,7 @@ def test_the_second_stage_takes_up_the_first_ones_features_at_every_scale() -> N
             for layer, bias in zip(aggregation.weigh, (-1e4, -1e4, 1e4), strict=True):
                 nn.init.constant_(layer.bias, bias)
         alone = net(picture)
-        net.stages[1].aggregations = None
+        net.stages[1].aggregates = False
         assert_images_close(net(picture), alone, tolerance=1e-6)
     assert (alone - before).abs().max() > 1e-4
 
