@@ -29,13 +29,15 @@ class LowLightBatch:
     """Pairs of exposures and their truth: (B, 3, h, w) float32, display-encoded in [0, 1], of equal brightness.
 
     `noisy` is the short exposure, at the truth's pose, `blurry` the long one. Neither has noise or JPEG yet
-    (`finish_low_light` adds them, freshly on each use). `path_px` (B,) is the length of the long path.
+    (`finish_low_light` adds them, freshly on each use). `path_px` (B,) is the length of the long path, `frames` how many
+    frames the long exposure is the mean of.
     """
 
     noisy: Tensor
     blurry: Tensor
     sharp: Tensor
     path_px: Tensor
+    frames: int
 
 
 def make_low_light_pairs(
@@ -67,32 +69,41 @@ def make_low_light_pairs(
         without_margin(to_display(blurry, scene.curves), dark.margin_px),
         without_margin(to_display(scene.truth, scene.curves), dark.margin_px),
         scene.path_px,
+        long[0].frames,
     )
 
 
 def finish_low_light(
-    noisy: Tensor, blurry: Tensor, settings: ShutterSettings, dark: DarkSettings, generator: torch.Generator
+    noisy: Tensor,
+    blurry: Tensor,
+    settings: ShutterSettings,
+    dark: DarkSettings,
+    generator: torch.Generator,
+    frames: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Returns both exposures (B, 3, H, W), display-encoded in [0, 1], as files hold them, the noisy one brightened.
 
-    Draws anew on every call, everything once a picture; the ISO is one for both. Same shapes and range.
+    `frames` as in `finish_as_in_the_paper`. Draws anew on every call, everything once a picture; the ISO is one for
+    both. Same shapes and range.
     """
     is_paper = _uniform(len(noisy), (0.0, 1.0), noisy, generator) < dark.paper_share
     pair = (noisy, blurry)
     if dark.paper_share < 1:
         pair = finish_in_light(noisy, blurry, settings, dark, generator)
     if dark.paper_share > 0:
-        paper = finish_as_in_the_paper(noisy, blurry, dark, generator)
+        paper = finish_as_in_the_paper(noisy, blurry, dark, generator, frames)
         pair = (torch.where(is_paper, paper[0], pair[0]), torch.where(is_paper, paper[1], pair[1]))
     return pair
 
 
 def finish_as_in_the_paper(
-    noisy: Tensor, blurry: Tensor, dark: DarkSettings, generator: torch.Generator
+    noisy: Tensor, blurry: Tensor, dark: DarkSettings, generator: torch.Generator, frames: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Returns both exposures with the noise of section III-C, in display-encoded values; the noisy one scaled back.
 
-    Eq. 8 for shot noise: Poisson of as many levels as the picture has intensities, which is 256 for 8 bits.
+    The long one's read noise has the variance σ² / N, N being how many frames it is the mean of: `frames` (B,), drawn
+    from `few_frames` where that is None or 0, for a blurry frame that a camera made. Eq. 8 for shot noise: Poisson of
+    as many levels as the picture has intensities, which is 256 for 8 bits.
     """
     count = len(noisy)
     scale = _uniform(count, dark.scale, noisy, generator)
@@ -101,7 +112,8 @@ def finish_as_in_the_paper(
     read = noisy * scale + sigma * _normal(noisy, generator)
     short = torch.where(scale < dark.shot_threshold, shot, read)
     few = torch.randint(dark.few_frames[0], dark.few_frames[1] + 1, (count,), generator=generator, device=noisy.device)
-    long = blurry + sigma / few.view(-1, 1, 1, 1).sqrt() * _normal(blurry, generator)
+    averaged = few if frames is None else torch.where(frames > 0, frames.to(few.device), few)
+    long = blurry + sigma / averaged.view(-1, 1, 1, 1).sqrt() * _normal(blurry, generator)
     return (_levels(_levels(short) / scale), _levels(long))
 
 

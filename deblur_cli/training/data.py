@@ -187,7 +187,8 @@ class SampleStream:
         truth = _moved(torch.stack([sample.truth for sample in samples]), self._device).float() / 255
         by_camera = [sample.finished for sample in samples]
         if not all(map(all, by_camera)):
-            saved = finished(self._config, inputs, generator)
+            frames = torch.tensor([sample.frames for sample in samples], device=self._device)
+            saved = finished(self._config, inputs, generator, frames)
             if any(map(any, by_camera)):
                 keep = torch.tensor(by_camera, device=self._device)[..., None, None, None]
                 saved = torch.where(keep, inputs, saved)
@@ -225,7 +226,8 @@ def _held_out(config: TrainConfig, chunk: Chunk, number: int, device: torch.devi
     inside = (..., slice(config.data.patch_px), slice(config.data.patch_px))
     inputs = torch.stack([picture[inside] for picture in chunk.inputs], dim=1)
     if not all(chunk.finished):
-        saved = finished(config, inputs, generator_for(device, "held out", number))
+        frames = torch.full((len(inputs),), chunk.frames, device=device)
+        saved = finished(config, inputs, generator_for(device, "held out", number), frames)
         keep = torch.tensor(chunk.finished, device=device).view(1, -1, 1, 1, 1)
         inputs = torch.where(keep, inputs, saved)
     return Batch(inputs.unbind(1), chunk.truth[inside])

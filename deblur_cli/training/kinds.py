@@ -46,7 +46,7 @@ def exposed(
         return Chunk((seen.blurry, seen.reference), seen.sharp, (False, False))
     if config.kind is InputKind.PAIR:
         dark = make_low_light_pairs(crops, shutter, config.dark, generator)
-        return Chunk((dark.noisy, dark.blurry), dark.sharp, (False, False))
+        return Chunk((dark.noisy, dark.blurry), dark.sharp, (False, False), frames=dark.frames)
     single = make_pairs(crops, shutter, generator)
     return Chunk((single.blurry,), single.sharp, (False,), at_rest=single.path_px == 0)
 
@@ -55,8 +55,12 @@ def _still(settings: ReferenceSettings) -> ReferenceSettings:
     return replace(settings, shift_px=(0.0, 0.0), rotation_deg=0.0, zoom=0.0, perspective=0.0)
 
 
-def finished(config: TrainConfig, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns the inputs (B, N, 3, h, w) in [0, 1] with noise and JPEG of their own, drawn anew on every call."""
+def finished(config: TrainConfig, inputs: Tensor, generator: torch.Generator, frames: Tensor | None = None) -> Tensor:
+    """Returns the inputs (B, N, 3, h, w) in [0, 1] with noise and JPEG of their own, drawn anew on every call.
+
+    `frames` (B,) is how many frames a pair's long exposure is the mean of, as `finish_as_in_the_paper` takes it.
+    """
     if config.kind is InputKind.PAIR:
-        return torch.stack(finish_low_light(inputs[:, 0], inputs[:, 1], config.shutter, config.dark, generator), dim=1)
+        pair = finish_low_light(inputs[:, 0], inputs[:, 1], config.shutter, config.dark, generator, frames)
+        return torch.stack(pair, dim=1)
     return torch.stack([finish(picture, config.shutter, generator) for picture in inputs.unbind(1)], dim=1)

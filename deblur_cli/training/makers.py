@@ -174,17 +174,18 @@ class ChunkMaker:
 
     def _from_high_rate(self, dataset: Dataset, draw: random.Random) -> Chunk:
         """Returns samples whose blur is the mean of frames that a camera took in rapid succession."""
-        samples = [self._averaged(dataset, draw) for _ in self._each]
+        count = draw.randint(*self._config.dark.few_frames)
+        samples = [self._averaged(dataset, count, draw) for _ in self._each]
         *inputs, truth = (torch.stack(pictures) for pictures in zip(*samples, strict=True))
-        return Chunk(tuple(inputs), truth, (False,) * len(inputs))
+        return Chunk(tuple(inputs), truth, (False,) * len(inputs), frames=count)
 
-    def _averaged(self, dataset: Dataset, draw: random.Random) -> tuple[Tensor, ...]:
-        """Returns one sample's inputs and truth, (3, s, s) in [0, 1], all cut at one place.
+    def _averaged(self, dataset: Dataset, count: int, draw: random.Random) -> tuple[Tensor, ...]:
+        """Returns one sample's inputs and truth, (3, s, s) in [0, 1], all cut at one place, of `count` frames.
 
         For pairs as section III-C of Zhang et al. has it: the first frame is the truth, the second is left out, the
         third to the last are averaged. Otherwise the middle frame is the truth, as in GoPro.
         """
-        sequence, count = draw.choice(dataset.sequences), draw.randint(*self._config.dark.few_frames)
+        sequence = draw.choice(dataset.sequences)
         is_pair = self._config.kind is InputKind.PAIR
         taken = count + 2 if is_pair else count
         first = draw.randint(0, len(sequence.frames) - taken)

@@ -69,13 +69,15 @@ class Chunk:
     """Samples of one make: each of `inputs` (n, 3, s, s) in [0, 1], in the order the network takes them; `truth` alike.
 
     Of each input `finished` says whether a camera made it; the others still want the shutter's noise and JPEG.
-    `at_rest` (n,) marks samples in which nothing moved; None where nobody knows.
+    `at_rest` (n,) marks samples in which nothing moved; None where nobody knows. `frames` is how many frames a blurry
+    picture is the mean of, 0 where nobody knows.
     """
 
     inputs: tuple[Tensor, ...]
     truth: Tensor
     finished: tuple[bool, ...]
     at_rest: Tensor | None = None
+    frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Sample:
     truth: Tensor
     finished: tuple[bool, ...]
     at_rest: bool
+    frames: int
 
 
 class ChunkMaker(Protocol):
@@ -107,6 +110,7 @@ class _Slots:
     truth: Tensor
     finished: Tensor
     at_rest: Tensor
+    frames: Tensor
 
     @classmethod
     def allocate(cls, plan: RingPlan, inputs: int, side_px: int, device: torch.device) -> _Slots:
@@ -116,10 +120,11 @@ class _Slots:
             torch.zeros((*samples, *picture), dtype=torch.uint8, device=device),
             torch.zeros((plan.slots, inputs), dtype=torch.bool),
             torch.zeros(samples, dtype=torch.bool),
+            torch.zeros(plan.slots, dtype=torch.int32),
         )
 
     def share(self) -> None:
-        for tensor in (self.inputs, self.truth, self.finished, self.at_rest):
+        for tensor in (self.inputs, self.truth, self.finished, self.at_rest, self.frames):
             tensor.share_memory_()  # type: ignore[no-untyped-call]
 
     def put(self, number: int, chunk: Chunk) -> None:
@@ -129,10 +134,12 @@ class _Slots:
         self.truth[slot] = torch.round(chunk.truth * 255).to(torch.uint8)
         self.finished[slot] = torch.tensor(chunk.finished)
         self.at_rest[slot] = False if chunk.at_rest is None else chunk.at_rest.cpu()
+        self.frames[slot] = chunk.frames
 
     def get(self, slot: int, index: int) -> Sample:
-        finished = tuple(self.finished[slot].tolist())
-        return Sample(self.inputs[slot, index], self.truth[slot, index], finished, bool(self.at_rest[slot, index]))
+        finished, frames = tuple(self.finished[slot].tolist()), int(self.frames[slot])
+        at_rest = bool(self.at_rest[slot, index])
+        return Sample(self.inputs[slot, index], self.truth[slot, index], finished, at_rest, frames)
 
 
 class Ring:

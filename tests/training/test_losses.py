@@ -161,7 +161,17 @@ def test_the_dark_channel_is_the_darkest_value_about_each_pixel() -> None:
     for y, x in ((0, 0), (20, 30), (49, 10)):
         square = picture[0, :, max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
         assert float(dark[0, 0, y, x]) == float(square.min())
-    assert float(dark_channel_loss(picture + 0.1, picture)) == pytest.approx(0.01, rel=1e-3)
+    assert float(dark_channel_loss(picture + 0.1, picture)) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_dark_channels_are_compared_by_eq_2_s_norm_picture_by_picture() -> None:
+    truth = torch.full((2, 3, 50, 60), 0.5)
+    restored = truth + torch.tensor([0.1, 0.3]).view(2, 1, 1, 1)
+    assert float(dark_channel_loss(restored, truth)) == pytest.approx(0.2, rel=1e-3)
+    restored.requires_grad_()
+    dark_channel_loss(truth + 0 * restored, truth).backward()
+    assert restored.grad is not None
+    assert restored.grad.isfinite().all()
 
 
 def test_relativistic_losses_are_eqs_10_and_11() -> None:

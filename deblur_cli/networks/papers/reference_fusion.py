@@ -23,7 +23,7 @@ What the paper leaves open:
 - The beginning. The first convolution of eq. 3 starts at zero and the second as the identity, so that training goes on
   from where the single network stands.
 - Large pictures. Training crops have 64×64 positions at 1/4 and are matched globally there. Above that, pictures are
-  half_size further until they are as small, matched globally, and section 3.3 leads back: time grows with the area only.
+  halved further until they are as small, matched globally, and section 3.3 leads back: time grows with the area only.
 """
 
 from __future__ import annotations
