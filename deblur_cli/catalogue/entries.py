@@ -164,10 +164,12 @@ class Untrained:
     @property
     def remedy(self) -> str:
         """How to come by weights, as a sentence."""
-        command = f"`deblur train {TRAIN[self.architecture.kind]} --network {self.architecture.name}`"
-        if self.config == self.architecture.config():
-            return f"{command} makes them."
-        return f"{command} makes them, with the network's options in a recipe."
+        return f"`deblur train {TRAIN[self.architecture.kind]} --recipe {self.recipe}` makes them."
+
+    @property
+    def recipe(self) -> str:
+        """The name of the recipe that trains it as published: its own name, in lower case, "+" written out."""
+        return self.name.lower().replace("+", "-plus")
 
 
 def untrained() -> tuple[Untrained, ...]:

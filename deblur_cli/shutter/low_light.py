@@ -29,8 +29,8 @@ class LowLightBatch:
     """Pairs of exposures and their truth: (B, 3, h, w) float32, display-encoded in [0, 1], of equal brightness.
 
     `noisy` is the short exposure, at the truth's pose, `blurry` the long one. Neither has noise or JPEG yet
-    (`finish_low_light` adds them, freshly on each use). `path_px` (B,) is the length of the long path, `frames` how many
-    frames the long exposure is the mean of.
+    (`finish_low_light` adds them, freshly on each use). `path_px` (B,) is the length of the long path, `frames` how
+    many frames the long exposure is the mean of.
     """
 
     noisy: Tensor

@@ -217,6 +217,29 @@ class AdversaryConfig:
 
 
 @dataclass(frozen=True)
+class MatcherConfig:
+    """How what a reference network matches by is taught before the network is; nothing else has a matcher.
+
+    `steps` of `batch` squares of `patch_px`, on `samples` places each, at `rate`, which falls to a tenth. With `vgg19`
+    a matcher of VGG19's layers is not taught but loaded, as the papers have it. A training is refused whose matcher
+    finds less than half of all places, and less than `least_gain` of those that an untrained one misses.
+    """
+
+    steps: int = 1000
+    batch: int = 2
+    patch_px: int = 96
+    samples: int = 256
+    rate: float = 1e-3
+    vgg19: bool = False
+    least_gain: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(min(self.steps, self.batch) >= 1, "matcher: steps and batch must be at least 1")
+        _require(self.patch_px >= 48 and self.samples >= 16, "matcher: at least 48 pixels and 16 samples are needed")
+        _require(self.rate > 0, "matcher: rate must be positive")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Budget and habits of one run: it ends at `steps` or after `minutes`, whichever comes first."""
 
@@ -253,6 +276,7 @@ class TrainConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+    matcher: MatcherConfig = field(default_factory=MatcherConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def with_budget(self, steps: int | None, minutes: float | None) -> TrainConfig:

@@ -9,21 +9,25 @@ from pathlib import Path
 
 import torch
 
+from deblur_cli.catalogue.find import find_any
 from deblur_cli.catalogue.weight_file import read_weights
 from deblur_cli.datasets.readers import Dataset, Layout
 from deblur_cli.datasets.video import Frame
 from deblur_cli.engine.device import choose
 from deblur_cli.errors import ConfigurationError, DeviceError, UsageError
+from deblur_cli.networks.contract import InputKind
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.adversary import AdversarialStep, needs_duel, new_adversary
 from deblur_cli.training.checkpoint import check_continues, load_checkpoint, save_checkpoint
 from deblur_cli.training.config import TrainConfig, to_json
+from deblur_cli.training.data import HeldOut
 from deblur_cli.training.distributed import World, joined, world_from_environment
 from deblur_cli.training.fill import check_additions
 from deblur_cli.training.interrupt import StopRequest, stop_on_signal
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
+from deblur_cli.training.matcher import prepare_matcher
 from deblur_cli.training.source import make_missing, open_source, read_pictures
 from deblur_cli.training.start import Start, adopt, check_network, export_weights, fresh, load_weights
 from deblur_cli.training.state import TrainState, mean_of_rounds, new_state, restore_state, to_checkpoint
@@ -91,7 +95,7 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
         stop_on_signal() as stop_request,
         Journal(job.out / LOG if world.leads else None) as journal,
     ):
-        begun, state = _begin(job, setting, progress)
+        begun, state = _begin(job, setting, pictures, progress)
         journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
         source = open_source(setting, pictures, job.cache, begun, progress, stop=lambda: stop_request.asked)
         if source is None or not _fit_first(job, setting, state, journal, stop_request, progress):
@@ -205,11 +209,26 @@ def _save(state: TrainState, setting: Setting) -> None:
         save_checkpoint(to_checkpoint(state, setting.config, setting.data), setting.out / LAST)
 
 
-def _begin(job: TrainJob, setting: Setting, progress: Progress) -> tuple[Start, TrainState]:
-    """Returns the network as built, and its state: fresh, with the weights of `init`, or as the checkpoint has it."""
+def _begin(job: TrainJob, setting: Setting, pictures: HeldOut, progress: Progress) -> tuple[Start, TrainState]:
+    """Returns the network as built, and its state: fresh, with the weights of `init`, or as the checkpoint has it.
+
+    What a fresh reference network matches by is taught first. Raises what `prepare_matcher` raises.
+    """
     begun = fresh(setting.config)
-    for name in () if job.resume else (job.init,) if job.init else setting.config.network.begins_as:
+    names = () if job.resume else (job.init,) if job.init else setting.config.network.begins_as
+    for name in names:
         load_weights(begun, name, progress)
+    if not job.resume:
+        prepare_matcher(
+            begun.network,
+            setting.config.matcher,
+            pictures.train,
+            pictures.held_out,
+            setting.device,
+            progress,
+            seed=setting.config.run.seed,
+            taught=any(find_any(name).kind is InputKind.REFERENCE for name in names),
+        )
     network = begun.network.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = new_state(network, setting.config.optimiser)
     state.adversary = new_adversary(setting.config, setting.device)

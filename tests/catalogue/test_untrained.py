@@ -28,7 +28,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["famous+", "Famous+"])
 def test_asking_for_its_weights_says_how_to_come_by_them(registry: None, name: str) -> None:
-    with pytest.raises(MissingWeightsError, match=r"weights of Famous\+ .*`deblur train ref --network famous` makes"):
+    with pytest.raises(MissingWeightsError, match=r"of Famous\+ .*`deblur train ref --recipe famous-plus` makes"):
         find(name, ReferenceModel)
 
 
@@ -41,10 +41,10 @@ def test_a_network_with_weights_in_the_catalogue_is_not_told_again(registry: Non
     assert [(item.name, item.config) for item in untrained()] == [("new", Config()), ("Famous+", Config(2))]
 
 
-def test_the_remedy_tells_where_options_are_needed(registry: None) -> None:
+def test_the_remedy_names_the_recipe(registry: None) -> None:
     plain, wider = untrained()
-    assert plain.remedy == "`deblur train ref --network new` makes them."
-    assert wider.remedy.endswith("with the network's options in a recipe.")
+    assert plain.remedy == "`deblur train ref --recipe new` makes them."
+    assert wider.remedy == "`deblur train ref --recipe famous-plus` makes them."
 
 
 def test_every_network_of_the_registry_is_in_the_catalogue_or_yet_to_be_trained() -> None:

@@ -77,7 +77,7 @@ def test_the_paper_recipe_is_the_paper() -> None:
 
 
 def test_the_papers_recipes_for_two_photos_are_the_papers() -> None:
-    zou, liu, zhang = (load_recipe(name) for name in ("ref-paper", "ref-deeprefnet", "pair-paper"))
+    zou, liu, zhang = (load_recipe(name) for name in ("ref-nafnet32", "deeprefnet", "deblur-rnn"))
     assert (zou.kind, zou.optimiser.rate, zou.optimiser.final_rate) == (InputKind.REFERENCE, 2e-4, 1e-6)
     assert (zou.reference.window, zou.reference.blurry_probability, zou.reference.identical_probability) == (30, 0.2, 1)
     assert (liu.data.patch_px, liu.data.batch, liu.optimiser.rate) == (120, 12, 1e-4)
