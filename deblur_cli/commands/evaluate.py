@@ -106,8 +106,12 @@ def evaluate(
 
     settings = RestoreSettings(strength, scale.value_or_none, tile)
     if pairs:
-        if identity or outputs is not None or layout is not None:
-            raise UsageError("--pairs goes with neither --identity, --outputs nor --layout. Leave these out.")
+        if identity or outputs is not None or layout is not None or references:
+            raise UsageError(
+                "--pairs goes with neither --identity, --outputs, --layout nor --reference. Leave these out."
+            )
+        if published:
+            raise UsageError("Nothing is published of --pairs by these methods. Leave --published out.")
         from deblur_cli.evaluation.pairs import PairsEvaluationJob
 
         _evaluate_pairs(
@@ -121,6 +125,11 @@ def evaluate(
     if references:
         if identity:
             raise UsageError("--identity compares each photo with itself and takes no --reference. Leave one out.")
+        if published and (len(set(references)) > 1 or as_csv or as_json):
+            raise UsageError(
+                "With --reference, --published is shown below the table of one kind. Give one --reference, and neither "
+                "--csv nor --json, or leave --published out."
+            )
         _evaluate_references(
             job, references, Terminal(verbose=verbose, quiet=quiet), published, as_csv=as_csv, as_json=as_json
         )

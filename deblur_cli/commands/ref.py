@@ -33,11 +33,22 @@ ConfidenceMap = Annotated[
 ]
 
 
+Unaligned = Annotated[
+    bool,
+    typer.Option(
+        "--unaligned",
+        help="Give references to the network as they are, even of another scene; for networks that look for matching "
+        "places themselves.",
+    ),
+]
+
+
 def ref(
     photos: options.Photos,
     references: References = None,
     window: Window = 30,
     confidence_map: ConfidenceMap = False,
+    unaligned: Unaligned = False,
     out: options.Out = None,
     model: options.Model = None,
     strength: options.Strength = 1.0,
@@ -94,6 +105,7 @@ def ref(
         references=_paths(references or [AUTO]),
         window=window,
         confidence_map=confidence_map,
+        unaligned=unaligned,
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:
         result = deblur_with_reference(job, progress)

@@ -20,14 +20,13 @@ from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import DatasetError, UsageError
 from deblur_cli.evaluation.evaluate import EvaluateJob, OutputSource, Produced, at_8_bit, evaluate
 from deblur_cli.evaluation.scores import Evaluation
-from deblur_cli.geometry.alignment import Alignment, scaling
 from deblur_cli.geometry.register import register_places
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
 from deblur_cli.pipelines.jobs import ReferenceUse
-from deblur_cli.pipelines.lay_reference import LaidReference, lay, lay_reference
+from deblur_cli.pipelines.lay_reference import LaidReference, lay, lay_reference, lay_unaligned
 from deblur_cli.pipelines.restore_one import RestoredPhoto, is_already_sharp, left_alone, restore_photo
 from deblur_cli.pipelines.restore_with import restore_with
 from deblur_cli.progress import SILENT, Progress
@@ -164,11 +163,9 @@ def _content(photo: Photo, kind: ReferenceKind, file: Path | None, max_megapixel
 
 def _lay_anyhow(photo: Photo, reference: Photo, kind: ReferenceKind) -> LaidReference:
     """Returns the reference laid over the photo; as it is, stretched to the photo's size, where it does not fit."""
-    stretch = scaling(reference.width / photo.width, reference.height / photo.height)
-    as_it_is = Alignment(stretch, np.ones(3, np.float32), 0.0, "as it is")
     if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
-        return lay(photo, reference, as_it_is)
+        return lay_unaligned(photo, reference)
     found = register_places(
         reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding
     )
-    return lay(photo, reference, found if found.trusted else as_it_is)
+    return lay(photo, reference, found) if found.trusted else lay_unaligned(photo, reference)

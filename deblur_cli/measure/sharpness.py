@@ -77,6 +77,16 @@ def fourier_sharpness(grey: Grey) -> float:
     return float(np.mean(magnitude > magnitude.max() * PLAIN_THRESHOLD))
 
 
+def score_fourier(grey: Grey) -> SharpnessScore:
+    """Returns the plain Fourier sharpness of a photo, as published, in per cent of the coefficients.
+
+    `grey` as in `score_sharpness`, shrunk to the same working size, since the metric depends on the size. No noise is
+    estimated or subtracted: `noise_sigma` is 0, and of two shots the noisier one scores higher.
+    """
+    working = _shrink(grey)
+    return SharpnessScore(100 * fourier_sharpness(working), 0.0, (working.shape[0], working.shape[1]))
+
+
 def score_sharpness(grey: Grey) -> SharpnessScore:
     """Returns the noise-robust sharpness of a photo.
 

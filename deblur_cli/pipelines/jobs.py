@@ -139,11 +139,13 @@ class RefJob(SingleJob):
     `references` are photos, which are used together, and folders, of which the sharpest frame is taken for each photo;
     empty means each photo's own folder. In folders, frames within `window` of the photo are looked at, by capture time,
     else by number. `confidence_map`: also write a picture of what was borrowed from where.
+    `unaligned`: references are given as they are, whatever they show, to a network that looks for places by itself.
     """
 
     references: tuple[Path, ...] = ()
     window: int = 30
     confidence_map: bool = False
+    unaligned: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from deblur_cli.arrays import Mask, Pixels
-from deblur_cli.geometry.alignment import Alignment
+from deblur_cli.geometry.alignment import Alignment, scaling
 from deblur_cli.geometry.exposure import apply_gain
 from deblur_cli.geometry.register import register_places
 from deblur_cli.geometry.warp import warp
@@ -80,6 +80,15 @@ def lay(photo: Photo, reference: Photo, alignment: Alignment) -> LaidReference:
     del warped
     _fill(pixels, photo.pixels, covered)
     return LaidReference(reference.path, pixels, covered, alignment, (_sharpness(photo.pixels), _sharpness(pixels)))
+
+
+def lay_unaligned(photo: Photo, reference: Photo) -> LaidReference:
+    """Returns the reference as it is, only stretched to the photo's size: for networks that look for places themselves.
+
+    It may show another scene, or the same from far aside.
+    """
+    stretch = scaling(reference.width / photo.width, reference.height / photo.height)
+    return lay(photo, reference, Alignment(stretch, np.ones(3, np.float32), 0.0, "no registration"))
 
 
 def used(laid: LaidReference, reason: str, borrowed_share: float) -> ReferenceUse:

@@ -24,7 +24,7 @@ from deblur_cli.pipelines.confidence_map import confidence_map
 from deblur_cli.pipelines.delivery import Waiting, deliver, described, failed, run_all
 from deblur_cli.pipelines.find_references import ReferenceFinder, Sharper
 from deblur_cli.pipelines.jobs import PhotoResult, ReferenceUse, RefJob, RefResult, Seconds, Status
-from deblur_cli.pipelines.lay_reference import LaidReference, lay_reference, used
+from deblur_cli.pipelines.lay_reference import LaidReference, lay_reference, lay_unaligned, used
 from deblur_cli.pipelines.plan import PlannedPhoto, Wish, plan_photos
 from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto, is_already_sharp, left_alone, restore_photo
 from deblur_cli.pipelines.restore_with import WithReferences, restore_with
@@ -91,6 +91,11 @@ def deblur_with_reference(job: RefJob, progress: Progress = SILENT) -> RefResult
     wish = Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite, job.confidence_map)
     plans = plan_photos(job.inputs, wish)
     _check_references(job, plans)
+    if job.unaligned and not entry.traits.any_scene:
+        raise UsageError(
+            f"{entry.name} compares a photo with a reference place by place, so the reference must lie over it. Leave "
+            "--unaligned out, or give a network that matches by itself with --model: a Ref- network or DeepRefNet."
+        )
     device = choose(job.device, job.precision)
     fitted = fit_to_network(device, entry.name, entry.traits)
 
@@ -226,7 +231,7 @@ def _lay_each(
                 raise
             yield ReferenceUse(path, False, str(error).removeprefix(f"{path.name}: "))
             continue
-        laid = lay_reference(photo, reference, progress)
+        laid = lay_unaligned(photo, reference) if job.unaligned else lay_reference(photo, reference, progress)
         del reference
         yield laid if isinstance(laid, ReferenceUse) else _Chosen(laid, reason)
 
@@ -245,7 +250,7 @@ def _restore(ready: _Read, networks: _Networks, job: RefJob, progress: Progress)
     laid = [each.laid for each in ready.chosen]
     done = restore_with(photo, ready.extent, laid, networks.model, networks.device, job.settings, progress)
     uses = tuple(used(each.laid, each.reason, share) for each, share in zip(ready.chosen, done.shares, strict=True))
-    if max(done.shares) < LEAST_SHARE:
+    if max(done.shares) < LEAST_SHARE and not job.unaligned:
         why = "hardly anything fits the photo closely enough to be borrowed"
         uses = tuple(replace(use, used=False, reason=why) for use in uses)
         names = ", ".join(use.path.name for use in uses)

@@ -19,12 +19,14 @@ from deblur_cli.imaging.find import FoundPhoto, find_photos
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
 from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
-from deblur_cli.measure.sharpness import WORKING_PX, SharpnessScore, score_sharpness
+from deblur_cli.measure.sharpness import WORKING_PX, SharpnessScore, score_fourier, score_sharpness
 from deblur_cli.progress import SILENT, Progress
 
 MOST_WORKERS = 8
 """Each holds one decoded photo, so memory is bounded by this, not by the folder."""
 QUEUED_PER_WORKER = 2
+METRICS = {"robust": score_sharpness, "fourier": score_fourier}
+"""What photos can be ranked by: the metric that noise does not mislead, and the one of Zou et al., eq. 7."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class ScoreJob:
     workers: int | None = None
     """Photos read at once; None: as many as there are processor cores, up to eight."""
     thumbnail_px: int | None = None
+    metric: str = "robust"
+    """One of `METRICS`."""
     max_megapixels: float = 250.0
     """Larger photos fail before they are decoded."""
     with_scenes: bool = False
@@ -116,7 +120,7 @@ def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | FailedPhoto:
                 path, f"is only {width} by {height} pixels at the scoring size; sharpness needs sides of 32 or more."
             )
         thumbnail = None if job.thumbnail_px is None else _thumbnail(grey, job.thumbnail_px)
-        scored = ScoredPhoto(path, score_sharpness(grey), source, thumbnail)
+        scored = ScoredPhoto(path, METRICS[job.metric](grey), source, thumbnail)
         if not job.with_scenes:
             return scored
         return replace(scored, taken_at=read_shot(path).summary.taken_at, scene=describe_thumbnail(grey))

@@ -48,6 +48,10 @@ def run(*arguments: str | Path):
         (("--layout", "gorpo"), 2, "There is no layout called 'gorpo'"),
         (("--layout", "hide"), 3, "layout hide was named"),
         (("--outputs", "nowhere"), 3, "holds no pictures"),
+        (("--published", "--pairs"), 2, "Leave --published out"),
+        (("--published", "--reference", "sharp", "--reference", "none"), 2, "Give one --reference"),
+        (("--published", "--reference", "sharp", "--json"), 2, "Give one --reference"),
+        (("--pairs", "--reference", "sharp"), 2, "nor --reference"),
     ],
 )
 def test_exit_codes_and_messages(arguments: tuple[str, ...], code: int, said: str, shake: Path) -> None:

@@ -159,3 +159,14 @@ def test_neither_torch_nor_matplotlib_is_imported() -> None:
     code = "import sys, deblur_cli.commands.score_sharpness as c; print({'torch', 'matplotlib'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "set()"
+
+
+def test_the_metric_can_be_chosen_and_its_names_are_the_pipelines(burst: Path) -> None:
+    from deblur_cli.pipelines.score_sharpness import METRICS
+
+    assert {metric.value for metric in command.Metric} == set(METRICS)
+    scores = [
+        [photo["score"] for photo in json.loads(run(burst, "--json", "--metric", name).stdout)["photos"]]
+        for name in METRICS
+    ]
+    assert scores[0] != scores[1]

@@ -262,3 +262,29 @@ def test_progress_tells_how_it_was_laid_over(shots: list[Path], tmp_path: Path) 
 
     record = json.loads(json.dumps(plain(result)))
     assert record["photos"][0]["references"][0]["used"] is True
+
+
+class TestAnotherScene:
+    def test_it_is_refused_by_registration_and_given_as_it_is_when_asked(
+        self, shots: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The headline of Zou et al.: a reference of another scene, matched by the network itself."""
+        other = save(tmp_path / "elsewhere" / "other.png", scene(60, *SIDE))
+        model = reference_model(Borrow(0.75))
+        model = replace(model, traits=replace(model.traits, any_scene=True))
+        install_ref(monkeypatch, model, single_model(Brighten(BY)))
+        aligned, unaligned = (
+            deblur_with_reference(job(shots[0], references=(other,), out=tmp_path / str(how), unaligned=how))
+            for how in (False, True)
+        )
+        assert [use.used for use in aligned.photos[0].references] == [False]
+        (use,) = unaligned.photos[0].references
+        assert (use.used, use.confidence) == (True, 0.0)
+        assert unaligned.single_model is None
+
+    def test_a_network_that_needs_the_reference_over_the_photo_says_so(
+        self, shots: list[Path], tmp_path: Path, loaded: list[str]
+    ) -> None:
+        with pytest.raises(UsageError, match="Leave --unaligned out"):
+            deblur_with_reference(job(shots[0], references=(shots[2],), out=tmp_path / "out", unaligned=True))
+        assert not loaded

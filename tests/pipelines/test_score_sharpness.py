@@ -154,3 +154,18 @@ def test_only_as_many_photos_as_workers_are_open_at_once(
     result = rank_by_sharpness(ScoreJob((folder,), workers=3))
     assert (len(result.ranked), len(result.failed)) == (29, 1)
     assert state["most"] <= 3
+
+
+def test_the_published_metric_is_misled_by_noise_and_the_robust_one_is_not(burst: Path, tmp_path: Path) -> None:
+    """Eq. 7 of Zou et al. as it stands, beside the metric that ranks by default."""
+    from PIL import Image
+
+    with Image.open(burst / "a.png") as picture:
+        blurred = np.asarray(picture).astype(np.float64)
+    noisy = blurred + np.random.default_rng(0).normal(0, 25, blurred.shape)
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(burst / "noisy.png")
+    robust, fourier = (rank_by_sharpness(ScoreJob((burst,), metric=metric)) for metric in ("robust", "fourier"))
+    assert names(fourier.ranked)[0] == "noisy.png"
+    assert names(robust.ranked)[0] == "c.png"
+    scores = {photo.path.name: photo.sharpness.score for photo in fourier.ranked}
+    assert 0 < scores["a.png"] < scores["b.png"] < scores["c.png"] <= 100

@@ -159,12 +159,12 @@ def test_the_long_frame_s_noise_falls_with_the_frames_that_it_is_the_mean_of(fra
     """Variance σ² / N of section III-C, with the N of the very frames averaged."""
     picture = torch.full((4, 3, 64, 64), 0.5)
     dark = DarkSettings(read_sigma=(0.08, 0.08), paper_share=1.0)
-    _, blurry = finish_dark(picture, picture, ShutterSettings(), dark, seeded(), torch.full((4,), frames))
+    _, blurry = finish_low_light(picture, picture, ShutterSettings(), dark, seeded(), torch.full((4,), frames))
     assert float(blurry.std()) == pytest.approx(0.08 / frames**0.5, rel=0.05)
 
 
 def test_a_long_exposure_tells_of_how_many_frames_it_is_the_mean() -> None:
     dark = DarkSettings(paper_share=1.0, few_frames=(9, 10), margin_px=32)
     still = ShutterSettings(object_probability=0.0)  # an object's path may be made of more moments
-    made = make_dark_pairs(torch.rand(1, 3, 96, 96, generator=seeded()), still, dark, seeded())
+    made = make_low_light_pairs(torch.rand(1, 3, 96, 96, generator=seeded()), still, dark, seeded())
     assert made.frames == 9
