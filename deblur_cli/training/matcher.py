@@ -271,7 +271,9 @@ class PlaceSource:
 
     def _from_pairs(self, count: int, draw: random.Random) -> Places:
         """Returns squares of blurry frames, and of their sharp ones cut up to a sixth of the side elsewhere."""
-        queries, references, flows = [], [], []
+        queries: list[Tensor] = []
+        references: list[Tensor] = []
+        flows: list[Tensor] = []
         for _ in range(count):
             pair = draw.choice(self._pairs)
             blurry, sharp = self._store.get(pair.blurry), self._store.get(pair.sharp)

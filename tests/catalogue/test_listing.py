@@ -62,7 +62,7 @@ def test_everything_is_told_and_counted_once(counted: list[str]) -> None:
     assert one.macs is not None
     assert one.macs > 0
     assert (tiny.name, tiny.source, tiny.licence) == ("Tiny", None, "–")
-    assert tiny.notes.startswith("`deblur train single --network filter-bank-unet` makes them")
+    assert tiny.notes.startswith("`deblur train single --recipe tiny` makes them")
     assert list_models() == first
     assert len(counted) == 2
 
