@@ -37,6 +37,10 @@ class ReferenceChoice(StrEnum):
     WRONG = "wrong"
     NONE = "none"
     PIPELINE = "pipeline"
+    NEIGHBOUR = "neighbour"
+    SHARPEST = "sharpest"
+    MIDDLE = "middle"
+    BLURRIEST = "blurriest"
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,9 @@ def evaluate(
             "--reference",
             metavar="KIND",
             help="For folders with ref/ too, measure a reference network given: sharp (the picture in ref/), self, "
-            "wrong (another scene), none, or pipeline (as `deblur ref` does). Several times for a comparison.",
+            "wrong (another scene), none, or pipeline (as `deblur ref` does). For GoPro, HIDE and RealBlur: neighbour "
+            "(a frame of the scene, drawn as Zou et al. do), or sharpest, middle, blurriest (their Table 5). Several "
+            "times for a comparison.",
         ),
     ] = None,
     published: Annotated[

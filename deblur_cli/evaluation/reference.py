@@ -15,6 +15,7 @@ import numpy as np
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.datasets.protocol import drawn_references, ranked_references
 from deblur_cli.datasets.sets import PairSet
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import DatasetError, UsageError
@@ -22,8 +23,9 @@ from deblur_cli.evaluation.evaluate import EvaluateJob, OutputSource, Produced, 
 from deblur_cli.evaluation.scores import Evaluation
 from deblur_cli.geometry.register import register_places
 from deblur_cli.imaging.photo import Photo
-from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.read import read_grey, read_photo
 from deblur_cli.measure.blur_extent import estimate_blur_extent
+from deblur_cli.measure.sharpness import WORKING_PX, score_fourier
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
 from deblur_cli.pipelines.jobs import ReferenceUse
 from deblur_cli.pipelines.lay_reference import LaidReference, lay, lay_reference, lay_unaligned
@@ -45,6 +47,20 @@ class ReferenceKind(StrEnum):
     """A picture without content, of the photo's mean colour."""
     PIPELINE = "pipeline"
     """The picture in ref/, as `deblur ref` uses it: where it does not help, the single-image network."""
+    NEIGHBOUR = "neighbour"
+    """Another frame of the scene, drawn as Zou et al. do: at most 30 before or after, eight in ten sharp."""
+    SHARPEST = "sharpest"
+    """Table 5 of Zou et al.: of the blurry frames in that range the sharpest by eq. 7."""
+    MIDDLE = "middle"
+    """Table 5: the one in the middle."""
+    BLURRIEST = "blurriest"
+    """Table 5: the blurriest."""
+
+
+PLACES = {ReferenceKind.SHARPEST: 1.0, ReferenceKind.MIDDLE: 0.5, ReferenceKind.BLURRIEST: 0.0}
+"""Where in the order of sharpness the reference stands."""
+AS_PUBLISHED = frozenset((*PLACES, ReferenceKind.NEIGHBOUR, ReferenceKind.WRONG))
+"""References that a network which matches by itself is given as they are, as its authors do."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +84,9 @@ def evaluate_references(
     """Returns the scores of the job's photos with each kind of reference, in the order asked for.
 
     Protocol as in `evaluate`. The network gets every reference whether it helps or not, laid over the photo where that
-    can be done with confidence; only PIPELINE refuses. Photos that are sharp already stay as they are. Raises
-    UsageError, DatasetError for folders without references, and what models and devices raise.
+    can be done with confidence, or as it is where the network matches by itself; only PIPELINE refuses. Photos that are
+    sharp already stay as they are. Raises UsageError, DatasetError for folders without references, and what models and
+    devices raise.
     """
     if job.outputs is not None:
         raise UsageError("--outputs scores pictures made before, so --reference has nothing to do. Leave one out.")
@@ -96,14 +113,24 @@ def evaluate_references(
 
 
 def _references(sets: Sequence[PairSet], kind: ReferenceKind) -> dict[Path, Path]:
-    """Returns each photo's reference file; for WRONG that of a photo half the list away, of another scene."""
+    """Returns each photo's reference file; for WRONG that of a photo half the list away, of another scene.
+
+    Without a folder ref/ the frames of a scene are each other's references: its neighbours' sharp pictures.
+    """
     pairs = [pair for part in sets for pair in part.pairs]
+    if kind in PLACES:
+        return ranked_references(pairs, eq_7_sharpness, PLACES[kind])
+    if kind is ReferenceKind.NEIGHBOUR:
+        return drawn_references(pairs)
     if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
         return {}
+    if kind is ReferenceKind.WRONG and all(pair.reference is None for pair in pairs):
+        pairs = [replace(pair, reference=pair.sharp) for pair in pairs]
     lacking = next((pair for pair in pairs if pair.reference is None), None)
     if lacking is not None:
         raise DatasetError(
-            f"{lacking.blurry} has no reference: there is no picture of its name in a folder ref/ beside blur/."
+            f"{lacking.blurry} has no reference: there is no picture of its name in a folder ref/ beside blur/. "
+            "On GoPro, HIDE and RealBlur, whose scenes have many frames, give --reference neighbour."
         )
     known = [(pair, pair.reference) for pair in pairs if pair.reference is not None]
     if kind is not ReferenceKind.WRONG:
@@ -116,6 +143,12 @@ def _references(sets: Sequence[PairSet], kind: ReferenceKind) -> dict[Path, Path
             raise DatasetError("All photos show one scene, so none has a wrong reference. Give more folders.")
         others[pair.blurry] = wrong
     return others
+
+
+def eq_7_sharpness(path: Path) -> float:
+    """Returns the sharpness of a picture by eq. 7 of Zou et al., at the size at which photos are scored."""
+    grey, _ = read_grey(path, long_side=WORKING_PX)
+    return score_fourier(grey).score
 
 
 def _make(
@@ -146,7 +179,8 @@ def _restored(
             single, device = networks.single()
             return restore_photo(photo, extent, single, device, job.settings, progress)
     else:
-        laid = _lay_anyhow(photo, reference, kind)
+        as_it_is = networks.model.traits.any_scene and kind in AS_PUBLISHED
+        laid = lay_unaligned(photo, reference) if as_it_is else _lay_anyhow(photo, reference, kind)
     done = restore_with(photo, extent, [laid], networks.model, networks.device, job.settings, progress)
     return done.restored
 

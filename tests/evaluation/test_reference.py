@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from tests.support.bursts import frame, save
 from tests.support.fake_networks import Borrow, Brighten, install_ref, reference_model, single_model
 
 SEEDS = (5, 6, 21)
+BESIDE_REF = (
+    *(ReferenceKind.SHARP, ReferenceKind.SELF, ReferenceKind.WRONG, ReferenceKind.NONE, ReferenceKind.PIPELINE),
+)
+"""What a folder ref/ is needed for, or nothing is."""
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +70,7 @@ class TestErrors:
 
 
 def test_each_kind_is_what_it_says(bench: Path) -> None:
-    kinds = tuple(ReferenceKind)
+    kinds = (*BESIDE_REF,)
     scores = outputs(bench, *kinds)
     before = [s.psnr_in for s in evaluate_references(job(bench), [ReferenceKind.SELF])[0].evaluation.folders[0].photos]
     assert scores[ReferenceKind.SELF] == pytest.approx(before, abs=0.01)
@@ -132,3 +137,33 @@ class TestCommand:
         from deblur_cli.commands.evaluate import ReferenceChoice
 
         assert [choice.value for choice in ReferenceChoice] == [kind.value for kind in ReferenceKind]
+
+
+@pytest.fixture
+def gopro(tmp_path: Path) -> Path:
+    """GoPro's layout: two scenes of three frames, blurred much, somewhat and hardly."""
+    for name, seed in (("GOPR1", 5), ("GOPR2", 6)):
+        for number, blur in enumerate((10.0, 4.0, 1.0)):
+            save(tmp_path / f"gopro/test/{name}/blur/{number:06}.png", frame(seed, 0, blur))
+            save(tmp_path / f"gopro/test/{name}/sharp/{number:06}.png", frame(seed, 0, 0))
+    return tmp_path / "gopro"
+
+
+def test_a_data_set_without_references_is_scored_by_the_papers_protocol(
+    gopro: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of the scene are the references, given as they are: drawn, and by their order of sharpness (Table 5)."""
+    model = reference_model(Borrow(0.5))
+    model = replace(model, traits=replace(model.traits, any_scene=True))
+    install_ref(monkeypatch, model, single_model(Brighten(0.02)))
+    kinds = (ReferenceKind.NEIGHBOUR, ReferenceKind.SHARPEST, ReferenceKind.BLURRIEST, ReferenceKind.WRONG)
+    scores = outputs(gopro, *kinds)
+    assert {kind: len(found) for kind, found in scores.items()} == dict.fromkeys(kinds, 6)
+    first = {kind: found[0] for kind, found in scores.items()}  # blurred much; the others somewhat and hardly
+    assert first[ReferenceKind.SHARPEST] > first[ReferenceKind.BLURRIEST] + 0.3
+    assert first[ReferenceKind.BLURRIEST] > first[ReferenceKind.WRONG]
+
+
+def test_the_plain_request_says_what_such_a_data_set_needs(gopro: Path) -> None:
+    with pytest.raises(DatasetError, match="give --reference neighbour"):
+        evaluate_references(job(gopro), [ReferenceKind.SHARP])
