@@ -42,8 +42,8 @@ PLAINLY = 0.8
 NEARLY_WHITE, LEAST_TOLD = 0.8, 0.02
 """Light from which noise may be cut off at white, and the share of other places that is enough to tell the noise."""
 USUAL_NOISE, MOST_DOUBT = 0.05, 3.0
-"""Display-encoded noise up to which a difference is seen as on a clean picture, and how much larger it must be at most:
-averages of heavy noise, cut off at black and white, differ from the scene's."""
+"""Display-encoded noise up to which a difference is seen as on a clean picture, and how many times as much of it hides
+what moved: averages of heavy noise, cut off at black and white, differ from the scene's."""
 BAND_ROWS, BAND_MARGIN = 512, 48
 DENOISE_TILE_PX, DENOISE_MARGIN_PX = 256, 16
 STRENGTH_FOR_NOISE = 1.1
@@ -63,12 +63,15 @@ def take_moved_from_one(noisy: Pixels, fused: Pixels, encoding: Encoding, *, dou
     """Returns the fused picture with every place that disagrees with the noisy one taken from that, denoised.
 
     Both (H, W, 3) float32, display-encoded, [0, 1], equally bright and at one pose. `fused` is changed in place.
-    `doubt_noise`: the heavier the noise, the larger a difference must be, for frames whose light had to be measured.
+    `doubt_noise`: the heavier the noise, the larger a difference must be, and from MOST_DOUBT on none counts: for
+    frames whose light had to be measured.
     """
     doubt = 1.0
     if doubt_noise:
         heard = _noise(noisy, fused, np.zeros((-(-fused.shape[0] // SHRINK), -(-fused.shape[1] // SHRINK)), np.float32))
-        doubt = float(np.clip(heard / USUAL_NOISE, 1, MOST_DOUBT))
+        if heard >= MOST_DOUBT * USUAL_NOISE:
+            return Repaired(fused, 0.0)
+        doubt = max(1.0, heard / USUAL_NOISE)
     weights = disagreement(noisy, fused, encoding, doubt=doubt)
     weights[weights < LEAST_WEIGHT] = 0
     share = float(weights.mean())

@@ -93,3 +93,17 @@ def test_bands_leave_no_seam() -> None:
     whole = disagreement(noisy_of(truth), ghost, SRGB)
     assert whole[250:265].min() > 0.9
     assert whole[:200].max() < 0.1
+
+
+def test_heavy_noise_of_a_frame_whose_light_was_measured_is_no_movement() -> None:
+    truth = scene()
+    noisy = np.clip(truth + np.random.default_rng(3).normal(0, 0.3, truth.shape), 0, 1).astype(np.float32)
+    repaired = take_moved_from_one(noisy, truth.copy(), SRGB, doubt_noise=True)
+    assert repaired.share == 0
+    assert np.array_equal(repaired.pixels, truth)
+
+
+def test_a_ghost_is_seen_in_little_noise_though_the_light_was_measured() -> None:
+    truth = scene()
+    repaired = take_moved_from_one(noisy_of(truth, 0.04), ghosted(truth, 1.0), SRGB, doubt_noise=True)
+    assert rms(repaired.pixels[PLACE], truth[PLACE]) < 0.5 * rms(ghosted(truth, 1.0)[PLACE], truth[PLACE])
