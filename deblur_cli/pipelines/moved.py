@@ -44,6 +44,8 @@ NEARLY_WHITE, LEAST_TOLD = 0.8, 0.02
 USUAL_NOISE, MOST_DOUBT = 0.05, 3.0
 """Display-encoded noise up to which a difference is seen as on a clean picture, and how many times as much of it hides
 what moved: averages of heavy noise, cut off at black and white, differ from the scene's."""
+DARKEST, BRIGHTEST = 0.1, 0.9
+"""Display-encoded, between which that noise is measured."""
 BAND_ROWS, BAND_MARGIN = 512, 48
 DENOISE_TILE_PX, DENOISE_MARGIN_PX = 256, 16
 STRENGTH_FOR_NOISE = 1.1
@@ -68,7 +70,7 @@ def take_moved_from_one(noisy: Pixels, fused: Pixels, encoding: Encoding, *, dou
     """
     doubt = 1.0
     if doubt_noise:
-        heard = _noise(noisy, fused, np.zeros((-(-fused.shape[0] // SHRINK), -(-fused.shape[1] // SHRINK)), np.float32))
+        heard = _noise_between(noisy, fused)
         if heard >= MOST_DOUBT * USUAL_NOISE:
             return Repaired(fused, 0.0)
         doubt = max(1.0, heard / USUAL_NOISE)
@@ -160,6 +162,12 @@ def _noise(noisy: Pixels, fused: Pixels, weights: Pixels) -> float:
         weights[:: step // SHRINK, :: step // SHRINK] < LEAST_WEIGHT
     ]
     return 1.4826 * float(np.median(np.abs(apart))) if apart.size else 0.05
+
+
+def _noise_between(noisy: Pixels, fused: Pixels) -> float:
+    """Returns the standard deviation of the noise where it is cut off neither at black nor at white."""
+    apart = (noisy[::2, ::2] - fused[::2, ::2])[(fused[::2, ::2] > DARKEST) & (fused[::2, ::2] < BRIGHTEST)]
+    return 1.4826 * float(np.median(np.abs(apart))) if apart.size else 0.0
 
 
 def denoised_part(noisy: Pixels, rows: slice, columns: slice, strength: float) -> Pixels:
