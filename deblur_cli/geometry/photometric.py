@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.geometry.exposure import SRGB, Gain, Mask
+from deblur_cli.arrays import Mask, Pixels
+from deblur_cli.geometry.exposure import SRGB, Gain
 from deblur_cli.imaging.colour import to_linear
-from deblur_cli.imaging.photo import Encoding, Pixels
+from deblur_cli.imaging.photo import Encoding
 from deblur_cli.measure.noise import estimate_noise
 
 Plane = npt.NDArray[np.float32]
@@ -189,7 +190,7 @@ def _denoised(pixels: Pixels, encoding: Encoding) -> Pixels:
     white = max(float(np.quantile(light, 0.999)), 1e-4)
     shown = np.rint(255 * np.clip(_shown(light / white), 0, 1)).astype(np.uint8)
     strength = float(
-        np.clip(255 * max(estimate_noise(shown[..., c].astype(np.float32) / 255) for c in range(3)), 1, 60)
+        np.clip(255 * max(estimate_noise(shown[..., c].astype(np.float32) / np.float32(255)) for c in range(3)), 1, 60)
     )
     clean = cv2.fastNlMeansDenoisingColored(shown, None, strength, strength, 5, 15)
     result = np.asarray(np.square(np.asarray(clean, np.float32) / 255) * white, np.float32)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from deblur_cli.arrays import Pixels
+from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Restored, restore
 from deblur_cli.engine.scale import enlarge, shrink
 from deblur_cli.geometry.alignment import Alignment, apply
-from deblur_cli.geometry.exposure import Gain, Mask
+from deblur_cli.geometry.exposure import Gain
 from deblur_cli.geometry.register import register
 from deblur_cli.geometry.warp import warp
 from deblur_cli.imaging.photo import Photo

@@ -98,8 +98,8 @@ def disagreement(noisy: Pixels, fused: Pixels, encoding: Encoding, *, doubt: flo
     result = np.empty((-(-height // SHRINK), -(-fused.shape[1] // SHRINK)), np.float32)
     for top in range(0, height, BAND_ROWS):
         first, last = max(0, top - BAND_MARGIN), min(height, top + BAND_ROWS + BAND_MARGIN)
-        halves = (_half(to_linear(picture[first:last], encoding)) for picture in (noisy, fused))
-        weights = _weights(*halves, doubt)
+        short, long = (_half(to_linear(picture[first:last], encoding)) for picture in (noisy, fused))
+        weights = _weights(short, long, doubt)
         skip, start = (top - first) // SHRINK, top // SHRINK
         rows = min(BAND_ROWS // SHRINK, len(result) - start)
         result[start : start + rows] = weights[skip : skip + rows]

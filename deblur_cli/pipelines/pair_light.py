@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from deblur_cli.geometry.exposure import BAND_ROWS, Gain, Mask
+from deblur_cli.arrays import Mask, Pixels
+from deblur_cli.geometry.exposure import BAND_ROWS, Gain
 from deblur_cli.geometry.photometric import LightFit, fit_light
 from deblur_cli.imaging.colour import to_encoded, to_linear
-from deblur_cli.imaging.photo import Photo, Pixels
+from deblur_cli.imaging.photo import Photo
 from deblur_cli.pipelines.burst import NoisyFrame
 from deblur_cli.progress import SILENT, Progress
 
