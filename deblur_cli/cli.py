@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,9 +14,10 @@ from typer.main import get_command
 
 from deblur_cli import __version__
 from deblur_cli.commands import report
-from deblur_cli.errors import INTERRUPTED, DeblurError
+from deblur_cli.errors import ALL_FAILED, INTERRUPTED, SOME_FAILED, DeblurError, describe_fault
 
-"""As shells count a program that Ctrl-C ended: 128 + SIGINT."""
+_log = logging.getLogger(__name__)
+TRACEBACK = "--traceback"
 
 PLAIN_HELP = None
 """Help as plain text: rich's boxes cost 0.1 s of every --help, and the reference in docs/ is this text."""
@@ -72,6 +74,7 @@ class LazyCommands(TyperGroup):
         try:
             return super().invoke(ctx)
         except DeblurError as error:
+            _log.debug("Failed:", exc_info=error)
             report.error(str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
@@ -94,7 +97,31 @@ def load_command(name: str) -> Any:
         option for option in command.params if option.name not in ("install_completion", "show_completion")
     ]
     command.name = name
+    _add_traceback(command)
     return command
+
+
+def _add_traceback(command: Any) -> None:
+    """Adds the hidden --traceback to a command and to those below it: whoever reports a fault may put it anywhere."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(_traceback_alone)
+    command.params += [option for option in get_command(alone).params if TRACEBACK in option.opts]
+    for below in getattr(command, "commands", {}).values():
+        _add_traceback(below)
+
+
+def _show_traces(wanted: bool) -> None:
+    if wanted:
+        report.show_traces()
+
+
+Traceback = Annotated[
+    bool, typer.Option(TRACEBACK, hidden=True, is_eager=True, expose_value=False, callback=_show_traces)
+]
+
+
+def _traceback_alone(traceback: Traceback = False) -> None:
+    """Takes the option from which `_add_traceback` copies: Typer makes options of functions alone."""
 
 
 app = typer.Typer(
@@ -118,6 +145,7 @@ def deblur(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
+    traceback: Traceback = False,
 ) -> None:
     """Give back the photographs that a moving camera or subject blurred.
 
@@ -127,8 +155,25 @@ def deblur(
 
 def main() -> None:
     """Runs the program; the entry point of the `deblur` command."""
+    report.open_closed_streams()
+    code = _run()
+    if lost := report.answer_lost():
+        report.error(f"The answer could not be written: {lost}. What was done is whole.")
+        code = code or SOME_FAILED
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Returns the exit code. The last boundary: nobody gets a traceback who did not ask for one."""
     try:
         app(prog_name="deblur")
     except KeyboardInterrupt:
         # Before or after a command ran, for example while its modules load.
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except Exception as error:  # noqa: BLE001 - see above
+        if not (isinstance(error, OSError) and report.answer_lost()):
+            report.error(describe_fault(error))
+            return ALL_FAILED
+    return 0

@@ -1,12 +1,33 @@
 """The error family. Every message says what happened, to which file, and what to do.
 
-Raised anywhere, caught in exactly one place (`cli.main`), except that a batch collects the `PhotoError`s and
-`OutputError`s of single photos and goes on.
+Raised anywhere, caught in exactly one place (`cli.main`), except that a batch makes whatever one photo fails with that
+photo's failure, and goes on: `describe_failure` is the sentence for it, `photo_errors_only` what a reader promises.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+REPORT_IT = "This is a fault of deblur, not of the photo: please report it, with what --traceback prints."
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+def shown_path(path: Path | str) -> str:
+    """Returns a path as it is shown: quoted and spelled out where its name has control characters or line ends."""
+    text = str(path)
+    return text if text.isprintable() or not any(_steers(c) for c in text) else repr(text)
+
+
+def _steers(character: str) -> bool:
+    return not character.isprintable() and character != "\u00a0" and not "\ud800" <= character <= "\udfff"
+
 
 SOME_FAILED, WRONG_USAGE, ALL_FAILED, INTERRUPTED = 1, 2, 3, 130
 """The exit codes beside 0: some photos failed, wrong usage, all failed, Ctrl-C."""
@@ -44,8 +65,9 @@ class PhotoError(DeblurError):
     """One photograph cannot be used; a batch goes on with the others."""
 
     def __init__(self, path: Path, message: str) -> None:
-        super().__init__(f"{path.name}: {message}")
+        super().__init__(f"{shown_path(path.name)}: {message}")
         self.path = path
+        self.reason = message
 
 
 class UnreadablePhotoError(PhotoError):
@@ -60,11 +82,18 @@ class PhotoTooLargeError(PhotoError):
     """More pixels than `--max-megapixels` allows; nothing was decoded."""
 
 
+class UnexpectedPhotoError(PhotoError):
+    """What nobody foresaw went wrong with one photograph; `__cause__` is what was raised."""
+
+    def __init__(self, path: Path, error: BaseException) -> None:
+        super().__init__(path, f"failed with {type(error).__name__}: {_one_line(error)}. {REPORT_IT}")
+
+
 class OutputError(DeblurError):
     """One output cannot be written; nothing half-written stays behind."""
 
     def __init__(self, path: Path, message: str) -> None:
-        super().__init__(f"{path.name}: {message}")
+        super().__init__(f"{shown_path(path.name)}: {message}")
         self.path = path
 
 
@@ -120,3 +149,54 @@ class ConfigurationError(UsageError):
 
 class TrainingError(DeblurError):
     """A training cannot go on: its loss or gradient is no number any more."""
+
+
+def describe_failure(path: Path, error: BaseException) -> str:
+    """Returns the sentence about a photo that failed with any error, and keeps the trace for `--traceback`."""
+    _log.debug("%s failed:", path, exc_info=error)
+    if isinstance(error, DeblurError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{shown_path(path.name)}: does not fit in this machine's memory. Close other programs, or shrink it."
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{shown_path(path.name)}: {describe_os_error(error)}."
+    return str(UnexpectedPhotoError(path, error))
+
+
+def describe_os_error(error: OSError) -> str:
+    """Returns what the system refused, as a phrase: "the disk is full" or the system's own words, with the file."""
+    reason = os.strerror(error.errno) if error.errno is not None else _one_line(error)
+    where = f" ({shown_path(error.filename)})" if error.filename is not None else ""
+    return f"the system says: {reason}{where}"
+
+
+def describe_fault(error: BaseException) -> str:
+    """Returns the sentence about an error that nobody foresaw and that concerns no single photo."""
+    _log.debug("Failed:", exc_info=error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"Cannot go on; {describe_os_error(error)}."
+    return f"Cannot go on after {type(error).__name__}: {_one_line(error)}. {REPORT_IT}"
+
+
+def photo_errors_only(read: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+    """Returns a function that raises errors of ours alone: whatever else comes names the photo, its first argument.
+
+    Codecs raise what they like, a missing module among it; whoever reads many photos must be able to go on.
+    """
+
+    @wraps(read)
+    def reading(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(path, *args, **kwargs)
+        except DeblurError:
+            raise
+        except MemoryError as error:
+            raise PhotoTooLargeError(path, "does not fit in this machine's memory.") from error
+        except Exception as error:
+            raise UnexpectedPhotoError(path, error) from error
+
+    return reading
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no reason given"

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-TEMPORARY_PREFIX = ".deblur-"
+if sys.platform != "win32":
+    import fcntl
+
+TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".deblur-", ".tmp"
+LEFT_FOR_S = 86_400.0
+"""Where a system knows no locks: nobody writes one file for a day."""
 
 
 class NameTakenError(FileExistsError):
@@ -23,9 +30,8 @@ def whole_file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     missing are made. Raises OSError; NameTakenError where another file took the name meanwhile.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}.tmp"
+    temporary, lock = _temporary(target.parent)
     try:
-        temporary.open("xb").close()
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # as any new file here: some libraries make theirs for their owner's eyes alone
@@ -36,6 +42,74 @@ def whole_file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Returns how many temporary files of killed runs were removed from a folder; one that is being written stays.
+
+    Whoever writes holds a lock on the file, and its name says which process that is: a library may put another file in
+    the place of the locked one.
+    """
+    removed = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX):
+                with suppress(OSError):  # what may not be removed stays: it is in nobody's way
+                    removed += _removed(Path(entry.path))
+    return removed
+
+
+def _removed(temporary: Path) -> bool:
+    process = temporary.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
+    if process.isdecimal() and _runs(int(process)):
+        return False
+    with temporary.open("r+b") as stream:
+        locked = _lock(stream.fileno())
+        if locked is False or (locked is None and time.time() - temporary.stat().st_mtime < LEFT_FOR_S):
+            return False
+    temporary.unlink()  # only now: some systems remove no file that is open
+    return True
+
+
+def _runs(process: int) -> bool:
+    """Returns whether a process of this number runs here; on Windows a file that is open cannot be removed anyway."""
+    if sys.platform == "win32":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _temporary(folder: Path) -> tuple[Path, int | None]:
+    """Returns a new file and the descriptor that holds its lock, None where open files cannot be renamed."""
+    while True:
+        temporary = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if sys.platform == "win32":
+            os.close(descriptor)
+            return temporary, None
+        if _lock(descriptor) is not False and temporary.exists():
+            return temporary, descriptor
+        os.close(descriptor)  # another run took it for a leftover in the moment before it was locked
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Returns whether the file could be locked, until it is closed; None where the system knows no locks."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def write_whole(target: Path, content: bytes | str) -> None:

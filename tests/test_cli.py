@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from typer.testing import CliRunner
 
 from deblur_cli import __version__, cli
 from deblur_cli.cli import COMMANDS, app
-from deblur_cli.errors import DeblurError, DeviceError, UnreadablePhotoError, UsageError
+from deblur_cli.errors import REPORT_IT, DeblurError, DeviceError, UnreadablePhotoError, UsageError
 
 HEAVY = ("torch", "cv2", "numpy", "PIL", "rawpy", "huggingface_hub", "matplotlib", "rich.markdown")
 
@@ -75,9 +77,50 @@ def test_ctrl_c_is_130(failing) -> None:
     assert "Interrupted" in result.stderr
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(failing) -> None:
-    failing(ZeroDivisionError("bug"))
-    assert isinstance(run("single").exception, ZeroDivisionError)
+class TestMistakesOfOurs:
+    """What nobody foresaw: a sentence that asks for a report; the trace for who says --traceback."""
+
+    def leave(self, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["deblur", *arguments])
+        monkeypatch.setattr(logging.getLogger("deblur_cli"), "handlers", [])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return left.value.code
+
+    def test_they_are_a_sentence(self, failing, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+        failing(ZeroDivisionError("bug"))
+        assert self.leave(monkeypatch, "single") == 3
+        said = capsys.readouterr()
+        assert said.err == f"Error: Cannot go on after ZeroDivisionError: bug. {REPORT_IT}\n"
+        assert said.out == ""
+
+    @pytest.mark.parametrize(
+        "arguments", [("--traceback", "models", "where", "x"), ("models", "where", "x", "--traceback")]
+    )
+    def test_the_trace_is_shown_to_who_asks(self, arguments, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.leave(monkeypatch, *arguments) == 2
+        assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+    def test_nobody_else_sees_it(self, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.leave(monkeypatch, "models", "where", "x") == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+    def test_an_answer_that_cannot_be_written_is_a_failure(self, monkeypatch, capsys) -> None:
+        monkeypatch.setattr("deblur_cli.commands.report._answer_lost", "No space left on device")
+        assert self.leave(monkeypatch, "--version") == 1
+        assert "The answer could not be written: No space left on device." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's redirections")
+@pytest.mark.parametrize(
+    ("redirection", "code"), [(">&-", 2), ("2>&-", 2), ("<&- >&- 2>&-", 2), ("2>/dev/full", 2), ("| true", 0)]
+)
+def test_closed_and_full_streams_change_no_exit_code(redirection: str, code: int) -> None:
+    command = f"{shlex.quote(sys.executable)} -m deblur_cli models where nothing {redirection}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
 
 
 @pytest.mark.parametrize(

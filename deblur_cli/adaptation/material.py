@@ -34,7 +34,10 @@ def find_material(inputs: Sequence[Path]) -> Material:
     No file is opened. Raises UnreadablePhotoError for what does not exist, UsageError for a pattern that fits nothing
     and where there is neither photo nor clip.
     """
-    found = [photo.path for photo in find_photos(inputs, recursive=True)]
+    there = find_photos(inputs, recursive=True)
+    if there.failures:
+        raise there.failures[0]
+    found = there.paths
     below = [clip for given in inputs if given.is_dir() for clip in _clips_below(given)]
     photos = tuple(path for path in found if not is_clip(path))
     clips: dict[str, Path] = {}

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, LocalFile, Source, bundled_folder
+from deblur_cli.catalogue.source import Bundled, Copy, Hub, LocalFile, Source, bundled_folder, home_folder
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.progress import SILENT, Progress, Stage
 
@@ -47,11 +47,11 @@ class HubSettings:
     @classmethod
     def now(cls) -> Self:
         """Returns the settings of HF_HUB_CACHE, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE."""
-        user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        user_cache = os.environ.get("XDG_CACHE_HOME") or f"{home_folder()}/.cache"
         home = os.environ.get("HF_HOME") or f"{user_cache}/huggingface"
         cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
         return cls(
-            cache=Path(os.path.expandvars(cache)).expanduser(),
+            cache=Path(os.path.expanduser(os.path.expandvars(cache))),  # noqa: PTH111 - Path's raises without a home
             endpoint=(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
             offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in YES,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,18 @@ def bundled_folder() -> Path:
 def cache_dir() -> Path:
     """Returns the folder for what can be made again: DEBLUR_CACHE, or the system's place for caches."""
     wanted = os.environ.get("DEBLUR_CACHE")
-    return Path(wanted) if wanted else user_cache_path("deblur", appauthor=False)
+    if wanted:
+        return Path(wanted)
+    cache = user_cache_path("deblur", appauthor=False)
+    return cache if cache.is_absolute() else home_folder() / ".cache" / "deblur"
+
+
+def home_folder() -> Path:
+    """Returns the user's home, or for a user without one, as in many containers, a folder among the temporary files."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"deblur-{os.getuid()}"
 
 
 def converted_file(sha256: str) -> Path:

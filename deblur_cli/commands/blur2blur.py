@@ -9,7 +9,7 @@ import typer
 
 from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.pipelines.jobs import Blur2BlurJob, RestoreSettings
+from deblur_cli.pipelines.jobs import Blur2BlurJob, OutputOptions, RestoreSettings
 
 Camera = Annotated[
     Path,
@@ -74,20 +74,22 @@ def blur2blur(
     check_strengths(strengths, strength)
     job = Blur2BlurJob(
         inputs=tuple(photos),
-        out=out,
+        output=OutputOptions(
+            out=out,
+            format=None if photo_format is None else photo_format.value,
+            quality=quality,
+            recursive=recursive,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            compare=compare,
+            keep_translated=keep_translated,
+        ),
         model=model,
         device=device,
         precision=precision,
         settings=RestoreSettings(strength, scale.value_or_none, tile),
-        photo_format=None if photo_format is None else photo_format.value,
-        quality=quality,
-        recursive=recursive,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        compare=compare,
         max_megapixels=max_megapixels,
         camera=camera,
-        keep_translated=keep_translated,
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:
         result = deblur_with_profile(job, progress)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from deblur_cli.commands import report
-from deblur_cli.errors import ALL_FAILED, SOME_FAILED
+from deblur_cli.errors import ALL_FAILED, SOME_FAILED, shown_path
 from deblur_cli.pipelines.jobs import PhotoResult, SingleResult, Status
 
 
@@ -27,8 +27,8 @@ def show_photo(photo: PhotoResult) -> None:
 
 def _line(photo: PhotoResult) -> str:
     if photo.status is Status.SKIPPED:
-        return f"{photo.path}: {photo.message} ({photo.output})"
-    line = f"{photo.path} → {photo.output}"
+        return f"{shown_path(photo.path)}: {photo.message} ({shown_path(photo.output or '')})"
+    line = f"{shown_path(photo.path)} → {shown_path(photo.output or '')}"
     if photo.status is Status.PLANNED:
         return f"{line} (dry run: not written)" + (f"; {photo.message}" if photo.message else "")
     facts = [] if photo.extent_px is None else [f"blur {photo.extent_px:.1f} px"]
@@ -42,7 +42,7 @@ def _summary(result: SingleResult) -> str:
     words = (
         (Status.DONE, "restored"),
         (Status.UNCHANGED, "sharp already"),
-        (Status.SKIPPED, "done before"),
+        (Status.SKIPPED, "already there"),
         (Status.PLANNED, "to restore"),
         (Status.FAILED, "failed"),
     )

@@ -10,8 +10,8 @@ import typer
 
 from deblur_cli.commands import options, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.errors import ALL_FAILED, SOME_FAILED
-from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, RestoreSettings, Status
+from deblur_cli.errors import ALL_FAILED, SOME_FAILED, shown_path
+from deblur_cli.pipelines.jobs import OutputOptions, PairJob, PairResult, PairsResult, RestoreSettings, Status
 
 COLOURS_DIFFER = 1.15
 
@@ -83,17 +83,19 @@ def pair(
     check_report(report_page)
     job = PairJob(
         inputs=tuple(photos),
-        out=out,
+        output=OutputOptions(
+            out=out,
+            format=None if photo_format is None else photo_format.value,
+            quality=quality,
+            recursive=recursive,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            compare=compare,
+        ),
         model=model,
         device=device,
         precision=precision,
         settings=RestoreSettings(1.0, scale.value_or_none, tile),
-        photo_format=None if photo_format is None else photo_format.value,
-        quality=quality,
-        recursive=recursive,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        compare=compare,
         max_megapixels=max_megapixels,
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:
@@ -117,7 +119,7 @@ def _show(result: PairsResult) -> None:
         words = (
             (Status.DONE, "fused"),
             (Status.UNCHANGED, "unchanged"),
-            (Status.SKIPPED, "done before"),
+            (Status.SKIPPED, "already there"),
             (Status.PLANNED, "to fuse"),
             (Status.FAILED, "failed"),
         )
@@ -127,8 +129,8 @@ def _show(result: PairsResult) -> None:
 
 def _line(one: PairResult) -> str:
     if one.status is Status.SKIPPED:
-        return f"{one.blurry}: {one.message} ({one.output})"
-    line = f"{' + '.join(str(path) for path in (*one.noisy, one.blurry))} → {one.output}"
+        return f"{shown_path(one.blurry)}: {one.message} ({shown_path(one.output or '')})"
+    line = f"{' + '.join(shown_path(path) for path in (*one.noisy, one.blurry))} → {shown_path(one.output or '')}"
     if one.status is Status.PLANNED:
         ratio = "exposure to be measured" if one.ratio is None else f"{one.ratio:.3g} times the light"
         return f"{line} ({ratio}, told by {one.known_by}; dry run: not written)"

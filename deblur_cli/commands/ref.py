@@ -10,7 +10,7 @@ import typer
 from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
 from deblur_cli.errors import UsageError
-from deblur_cli.pipelines.jobs import RefJob, RestoreSettings
+from deblur_cli.pipelines.jobs import OutputOptions, RefJob, RestoreSettings
 
 AUTO = "auto"
 
@@ -90,21 +90,23 @@ def ref(
     check_strengths(strengths, strength)
     job = RefJob(
         inputs=tuple(photos),
-        out=out,
+        output=OutputOptions(
+            out=out,
+            format=None if photo_format is None else photo_format.value,
+            quality=quality,
+            recursive=recursive,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            compare=compare,
+            confidence_map=confidence_map,
+        ),
         model=model,
         device=device,
         precision=precision,
         settings=RestoreSettings(strength, scale.value_or_none, tile),
-        photo_format=None if photo_format is None else photo_format.value,
-        quality=quality,
-        recursive=recursive,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        compare=compare,
         max_megapixels=max_megapixels,
         references=_paths(references or [AUTO]),
         window=window,
-        confidence_map=confidence_map,
         unaligned=unaligned,
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:

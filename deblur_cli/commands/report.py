@@ -6,9 +6,12 @@ Answers are for people (`answer`, `answer_table`) or for machines (`answer_json`
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -116,9 +119,9 @@ class Terminal:
     def _line(self, message: str) -> None:
         with self._lock:
             if self._bars is None:
-                _write(sys.stderr, message)
+                _write(sys.stderr, _one_line(message))
             else:
-                self._bars.console.print(_printable(message), markup=False, highlight=False, soft_wrap=True)
+                self._bars.console.print(_printable(_one_line(message)), markup=False, highlight=False, soft_wrap=True)
 
     def _open(self, name: str, total: int | None, unit: str) -> tuple[Bars, TaskID]:
         with self._lock:
@@ -187,7 +190,42 @@ def _shown_amount(done: int, total: int | None, unit: str) -> str:
 
 def error(message: str) -> None:
     """Tells on stderr what went wrong, quiet or not."""
-    _write(sys.stderr, f"Error: {message}")
+    _write(sys.stderr, f"Error: {_one_line(message)}")
+
+
+class _Traces(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the record with its trace to stderr."""
+        _write(sys.stderr, self.format(record), as_is=True)
+
+
+def show_traces() -> None:
+    """From here on every failure's trace goes to stderr too, for a report of a fault."""
+    logger = logging.getLogger("deblur_cli")
+    if not any(isinstance(handler, _Traces) for handler in logger.handlers):
+        logger.addHandler(_Traces())
+    logger.setLevel(logging.DEBUG)
+
+
+def open_closed_streams() -> None:
+    """Opens on nothing what the shell closed (`2>&-`): else the next file opened becomes stdout or stderr, and whatever
+    a codec prints there goes into a photo.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this very one
+            setattr(sys, name, os.fdopen(nothing, "r" if name == "stdin" else "w", encoding="utf-8"))
+
+
+def answer_lost() -> str:
+    """Returns why stdout did not take the answer, as a phrase; empty where it did, or where its reader left early."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up(sys.stdout, error)
+    return _answer_lost
 
 
 def answer(text: str) -> None:
@@ -252,17 +290,41 @@ def _printable(text: str) -> str:
     return "".join(c if c in "\n\t" or (c.isprintable() or c == "\u00a0") else _spelled(c) for c in text)
 
 
+def _one_line(message: str) -> str:
+    """Returns the message on one line: a name with a line end must not look like two messages."""
+    return message.replace("\n", "\\n")
+
+
 def _spelled(character: str) -> str:
     return character if "\ud800" <= character <= "\udfff" else character.encode("unicode_escape").decode("ascii")
 
 
+_answer_lost = ""
+
+
 def _write(stream: TextIO, text: str, *, as_is: bool = False) -> None:
-    """Writes a line; what the stream cannot encode (names are bytes on some systems) is spelled out, not fatal."""
+    """Writes a line; what the stream cannot encode (names are bytes on some systems) is spelled out, not fatal.
+
+    Nor is a stream that takes no more: the work is worth more than the words about it.
+    """
     line = text if as_is else _printable(text)
     encoding = stream.encoding or "utf-8"
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
         line = line.encode(encoding, "backslashreplace").decode(encoding)
-    stream.write(line + "\n")
-    stream.flush()
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except OSError as error:
+        _give_up(stream, error)
+
+
+def _give_up(stream: TextIO, error: OSError) -> None:
+    """Sends everything further for this stream to nowhere, so that no later word fails, nor the interpreter's last."""
+    global _answer_lost  # the streams are the process's own too
+    if stream is sys.stdout and error.errno != errno.EPIPE:
+        _answer_lost = os.strerror(error.errno or errno.EIO)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.pipelines.jobs import RestoreSettings, SingleJob
+from deblur_cli.pipelines.jobs import OutputOptions, RestoreSettings, SingleJob
 
 
 def single(
@@ -48,17 +48,19 @@ def single(
     check_strengths(strengths, strength)
     job = SingleJob(
         inputs=tuple(photos),
-        out=out,
+        output=OutputOptions(
+            out=out,
+            format=None if photo_format is None else photo_format.value,
+            quality=quality,
+            recursive=recursive,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            compare=compare,
+        ),
         model=model,
         device=device,
         precision=precision,
         settings=RestoreSettings(strength, scale.value_or_none, tile),
-        photo_format=None if photo_format is None else photo_format.value,
-        quality=quality,
-        recursive=recursive,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        compare=compare,
         max_megapixels=max_megapixels,
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:

@@ -9,7 +9,7 @@ import typer
 
 from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.pipelines.jobs import RestoreSettings, SingleJob, Status
+from deblur_cli.pipelines.jobs import OutputOptions, RestoreSettings, SingleJob, Status
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that a camera, a card reader or others fill.")]
 Settle = Annotated[
@@ -54,15 +54,17 @@ def watch(
 
     job = SingleJob(
         inputs=(folder,),
-        out=out,
+        output=OutputOptions(
+            out=out,
+            format=None if photo_format is None else photo_format.value,
+            quality=quality,
+            recursive=recursive,
+            compare=compare,
+        ),
         model=model,
         device=device,
         precision=precision,
         settings=RestoreSettings(strength, scale.value_or_none, tile),
-        photo_format=None if photo_format is None else photo_format.value,
-        quality=quality,
-        recursive=recursive,
-        compare=compare,
         max_megapixels=max_megapixels,
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:

@@ -12,7 +12,7 @@ from deblur_cli.catalogue.load import load
 from deblur_cli.datasets.readers import Layout, Pair
 from deblur_cli.datasets.sets import PairSet, read_sets
 from deblur_cli.engine.device import Device, choose, fit_to_network
-from deblur_cli.errors import UnsupportedPhotoError, UsageError
+from deblur_cli.errors import UnsupportedPhotoError, UsageError, describe_failure
 from deblur_cli.evaluation.outputs import Outputs, list_outputs
 from deblur_cli.evaluation.scores import (
     MOST_DB,
@@ -24,7 +24,7 @@ from deblur_cli.evaluation.scores import (
     PhotoScore,
     means_of,
 )
-from deblur_cli.imaging.find import find_photos
+from deblur_cli.imaging.find import find_photos, nothing_found
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import quantise
@@ -121,12 +121,13 @@ def evaluate_identity(job: EvaluateJob, progress: Progress = SILENT) -> Identity
 
     `job.folders` are folders of photos, or photos. Raises UsageError where there are none, and what models raise.
     """
-    photos = [found.path for found in find_photos(job.folders, recursive=False)]
-    if not photos:
-        raise UsageError(f"No photos found in {', '.join(str(folder) for folder in job.folders)}. Give their folder.")
+    found = find_photos(job.folders, recursive=False)
+    photos = found.paths
+    if not photos and not found.failures:
+        raise nothing_found(job.folders, found, recursive=True)
     source = _source(job, progress)
     scored: list[IdentityScore] = []
-    failed: list[FailedPhoto] = []
+    failed = [FailedPhoto(error.path, str(error)) for error in found.failures]
     with progress.stage("Photos", len(photos), "photos") as stage:
         for outcome in run_overlapping(photos, _identity_steps(source, job)):
             (failed if isinstance(outcome, FailedPhoto) else scored).append(outcome)  # type: ignore[arg-type]
@@ -211,7 +212,13 @@ def _pair_steps(
             return _Scored(score, 0.0, 0.0)
         return _Scored(score, engine.network_seconds, how.photo.megapixels)
 
-    return Steps(read, make, score, lambda pair, error: FailedPhoto(pair.blurry, str(error)), lambda pair: 0.0)
+    return Steps(
+        read,
+        make,
+        score,
+        lambda pair, error: FailedPhoto(pair.blurry, describe_failure(pair.blurry, error)),
+        lambda pair: 0.0,
+    )
 
 
 def _identity_steps(
@@ -238,7 +245,9 @@ def _identity_steps(
             None if how is None else how.extent.extent_px,
         )
 
-    return Steps(read, make, score, lambda path, error: FailedPhoto(path, str(error)), lambda path: 0.0)
+    return Steps(
+        read, make, score, lambda path, error: FailedPhoto(path, describe_failure(path, error)), lambda path: 0.0
+    )
 
 
 def _check_sizes(photo: Photo, other: Bytes, what: str) -> None:

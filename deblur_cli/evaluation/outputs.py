@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deblur_cli.datasets.readers import PICTURES
 from deblur_cli.errors import DatasetError, UnreadablePhotoError
-from deblur_cli.pipelines.plan import COMPARISON_MARK
+from deblur_cli.pipelines.outputs import side_files
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,16 @@ class Outputs:
 
 
 def list_outputs(root: Path) -> Outputs:
-    """Returns the pictures below a folder of outputs, comparisons left out. Raises DatasetError where there is none."""
+    """Returns the pictures below a folder of outputs. Raises DatasetError where there is none.
+
+    What `deblur` writes beside its results (comparisons, confidence maps, translations) is no output.
+    """
     by_stem: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in PICTURES and not path.stem.endswith(COMPARISON_MARK) and path.name[0] != ".":
-            for stem in _stems(path.stem):
-                by_stem[stem].append(path)
+    pictures = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.name[0] != ".")
+    beside = side_files(pictures)
+    for path in (path for path in pictures if path not in beside):
+        for stem in _stems(path.stem):
+            by_stem[stem].append(path)
     if not by_stem:
         raise DatasetError(f"{root} holds no pictures. Give the folder with the restored photos.")
     return Outputs(root, {stem: tuple(paths) for stem, paths in by_stem.items()})

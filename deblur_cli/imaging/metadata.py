@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from deblur_cli.imaging import exif_block as tiff
 from deblur_cli.imaging import xmp
@@ -20,6 +22,12 @@ BULKY_TAG = 1024
 
 PHOTOSHOP_THUMBNAILS = (b"\x04\x09", b"\x04\x0c")
 """Numbers of the image resources that hold one (Photoshop file formats, 1033 and 1036)."""
+SEE_OTHER_TAGS = 65535
+OTHER_SENSITIVITIES = (34866, 34865, 34867)
+"""RecommendedExposureIndex, StandardOutputSensitivity, ISOSpeed: what cameras set is the first."""
+SENSITIVITY_TAGS = {1: (34865,), 2: (34866,), 3: (34867,), 4: (34866, 34865), 5: (34865, 34867), 6: (34866, 34867)}
+"""What SensitivityType says: in which tag PhotographicSensitivity's value is."""
+FARTHEST_ZONE = timedelta(hours=14)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class ExifSummary:
     model: str | None = None
     lens: str | None = None
     orientation: int = 1
+    utc_offset: timedelta | None = None
+    """How far the clock of `taken_at` is ahead of UTC."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,37 @@ def summarise(exif: bytes | None) -> ExifSummary:
     return ExifSummary(
         taken_at=_moment(words(block.exif, 36867) or words(block.main, 306), words(block.exif, 37521)),
         exposure_s=number(block.exif, 33434),
-        iso=number(block.exif, 34855),
+        iso=_sensitivity(lambda tag: number(block.exif, tag)),
         f_number=number(block.exif, 33437),
         make=words(block.main, 271),
         model=words(block.main, 272),
         lens=words(block.exif, 42036),
         orientation=orientation if orientation in range(1, 9) else 1,
+        utc_offset=_offset(words(block.exif, 36881) or words(block.exif, 36880)),
     )
+
+
+def _sensitivity(number: Callable[[int], float | None]) -> float | None:
+    """Returns the ISO value, or None where the block does not tell it.
+
+    PhotographicSensitivity holds 16 bits: 65535 there means that the value is in the tag that SensitivityType names
+    (Exif 2.3, Annex G): standard output sensitivity, recommended exposure index or ISO speed.
+    """
+    plain = number(34855)
+    if plain is not None and plain < SEE_OTHER_TAGS:
+        return plain
+    named = SENSITIVITY_TAGS.get(int(number(34864) or 0), ())
+    values = (number(tag) for tag in (*named, *OTHER_SENSITIVITIES))
+    return next((value for value in values if value is not None), None)
+
+
+def _offset(value: str | None) -> timedelta | None:
+    """Returns what "+02:00" means; None for blanks and what is no time zone."""
+    found = re.fullmatch(r"([+-])(\d\d):?(\d\d)", (value or "").strip())
+    if found is None:
+        return timedelta(0) if (value or "").strip() == "Z" else None
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return None if offset > FARTHEST_ZONE else -offset if found[1] == "-" else offset
 
 
 def _moment(value: str | None, fraction: str | None) -> datetime | None:

@@ -187,7 +187,7 @@ def _open_tiff(path: Path, data: bytes) -> Opened:
     )
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
+def webp_size(data: bytes) -> tuple[int, int]:
     """Returns (height, width) of the canvas without the decoder, which would allocate it (RFC 9649)."""
     kind = data[12:16]
     if kind == b"VP8X":
@@ -204,7 +204,7 @@ def _open_webp(path: Path, data: bytes) -> Opened:
     expected = struct.unpack_from("<L", data, 4)[0] + 8
     if expected > len(data) + 1:
         raise _cut_short(path, len(data), expected)
-    height, width = _webp_size(data)
+    height, width = webp_size(data)
     exif, xmp, icc, at, frames = None, None, None, 12, 0
     while at + 8 <= len(data):
         kind, size = struct.unpack_from("<4sL", data, at)

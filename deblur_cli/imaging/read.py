@@ -22,9 +22,11 @@ from deblur_cli.errors import (
     PhotoTooLargeError,
     UnreadablePhotoError,
     UnsupportedPhotoError,
+    photo_errors_only,
 )
 from deblur_cli.imaging import heif, jpeg, jpeg_scan, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
+from deblur_cli.imaging.header import Header, read_header
 from deblur_cli.imaging.metadata import summarise, turned
 from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file, sound_png
 from deblur_cli.imaging.photo import Encoding, Photo
@@ -65,6 +67,7 @@ GREY_HEADROOM = 2
 """A JPEG is decoded at least this many times larger than asked for, so that the final averaging decides sharpness."""
 
 
+@photo_errors_only
 def read_photo(path: Path, *, max_megapixels: float = 250.0) -> Photo:
     """Returns the photo in the file, upright, pixels (H, W, 3) float32 in [0, 1] in the photo's own encoding.
 
@@ -72,7 +75,7 @@ def read_photo(path: Path, *, max_megapixels: float = 250.0) -> Photo:
     samples and the float pixels are in memory at a time; metadata blocks are the file's bytes but for what turning
     changes. Raises UnreadablePhotoError, UnsupportedPhotoError or PhotoTooLargeError, each naming the file.
     """
-    if _is_raw(path):
+    if is_raw_photo(path):
         return raw.read_raw(path, max_megapixels=max_megapixels)
     try:
         opened = open_file(path)
@@ -86,26 +89,33 @@ def read_photo(path: Path, *, max_megapixels: float = 250.0) -> Photo:
         raise _damaged(path, error) from error
 
 
+@photo_errors_only
 def read_size(path: Path) -> tuple[int, int]:
     """Returns (height, width), upright, from the header alone. Raises UnreadablePhotoError, UnsupportedPhotoError."""
-    if _is_raw(path):
+    if is_raw_photo(path):
         return raw.read_raw_size(path)
+    header = read_photo_header(path)
+    return header.height, header.width
+
+
+def read_photo_header(path: Path) -> Header:
+    """Returns what the header of a photo that is no camera raw says. Errors are those of `read_size`."""
     try:
-        opened = open_file(path)
+        return read_header(path)
     except DeblurError:
         raise
     except DECODER_ERRORS as error:
         raise _damaged(path, error) from error
-    return upright_size(opened.height, opened.width, opened.orientation)
 
 
+@photo_errors_only
 def read_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> tuple[npt.NDArray[np.float32], str]:
     """Returns the luma (H, W) float32 in [0, 1], upright, of at most this long side, and where it came from.
 
     That is "file", "embedded preview" (a raw file's JPEG that is at least as large) or "developed raw". Smaller
     photos are not enlarged. Errors are those of `read_photo`.
     """
-    if not _is_raw(path):
+    if not is_raw_photo(path):
         return _shrunk(_read_luma(path, long_side, max_megapixels), long_side), "file"
     preview = raw.read_preview(path)
     if preview is not None and _serves(preview, long_side, max_megapixels):
@@ -124,7 +134,8 @@ def _serves(preview: raw.Preview, long_side: int, max_megapixels: float) -> bool
     return large_enough and preview.height * preview.width / 1e6 <= max_megapixels
 
 
-def _is_raw(path: Path) -> bool:
+def is_raw_photo(path: Path) -> bool:
+    """Returns whether a file is camera raw. Raises UnreadablePhotoError for what is no file, empty or closed to us."""
     try:
         if path.is_dir():
             raise UnreadablePhotoError(path, "is a folder, not a photo.")

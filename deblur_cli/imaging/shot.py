@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from deblur_cli.errors import photo_errors_only
 from deblur_cli.imaging import raw
 from deblur_cli.imaging.metadata import ExifSummary, summarise
-from deblur_cli.imaging.opened import open_file
-from deblur_cli.imaging.read import read_size
+from deblur_cli.imaging.read import is_raw_photo, read_photo_header
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,44 @@ class Shot:
         return self.height * self.width / 1e6
 
     @property
+    def moment(self) -> datetime | None:
+        """When it was taken: in UTC where the file tells the time zone, else by the camera's clock; None: not told."""
+        taken, offset = self.summary.taken_at, self.summary.utc_offset
+        return taken if taken is None or offset is None else taken - offset
+
+    @property
     def camera(self) -> str | None:
         """Make and model, or None where the file says neither."""
         return " ".join(name for name in (self.summary.make, self.summary.model) if name) or None
 
 
+@photo_errors_only
 def read_shot(path: Path) -> Shot:
     """Returns what the file says of the shot; no pixel is decoded. Raises UnreadablePhotoError, UnsupportedPhotoError.
 
     A missing or damaged EXIF block is no error: its facts are None.
     """
-    height, width = read_size(path)
-    if raw.is_raw(path):
-        return Shot(path, summarise(raw.read_metadata(path, raw.read_preview(path)).exif), height, width, True)
-    return Shot(path, summarise(open_file(path).metadata.exif), height, width, False)
+    if is_raw_photo(path):
+        height, width = raw.read_raw_size(path)
+        # Only where the file has no block of its own is the preview looked for, which is megabytes large.
+        exif = raw.read_metadata(path).exif or raw.read_metadata(path, raw.read_preview(path)).exif
+        return Shot(path, summarise(exif), height, width, True)
+    header = read_photo_header(path)
+    return Shot(path, summarise(header.metadata.exif), header.height, header.width, False)
+
+
+def seconds_between(earlier: Shot, later: Shot) -> float | None:
+    """Returns the seconds from the start of one exposure to that of the other; None where one does not tell its time.
+
+    By UTC where both tell their time zones, else by the camera's clock, which is one as long as nobody sets it.
+    """
+    first, second = earlier.summary, later.summary
+    if first.taken_at is None or second.taken_at is None:
+        return None
+    gap = (second.taken_at - first.taken_at).total_seconds()
+    if first.utc_offset is None or second.utc_offset is None:
+        return gap
+    return gap - (second.utc_offset - first.utc_offset).total_seconds()
 
 
 def exposure_ratio(short: ExifSummary, long: ExifSummary) -> float | None:

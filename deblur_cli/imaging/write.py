@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +25,6 @@ from deblur_cli.errors import (
 from deblur_cli.files import NameTakenError, whole_file
 from deblur_cli.imaging import dng_write, heif, jpeg, tiff_write
 from deblur_cli.imaging.colour import to_encoded
-from deblur_cli.imaging.find import FoundPhoto
 from deblur_cli.imaging.metadata import (
     fit_exif,
     has_thumbnail,
@@ -37,7 +35,7 @@ from deblur_cli.imaging.metadata import (
 )
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo
 from deblur_cli.imaging.png import write_png
-from deblur_cli.imaging.raw import RAW_SUFFIXES, LinearRaw, srgb_profile
+from deblur_cli.imaging.raw import LinearRaw, srgb_profile
 from deblur_cli.imaging.resolution import exif_of_resolution, resolution_of_exif
 from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
 from deblur_cli.imaging.xmp import upright, without_companions
@@ -71,62 +69,6 @@ AVIF_SPEED = 8
 """Of 0–10: libavif's default of 6 takes four times as long for two per cent of size."""
 THUMBNAIL_PX = 160
 """Long side that EXIF thumbnails have (DCF 2.0)."""
-
-
-@dataclass(frozen=True)
-class OutputPlan:
-    """One photo, where its result goes, and whether that exists already."""
-
-    source: Path
-    target: Path
-    exists: bool
-
-
-def plan_output(source: FoundPhoto, out: Path, *, out_is_folder: bool, photo_format: str | None, suffix: str) -> Path:
-    """Returns where the photo's result goes; nothing is opened or created.
-
-    Below a folder `out` the photo keeps its place and name, `suffix` added before the ending, which is that of
-    `photo_format` (jpeg, png, tiff, webp, avif, heic) or of the photo itself; camera raw becomes .tif, and what cannot
-    be written (GIF, unknown endings) .png. Raises UsageError for an unknown format or an `out` of unknown ending.
-    """
-    if photo_format is not None and photo_format not in FORMAT_SUFFIXES:
-        raise UsageError(f"--format {photo_format} is not known. Take one of {', '.join(FORMAT_SUFFIXES)}.")
-    if not out_is_folder:
-        if out.suffix.lower() not in OUTPUT_SUFFIXES:
-            raise UsageError(f"--out {out} names no format that can be written. End it with .jpg, .png or .tif.")
-        return out
-    own = source.relative.suffix
-    ending = own if own.lower() in OUTPUT_SUFFIXES else ".tif" if own.lower() in RAW_SUFFIXES else ".png"
-    if photo_format is not None and OUTPUT_FORMATS.get(own.lower()) != photo_format:
-        ending = FORMAT_SUFFIXES[photo_format]
-    return out / source.relative.with_name(source.relative.stem + suffix + ending)
-
-
-def check_plans(plans: Sequence[OutputPlan], others: Sequence[Path] = ()) -> None:
-    """Raises OutputCollisionError where two photos would write one file, or one would be written over a photo given.
-
-    Names that differ in case alone count as one where the system's files do. `others` are further photos given.
-    """
-    sources = {_place(path): path for path in (*(plan.source for plan in plans), *others)}
-    targets: dict[str, Path] = {}
-    for plan in plans:
-        here = _place(plan.target)
-        if here in sources:
-            raise OutputCollisionError(
-                f"The result of {plan.source.name} would be written over the photo {sources[here]}. "
-                "Give another folder with --out; originals are never modified."
-            )
-        if here in targets:
-            raise OutputCollisionError(
-                f"{targets[here]} and {plan.source} would both be written to {plan.target}. "
-                "Give them to separate runs, with another --out or --format."
-            )
-        targets[here] = plan.source
-
-
-def _place(path: Path) -> str:
-    real = os.path.normcase(os.path.realpath(path))
-    return real.casefold() if sys.platform in ("darwin", "win32") else real
 
 
 def write_photo(photo: Photo, target: Path, *, quality: int | None = None, overwrite: bool = False) -> tuple[str, ...]:
@@ -211,7 +153,7 @@ def write_comparison(before: Photo, after: Photo, target: Path, *, overwrite: bo
 
 
 def _publish(target: Path, encode: Callable[[BinaryIO], None], *, overwrite: bool) -> None:
-    """Encodes to a temporary name beside the target, flushes to the disk, and only then gives it its name."""
+    """Encodes to a temporary name beside the target, and only what is whole gets its name."""
     if not overwrite and os.path.lexists(target):
         raise OutputExistsError(target, "already exists; use --overwrite.")
     try:

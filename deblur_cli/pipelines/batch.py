@@ -1,4 +1,4 @@
-"""Many photos through read, restore and write, with the three overlapping in bounded memory.
+"""Many photos through read, restore and write, with the three overlapping in bounded memory; what fails is a result.
 
 While the network works on one photo, the next is decoded and the previous one is written, each on a thread of its
 own; the network stays on the caller's thread. At most three photos are held at once, fewer where they are large.
@@ -11,15 +11,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from deblur_cli.errors import OutOfMemoryError, OutputError, PhotoError
+from deblur_cli.errors import DeviceError, PhotoError, UsageError, describe_failure
+from deblur_cli.imaging.read import read_size
+from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, Status
+from deblur_cli.pipelines.outputs import ALREADY_EXISTS, Plan, PlannedOutput, clean_folders
+from deblur_cli.progress import Progress
 
 ItemT = TypeVar("ItemT")
 ReadT = TypeVar("ReadT")
 RestoredT = TypeVar("RestoredT")
 ResultT = TypeVar("ResultT")
 
-PHOTO_ERRORS = (PhotoError, OutputError, OutOfMemoryError, MemoryError)
-"""What one photo may fail with while the batch goes on; anything else concerns all photos, or is our mistake."""
+CONCERNS_ALL = (UsageError, DeviceError)
+"""What ends the batch, whichever photo it comes up with; anything else is a failure of that photo alone."""
 
 MOST_MEGAPIXELS_HELD = 110.0
 """Photos are held together up to this: three of 36 megapixels or two of 51, at most 24 bytes a pixel each."""
@@ -29,8 +33,8 @@ MOST_MEGAPIXELS_HELD = 110.0
 class Steps(Generic[ItemT, ReadT, RestoredT, ResultT]):
     """What is done with each item. `read` and `write` run on threads of their own, `restore` on the caller's.
 
-    `failed` turns one of PHOTO_ERRORS, from whichever step, into the item's result. `megapixels` says how large an
-    item is before it is read.
+    `failed` turns any error of an item, from whichever step, into its result. `megapixels` says how large an item is
+    before it is read.
     """
 
     read: Callable[[ItemT], ReadT]
@@ -40,8 +44,71 @@ class Steps(Generic[ItemT, ReadT, RestoredT, ResultT]):
     megapixels: Callable[[ItemT], float]
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A photo to be restored, whose header could be read."""
+
+    plan: PlannedOutput
+    megapixels: float
+
+
+def run_photos(
+    plan: Plan,
+    options: OutputOptions,
+    start: Callable[[], Steps[Waiting, ReadT, RestoredT, PhotoResult]],
+    progress: Progress,
+) -> tuple[PhotoResult, ...]:
+    """Returns what became of each photo, in the order planned; `start` loads the network, where there is work for it.
+
+    The photos' headers are read first: what is damaged or done is known before any weights are. What of the inputs
+    could not be looked at comes last, as failures.
+    """
+    looked = [_look(output, options) for output in plan.outputs]
+    results = {photo.path: photo for photo in looked if isinstance(photo, PhotoResult)}
+    waiting = [photo for photo in looked if isinstance(photo, Waiting)]
+    if waiting:
+        clean_folders((photo.plan for photo in waiting), progress)
+        steps = start()
+        with progress.stage("Photos", len(waiting), "photos") as stage:
+            for photo in run_overlapping(waiting, steps):
+                results[photo.path] = photo
+                stage.advance()
+    missing = (PhotoResult(error.path, None, Status.FAILED, str(error)) for error in plan.failures)
+    return (*(results[output.source] for output in plan.outputs), *missing)
+
+
+def _look(plan: PlannedOutput, options: OutputOptions) -> Waiting | PhotoResult:
+    """Returns the photo with its size, or its result where there is nothing to do or its header cannot be read."""
+    if plan.exists and not options.overwrite:
+        return PhotoResult(plan.source, plan.target, Status.SKIPPED, ALREADY_EXISTS)
+    if plan.problem:
+        return PhotoResult(plan.source, None, Status.FAILED, plan.problem)
+    try:
+        height, width = read_size(plan.source)
+    except PhotoError as error:
+        return PhotoResult(plan.source, None, Status.FAILED, describe_failure(plan.source, error))
+    if options.dry_run:
+        return PhotoResult(
+            plan.source,
+            plan.target,
+            Status.PLANNED,
+            comparison=plan.comparison,
+            confidence_map=plan.confidence_map,
+            translated=plan.translated,
+        )
+    return Waiting(plan, height * width / 1e6)
+
+
+def failed(item: Waiting, error: BaseException) -> PhotoResult:
+    """Returns the result of a photo that failed, with whatever error."""
+    return PhotoResult(item.plan.source, None, Status.FAILED, describe_failure(item.plan.source, error))
+
+
 def run_overlapping(items: Sequence[ItemT], steps: Steps[ItemT, ReadT, RestoredT, ResultT]) -> Iterator[ResultT]:
-    """Yields each item's result, in order. Leaving early lets a running write finish and starts nothing more."""
+    """Yields each item's result, in order; what one fails with is its result, and the others go on.
+
+    Leaving early, or an error of CONCERNS_ALL, lets a running write finish and starts nothing more.
+    """
     reader = ThreadPoolExecutor(1, thread_name_prefix="decode")
     writer = ThreadPoolExecutor(1, thread_name_prefix="encode")
     ahead: Future[ReadT] | None = None
@@ -77,7 +144,9 @@ def _restored(
 ) -> RestoredT | BaseException:
     try:
         return steps.restore(item, reading.result())
-    except PHOTO_ERRORS as error:
+    except CONCERNS_ALL:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary of each photo: `failed` says what it was
         return error
 
 
@@ -88,5 +157,7 @@ def _written(
         return steps.failed(item, current)
     try:
         return steps.write(item, current)
-    except PHOTO_ERRORS as error:
+    except CONCERNS_ALL:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
         return steps.failed(item, error)

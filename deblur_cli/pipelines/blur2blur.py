@@ -14,12 +14,12 @@ from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.pipelines.delivery import run_all
-from deblur_cli.pipelines.jobs import Blur2BlurJob, Blur2BlurResult
-from deblur_cli.pipelines.plan import Wish, plan_photos
+from deblur_cli.pipelines.batch import Steps, Waiting, run_photos
+from deblur_cli.pipelines.jobs import Blur2BlurJob, Blur2BlurResult, PhotoResult
+from deblur_cli.pipelines.outputs import plan_photos
 from deblur_cli.pipelines.restore_one import RestoredPhoto, restore_photo
 from deblur_cli.pipelines.restore_translated import Chain, restore_translated
-from deblur_cli.pipelines.single import RestoreOne, photo_steps
+from deblur_cli.pipelines.single import ReadOne, RestoredOne, RestoreOne, photo_steps
 from deblur_cli.progress import SILENT, Progress
 
 HELD = 1.5
@@ -50,23 +50,23 @@ def deblur_with_profile(job: Blur2BlurJob, progress: Progress = SILENT) -> Blur2
     """
     started = time.monotonic()
     profile = read_profile(job.camera)
-    if job.keep_translated and profile.method != "translate":
+    if job.output.keep_translated and profile.method != "translate":
         raise UsageError(
             f"{job.camera.name} holds an adapted network, which translates nothing. Leave --keep-translated out."
         )
-    wish = Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite, translated=job.keep_translated)
     networks = _networks(job, profile)
-    plans = plan_photos(job.inputs, wish)
+    plan = plan_photos(job.inputs, job.output, progress)
     if not profile.helps:
         progress.note(
             f"{job.camera.name} showed no gain on the shots that were held back when it was made: compare with "
             "`deblur single`."
         )
 
-    def restore_one() -> RestoreOne:
-        return _warned(_loaded(job, networks, progress), profile.camera)
+    def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
+        restore_one = _warned(_loaded(job, networks, progress), profile.camera)
+        return photo_steps(restore_one, job, progress, held=HELD)
 
-    photos = run_all(plans, job, lambda: photo_steps(restore_one(), job, progress, held=HELD), progress)
+    photos = run_photos(plan, job.output, start, progress)
     seconds = time.monotonic() - started
     last = networks.last
     name, camera = profile.made_for.name, str(profile.camera)
@@ -94,7 +94,7 @@ def _loaded(job: Blur2BlurJob, networks: _Networks, progress: Progress) -> Resto
         return lambda photo, extent: restore_photo(photo, extent, adapted, networks.device, job.settings, progress)
     chain = Chain(adapted, networks.device, load(networks.entry, progress), networks.entry_device)
     return lambda photo, extent: restore_translated(
-        photo, extent, chain, job.settings, progress, keep_translated=job.keep_translated
+        photo, extent, chain, job.settings, progress, keep_translated=job.output.keep_translated
     )
 
 

@@ -44,8 +44,10 @@ def merge(frames: Sequence[NoisyFrame], progress: Progress = SILENT) -> Merged:
     """Returns the sharpest frame with those of the others that are about as sharp averaged in, in linear light.
 
     Each is registered, brought to the sharpest one's exposure, and left out where it shows something else: what moved
-    between the frames is the sharpest one's alone. All frames must have one size. One frame comes back as it is.
+    between the frames is the sharpest one's alone. All frames must have one size. One frame comes back as it is, and a
+    copy of another is no further frame: its noise is the same.
     """
+    frames = _distinct(frames)
     if len(frames) == 1:
         return Merged(frames[0], 1)
     scores = [sharpness(frame.photo) for frame in frames]
@@ -64,6 +66,14 @@ def merge(frames: Sequence[NoisyFrame], progress: Progress = SILENT) -> Merged:
         f"(sharpness {', '.join(f'{score:.1f}' for score in scores)})."
     )
     return Merged(replace(base, photo=base.photo.with_pixels(pixels)), count)
+
+
+def _distinct(frames: Sequence[NoisyFrame]) -> list[NoisyFrame]:
+    kept: list[NoisyFrame] = []
+    for frame in frames:
+        if not any(np.array_equal(frame.photo.pixels, other.photo.pixels) for other in kept):
+            kept.append(frame)
+    return kept
 
 
 def sharpness(photo: Photo) -> float:

@@ -14,7 +14,7 @@ from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
 from deblur_cli.measure.scene import SAME_SCENE, ThumbnailDescriptor, describe_thumbnail, similarity
 from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
-from deblur_cli.pipelines.plan import origin_of
+from deblur_cli.pipelines.outputs import own_files
 
 LEAST_SIDE_PX = 32
 """At the size at which sharpness is scored; smaller pictures are no references."""
@@ -47,8 +47,11 @@ class Found:
 
 @dataclass(frozen=True)
 class _Frame:
+    """`taken_at` is by the camera's clock; `utc` None where the file tells no time zone."""
+
     path: Path
     taken_at: datetime | None
+    utc: datetime | None = None
 
 
 class ReferenceFinder:
@@ -103,8 +106,11 @@ class ReferenceFinder:
         frames = self._frames(folder)
         own = _frame(photo)
         others = [frame for frame in frames if not _same_shot(frame.path, photo)]
-        if own.taken_at is not None and all(frame.taken_at is not None for frame in others):
-            return _around([(_time_key(frame), frame.path) for frame in others], _time_key(own), self._window)
+        for times in ([frame.utc for frame in (own, *others)], [frame.taken_at for frame in (own, *others)]):
+            if None not in times:
+                names = [natural_key(Path(frame.path.name)) for frame in (own, *others)]
+                mine, *keys = zip(times, names, strict=True)
+                return _around(list(zip(keys, (frame.path for frame in others), strict=True)), mine, self._window)
         return _around(
             [(natural_key(Path(f.path.name)), f.path) for f in others], natural_key(Path(photo.name)), self._window
         )
@@ -112,11 +118,12 @@ class ReferenceFinder:
     def _frames(self, folder: Path) -> tuple[_Frame, ...]:
         """Returns the folder's photos; neither results of earlier runs nor files whose header cannot be read."""
         if folder not in self._folders:
-            paths = [found.path for found in find_photos([folder], recursive=False)]
-            stems = {path.stem for path in paths}
-            photos = [path for path in paths if origin_of(path.stem) == path.stem or origin_of(path.stem) not in stems]
+            found = find_photos([folder], recursive=False)
+            if found.failures:
+                raise found.failures[0]
+            own = own_files(found.paths)
             frames = []
-            for path in photos:
+            for path in (path for path in found.paths if path not in own):
                 try:
                     frames.append(_frame(path))
                 except PhotoError:
@@ -126,16 +133,13 @@ class ReferenceFinder:
 
 
 def _frame(path: Path) -> _Frame:
-    return _Frame(path, read_shot(path).summary.taken_at)
+    shot = read_shot(path)
+    return _Frame(path, shot.summary.taken_at, shot.moment if shot.summary.utc_offset is not None else None)
 
 
 def _same_shot(path: Path, photo: Path) -> bool:
     """Returns whether a file is the photo itself, or beside it in another format (raw and JPEG)."""
     return path.resolve() == photo.resolve() or (path.stem == photo.stem and path.parent.samefile(photo.parent))
-
-
-def _time_key(frame: _Frame) -> tuple[object, ...]:
-    return frame.taken_at, natural_key(Path(frame.path.name))
 
 
 def _around(frames: Sequence[tuple[tuple[object, ...], Path]], own: tuple[object, ...], window: int) -> list[Path]:

@@ -17,25 +17,38 @@ class RestoreSettings:
 
 
 @dataclass(frozen=True)
-class SingleJob:
-    """What `deblur single` is to do. Paths as the user gave them; `out` None: beside each photo.
+class OutputOptions:
+    """Where results go and how they are saved. `out` None: beside each photo; a folder, or for one photo its file.
 
-    `inputs` are files, folders and patterns. `model` None: the bundled default. `photo_format` None: that of each
-    photo. `max_megapixels` refuses larger photos before they are decoded.
+    `format` None: that of each photo. `quality` None: at least as good as the photo's own. `compare`, `confidence_map`
+    and `keep_translated` each write one more file beside a result. `recursive` keeps the photos' folders below `out`.
     """
 
-    inputs: tuple[Path, ...]
     out: Path | None = None
-    model: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    settings: RestoreSettings = RestoreSettings()
-    photo_format: str | None = None
+    format: str | None = None
     quality: int | None = None
     recursive: bool = False
     overwrite: bool = False
     dry_run: bool = False
     compare: bool = False
+    confidence_map: bool = False
+    keep_translated: bool = False
+
+
+@dataclass(frozen=True)
+class SingleJob:
+    """What `deblur single` is to do. Paths as the user gave them.
+
+    `inputs` are files, folders and patterns. `model` None: the bundled default. `max_megapixels` refuses larger photos
+    before they are decoded.
+    """
+
+    inputs: tuple[Path, ...]
+    output: OutputOptions = OutputOptions()
+    model: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    settings: RestoreSettings = RestoreSettings()
     max_megapixels: float = 250.0
 
 
@@ -138,13 +151,12 @@ class RefJob(SingleJob):
 
     `references` are photos, which are used together, and folders, of which the sharpest frame is taken for each photo;
     empty means each photo's own folder. In folders, frames within `window` of the photo are looked at, by capture time,
-    else by number. `confidence_map`: also write a picture of what was borrowed from where.
-    `unaligned`: references are given as they are, whatever they show, to a network that looks for places by itself.
+    else by number. `unaligned`: references are given as they are, whatever
+    they show, to a network that looks for places by itself.
     """
 
     references: tuple[Path, ...] = ()
     window: int = 30
-    confidence_map: bool = False
     unaligned: bool = False
 
 
@@ -159,12 +171,10 @@ class RefResult(SingleResult):
 class Blur2BlurJob(SingleJob):
     """What `deblur blur2blur` is to do: what `deblur single` is told, and the camera's profile.
 
-    `model` names the deblurring network that the profile was made for, where that is a weight file. `keep_translated`:
-    also write what the deblurring network was given.
+    `model` names the deblurring network that the profile was made for, where that is a weight file.
     """
 
     camera: Path = Path("camera.safetensors")
-    keep_translated: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,26 +186,12 @@ class Blur2BlurResult(SingleResult):
 
 
 @dataclass(frozen=True)
-class PairJob:
-    """What `deblur pair` is to do. Paths as the user gave them; `out` None: beside each long exposure.
+class PairJob(SingleJob):
+    """What `deblur pair` is to do.
 
     `inputs` are two photos, noisy and blurry in this order, or else photos, folders and patterns in which pairs are
-    found. `photo_format` may be "dng" for camera raw. `max_megapixels` refuses larger photos before they are decoded.
+    found. Without `out` results lie beside each long exposure; the format may be "dng" for camera raw.
     """
-
-    inputs: tuple[Path, ...]
-    out: Path | None = None
-    model: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    settings: RestoreSettings = RestoreSettings()
-    photo_format: str | None = None
-    quality: int | None = None
-    recursive: bool = False
-    overwrite: bool = False
-    dry_run: bool = False
-    compare: bool = False
-    max_megapixels: float = 250.0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,39 +12,44 @@ from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import (
     MismatchedPairError,
-    OutputExistsError,
     UnsupportedPhotoError,
     UsageError,
+    describe_failure,
 )
-from deblur_cli.imaging.find import FoundPhoto, find_photos
+from deblur_cli.imaging.find import FoundPhoto, is_folder
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.raw import CameraColour, LinearRaw
 from deblur_cli.imaging.read import read_photo
-from deblur_cli.imaging.write import OutputPlan, check_plans, plan_output, write_comparison, write_dng, write_photo
+from deblur_cli.imaging.write import write_comparison, write_dng, write_photo
 from deblur_cli.networks.contract import PairModel
 from deblur_cli.pipelines.batch import Steps, run_overlapping
 from deblur_cli.pipelines.burst import NoisyFrame
 from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
 from deblur_cli.pipelines.jobs import LeftOver, PairJob, PairResult, PairsResult, Seconds, Status
+from deblur_cli.pipelines.outputs import (
+    ALREADY_EXISTS,
+    DNG,
+    Inputs,
+    PlannedOutput,
+    clean_folders,
+    find_inputs,
+    plan_outputs,
+)
 from deblur_cli.pipelines.pair_raw import as_light, develop, develop_pair, with_highlights
 from deblur_cli.pipelines.pairing import FoundPair, Pairing, find_pairs, pair_named
-from deblur_cli.pipelines.plan import COMPARISON_MARK, RESULT_MARK, Wish
 from deblur_cli.pipelines.restore_one import OfPhoto
 from deblur_cli.progress import SILENT, Progress
 
-DNG = "dng"
 MOST_REASONS = 4
 """Photos whose reasons are given where no pair was found."""
 
 
 @dataclass(frozen=True)
 class _Planned:
-    """A pair and where its result goes. `exists`: the result exists already."""
+    """A pair and where its result goes."""
 
     pair: FoundPair
-    target: Path
-    comparison: Path | None
-    exists: bool
+    output: PlannedOutput
 
 
 @dataclass(frozen=True)
@@ -75,16 +81,18 @@ def deblur_pair(job: PairJob, progress: Progress = SILENT) -> PairsResult:
     where there is no pair, UsageError and its kin, PhotoError for a named photo, DeviceError, WeightsError.
     """
     started = time.monotonic()
-    _check_format(job)
+    _check_inputs(job)
     entry = find(job.model, PairModel)
     device = choose(job.device, job.precision)
-    pairing = _pairs_of(job, progress)
-    plans = _plan(pairing, job)
-    results = {id(plan): _done_before(plan, job) for plan in plans}
+    given = _inputs_of(job, progress)
+    pairing = _pairs_of(job, given, progress)
+    plans = _plan(pairing, given.photos, job)
+    results = {id(plan): _known_before(plan, job) for plan in plans}
     waiting = [plan for plan in plans if results[id(plan)] is None]
     for plan in waiting:
         progress.note(describe(plan.pair))
-    if waiting and not job.dry_run:
+    if waiting and not job.output.dry_run:
+        clean_folders((plan.output for plan in waiting), progress)
         model = load(entry, progress)
         device = fit_to_network(device, model.name, model.traits)
         with progress.stage("Pairs", len(waiting), "pairs") as stage:
@@ -93,7 +101,9 @@ def deblur_pair(job: PairJob, progress: Progress = SILENT) -> PairsResult:
             ):
                 results[id(plan)] = result
                 stage.advance()
-    done = tuple(results[id(plan)] or _outcome(plan, Status.PLANNED, comparison=plan.comparison) for plan in plans)
+    done = tuple(
+        results[id(plan)] or _outcome(plan, Status.PLANNED, comparison=plan.output.comparison) for plan in plans
+    )
     seconds = time.monotonic() - started
     return PairsResult(done, pairing.left_over, entry.name, str(device.torch_device), device.dtype_name, seconds)
 
@@ -106,36 +116,37 @@ def describe(pair: FoundPair) -> str:
     return f"{short} + {pair.blurry.path.name}{light} (told by {pair.known_by})"
 
 
-def _check_format(job: PairJob) -> None:
-    """Raises UsageError where the inputs or `out` cannot be meant."""
+def _check_inputs(job: PairJob) -> None:
+    """Raises UsageError where the inputs cannot be meant."""
     if len(job.inputs) == 1 and job.inputs[0].is_file():
         raise UsageError(
             f"{job.inputs[0].name} is one photo. Give a short, noisy and a long, blurry one, or their folder."
         )
-    wish = _wish(job)
-    named_dng = job.out is not None and job.out.suffix.lower() == f".{DNG}" and not job.out.is_dir()
-    if (wish.out_is_file or named_dng) and job.photo_format is not None:
-        raise UsageError(f"--out {job.out} says the format by its suffix. Leave --format out, or give a folder.")
 
 
-def _wish(job: PairJob) -> Wish:
-    return Wish(job.out, None, job.compare, job.recursive, job.overwrite)
+def _inputs_of(job: PairJob, progress: Progress) -> Inputs:
+    """Returns the photos given: two that are named as a pair, or all in which pairs are to be found."""
+    if _named(job):
+        return Inputs(tuple(FoundPhoto(path, Path(path.name)) for path in job.inputs), ())
+    return find_inputs(job.inputs, job.output, progress)
 
 
-def _pairs_of(job: PairJob, progress: Progress) -> Pairing:
+def _named(job: PairJob) -> bool:
+    return len(job.inputs) == 2 and not any(is_folder(path) for path in job.inputs)
+
+
+def _pairs_of(job: PairJob, given: Inputs, progress: Progress) -> Pairing:
     """Returns the pair named, or the pairs found. Raises MismatchedPairError where there is none."""
-    if len(job.inputs) == 2 and not any(path.is_dir() for path in job.inputs):
+    if _named(job):
         pair, notes = pair_named(*job.inputs, max_megapixels=job.max_megapixels)
         for note in notes:
             progress.note(note)
         return Pairing((pair,), ())
-    found = find_photos(job.inputs, recursive=job.recursive)
-    paths = [photo.path for photo in found if photo.path in job.inputs or not _is_result(photo.path, found, job)]
-    where = ", ".join(str(path) for path in job.inputs)
-    if not paths:
-        raise UsageError(f"No photos found in {where}. Give photos or their folder; --recursive looks in subfolders.")
-    pairing = find_pairs(paths, max_megapixels=job.max_megapixels)
+    pairing = find_pairs([photo.path for photo in given.photos], max_megapixels=job.max_megapixels)
+    missing = (LeftOver(error.path, error.reason, failed=True) for error in given.failures)
+    pairing = replace(pairing, left_over=(*pairing.left_over, *missing))
     if not pairing.pairs:
+        where = ", ".join(str(path) for path in job.inputs)
         raise MismatchedPairError(
             f"No pairs found in {where}: {_reasons(pairing.left_over)}. To name a pair: deblur pair NOISY BLURRY"
         )
@@ -145,62 +156,24 @@ def _pairs_of(job: PairJob, progress: Progress) -> Pairing:
     return pairing
 
 
-def _is_result(path: Path, found: list[FoundPhoto], job: PairJob) -> bool:
-    """Returns whether a photo found in a folder is what an earlier run made of another."""
-    if job.out is not None and not _is_file(job.out):
-        out = job.out.resolve()
-        return path.resolve().is_relative_to(out) and not any(one.resolve().is_relative_to(out) for one in job.inputs)
-    base = path.stem.removesuffix(COMPARISON_MARK)
-    origin = base.removesuffix(RESULT_MARK)
-    return origin != base and any(one.path.stem == origin and one.path.parent == path.parent for one in found)
-
-
 def _reasons(left_over: tuple[LeftOver, ...]) -> str:
     shown = "; ".join(f"{one.path.name}: {one.reason.rstrip('.')}" for one in left_over[:MOST_REASONS])
     more = len(left_over) - MOST_REASONS
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _is_file(out: Path) -> bool:
-    return Wish(out).out_is_file or (out.suffix.lower() == f".{DNG}" and not out.is_dir())
-
-
-def _plan(pairing: Pairing, job: PairJob) -> tuple[_Planned, ...]:
-    """Returns each pair with its target. Opens no photo and writes nothing; raises as `plan_photos`."""
-    if job.out is not None and _is_file(job.out) and len(pairing.pairs) > 1:
-        raise UsageError(f"--out {job.out} names one file, but there are {len(pairing.pairs)} pairs. Give a folder.")
-    plans = []
-    for pair in pairing.pairs:
-        target = _target(pair, job)
-        if target.suffix.lower() == f".{DNG}" and not pair.blurry.is_raw:
+def _plan(pairing: Pairing, photos: Sequence[FoundPhoto], job: PairJob) -> tuple[_Planned, ...]:
+    """Returns each pair with its target. Opens no photo and writes nothing; raises as `plan_outputs`."""
+    found = {photo.path: photo for photo in photos}
+    long = [found[pair.blurry.path] for pair in pairing.pairs]
+    short = [shot.path for pair in pairing.pairs for shot in pair.noisy]
+    outputs = plan_outputs(long, job.output, others=short, noun="pairs")
+    for pair, output in zip(pairing.pairs, outputs, strict=True):
+        if output.target.suffix.lower() == f".{DNG}" and not pair.blurry.is_raw:
             raise UsageError(
                 f"{pair.blurry.path.name} is no camera raw file, so no DNG can be made of it. Take --format tiff."
             )
-        comparison = target.with_name(f"{target.stem}{COMPARISON_MARK}.png") if job.compare else None
-        plans.append(_Planned(pair, target, comparison, target.exists() or target.is_symlink()))
-    sources = [shot.path for plan in plans for shot in (*plan.pair.noisy, plan.pair.blurry)]
-    targets = [OutputPlan(plan.pair.blurry.path, plan.target, plan.exists) for plan in plans]
-    targets += [OutputPlan(plan.pair.blurry.path, plan.comparison, False) for plan in plans if plan.comparison]
-    # Every photo given counts as one that must not be written over, the short frames too.
-    check_plans(targets, others=sources)
-    if job.out is not None and _is_file(job.out) and plans[0].exists and not job.overwrite:
-        raise OutputExistsError(plans[0].target, "already exists; use --overwrite, or give another name.")
-    for plan in plans:
-        if plan.comparison is not None and plan.comparison.exists() and not (job.overwrite or plan.exists):
-            raise OutputExistsError(plan.comparison, "already exists; use --overwrite, or leave --compare out.")
-    return tuple(plans)
-
-
-def _target(pair: FoundPair, job: PairJob) -> Path:
-    source = pair.blurry.path
-    if job.out is not None and _is_file(job.out):
-        return job.out
-    folder, mark = (source.parent, RESULT_MARK) if job.out is None else (job.out, "")
-    if job.photo_format == DNG:
-        return folder / f"{source.stem}{mark}.{DNG}"
-    return plan_output(
-        FoundPhoto(source, Path(source.name)), folder, out_is_folder=True, photo_format=job.photo_format, suffix=mark
-    )
+    return tuple(_Planned(pair, output) for pair, output in zip(pairing.pairs, outputs, strict=True))
 
 
 def _outcome(plan: _Planned, status: Status, message: str = "", *, comparison: Path | None = None) -> PairResult:
@@ -210,16 +183,19 @@ def _outcome(plan: _Planned, status: Status, message: str = "", *, comparison: P
         pair.blurry.path,
         pair.known_by,
         pair.ratio(pair.noisy[0]),
-        None if status is Status.FAILED else plan.target,
+        None if status is Status.FAILED else plan.output.target,
         status,
         message,
         comparison,
     )
 
 
-def _done_before(plan: _Planned, job: PairJob) -> PairResult | None:
-    if plan.exists and not job.overwrite:
-        return _outcome(plan, Status.SKIPPED, "was done before; --overwrite makes it again")
+def _known_before(plan: _Planned, job: PairJob) -> PairResult | None:
+    """Returns what is known of a pair before any work: that its result exists, or cannot be written; else None."""
+    if plan.output.exists and not job.output.overwrite:
+        return _outcome(plan, Status.SKIPPED, ALREADY_EXISTS)
+    if plan.output.problem:
+        return _outcome(plan, Status.FAILED, plan.output.problem)
     return None
 
 
@@ -239,20 +215,20 @@ def _steps(
         started = time.monotonic()
         fused = fuse_pair(ready.frames, ready.blurry, model, device, job.settings, progress)
         photo, light = _finished(fused, ready.colour, OfPhoto(progress, ready.blurry.path.name))
-        before = _shown(ready.blurry, ready.colour) if job.compare else None
+        before = _shown(ready.blurry, ready.colour) if job.output.compare else None
         network = 0.0 if fused.engine is None else fused.engine.network_seconds
         return _Fused(fused, photo, light, before, Seconds(ready.seconds, time.monotonic() - started, network))
 
     def write(plan: _Planned, ready: _Fused) -> PairResult:
-        started = time.monotonic()
-        if ready.light is not None and plan.target.suffix.lower() == f".{DNG}":
-            notes = write_dng(ready.light, plan.target, overwrite=job.overwrite)
+        started, output = time.monotonic(), plan.output
+        if ready.light is not None and output.target.suffix.lower() == f".{DNG}":
+            notes = write_dng(ready.light, output.target, overwrite=job.output.overwrite)
         else:
-            notes = write_photo(ready.photo, plan.target, quality=job.quality, overwrite=job.overwrite)
+            notes = write_photo(ready.photo, output.target, quality=job.output.quality, overwrite=job.output.overwrite)
         for note in notes:
-            OfPhoto(progress, plan.target.name).note(note)
-        if plan.comparison is not None and ready.before is not None:
-            write_comparison(ready.before, ready.photo, plan.comparison, overwrite=job.overwrite)
+            OfPhoto(progress, output.target.name).note(note)
+        if output.comparison is not None and ready.before is not None:
+            write_comparison(ready.before, ready.photo, output.comparison, overwrite=job.output.overwrite)
         return _described(plan, ready, replace(ready.seconds, encode=time.monotonic() - started))
 
     def megapixels(plan: _Planned) -> float:
@@ -300,17 +276,14 @@ def _shown(blurry: Photo, colour: CameraColour | None) -> Photo:
 
 
 def _failed(plan: _Planned, error: BaseException) -> PairResult:
-    message = str(error)
-    if isinstance(error, MemoryError):
-        message = f"{plan.pair.blurry.path.name}: the pair does not fit in this machine's memory. Close other programs."
-    return _outcome(plan, Status.FAILED, message)
+    return _outcome(plan, Status.FAILED, describe_failure(plan.pair.blurry.path, error))
 
 
 def _described(plan: _Planned, ready: _Fused, seconds: Seconds) -> PairResult:
     fused = ready.fused
     status = Status.UNCHANGED if fused.kept else Status.DONE
     result = replace(
-        _outcome(plan, status, fused.message, comparison=plan.comparison),
+        _outcome(plan, status, fused.message, comparison=plan.output.comparison),
         merged=fused.merged,
         gain=fused.gain,
         pedestal=fused.pedestal,

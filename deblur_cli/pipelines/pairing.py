@@ -7,16 +7,16 @@ the files do not say is measured instead, by `pipelines.pair_look`.
 
 from __future__ import annotations
 
+import filecmp
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from pathlib import Path
 
 from deblur_cli.errors import MismatchedPairError, PhotoError
 from deblur_cli.imaging.find import natural_key
-from deblur_cli.imaging.shot import Shot, exposure_ratio, read_shot
+from deblur_cli.imaging.shot import Shot, exposure_ratio, read_shot, seconds_between
 from deblur_cli.pipelines.jobs import LeftOver
 from deblur_cli.pipelines.pair_look import Look, look_at, same_scene, tell_apart
 
@@ -88,12 +88,13 @@ def find_pairs(paths: Sequence[Path], *, max_megapixels: float = 250.0) -> Pairi
     """
     shots, left_over = _read(paths)
     shots, doubles = _raw_first(shots)
-    left_over += doubles
+    shots, copies = without_copies(shots)
+    left_over += doubles + copies
     telling = [shot for shot in shots if shot.summary.taken_at is not None and shot.summary.exposure_s is not None]
     silent = [shot for shot in shots if shot not in telling]
     pairs: list[FoundPair] = []
     for burst in _bursts(telling):
-        found, over = _split_by_time(burst)
+        found, over = _split_by_time(burst, telling)
         pairs += found
         left_over += over
     found, over = _pair_by_look(silent, max_megapixels)
@@ -108,7 +109,7 @@ def _read(paths: Sequence[Path]) -> tuple[list[Shot], list[LeftOver]]:
         try:
             shots.append(read_shot(path))
         except PhotoError as error:
-            failed.append(LeftOver(path, str(error).removeprefix(f"{path.name}: "), failed=True))
+            failed.append(LeftOver(path, error.reason, failed=True))
     return shots, failed
 
 
@@ -118,6 +119,34 @@ def _raw_first(shots: Sequence[Shot]) -> tuple[list[Shot], list[LeftOver]]:
     doubles = [shot for shot in shots if not shot.is_raw and shot.path.with_suffix("") in raws]
     kept = [shot for shot in shots if shot not in doubles]
     return kept, [LeftOver(shot.path, "its camera raw file is there and is taken instead") for shot in doubles]
+
+
+def without_copies(shots: Sequence[Shot]) -> tuple[list[Shot], list[LeftOver]]:
+    """Returns the shots without copies of others of them, and these: a copy is no further frame of a burst.
+
+    Copies are equal byte for byte, or were saved again: no camera takes two frames in one hundredth of a second.
+    """
+    kept: list[Shot] = []
+    copies: list[LeftOver] = []
+    alike: defaultdict[object, list[Shot]] = defaultdict(list)
+    for shot in sorted(shots, key=lambda shot: (len(shot.path.name), natural_key(shot.path))):
+        summary = shot.summary
+        known = alike[(summary.taken_at, summary.exposure_s, summary.iso, shot.camera, shot.is_raw)]
+        origin = next((other for other in known if _is_copy(shot, other)), None)
+        if origin is None:
+            known.append(shot)
+            kept.append(shot)
+        else:
+            copies.append(LeftOver(shot.path, f"it is a copy of {origin.path.name}"))
+    return [shot for shot in shots if shot in kept], copies
+
+
+def _is_copy(shot: Shot, other: Shot) -> bool:
+    taken = shot.summary.taken_at
+    if taken is not None and taken.microsecond and shot.summary.exposure_s is not None and shot.camera is not None:
+        return True
+    # Compared until the first difference, which comes early in files that are none.
+    return filecmp.cmp(shot.path, other.path, shallow=False)
 
 
 def _differ(short: Shot, long: Shot) -> str | None:
@@ -145,25 +174,19 @@ def _equally_long(a: Shot, b: Shot) -> bool:
     return max(first, second) < LEAST_TIME_RATIO * min(first, second)
 
 
-def _start(shot: Shot) -> datetime:
-    return shot.summary.taken_at or datetime.min
-
-
 def _gap_s(earlier: Shot, later: Shot) -> float:
     """Returns the seconds from the end of one frame to the start of the next, as exactly as their clocks tell."""
-    gap = _start(later) - _start(earlier) - timedelta(seconds=earlier.summary.exposure_s or 0.0)
-    whole = _start(earlier).microsecond == _start(later).microsecond == 0
-    return max(0.0, gap.total_seconds() - (CLOCK_STEP_S if whole else 0.0))
+    gap = (seconds_between(earlier, later) or 0.0) - (earlier.summary.exposure_s or 0.0)
+    whole = not any(shot.summary.taken_at and shot.summary.taken_at.microsecond for shot in (earlier, later))
+    return max(0.0, gap - (CLOCK_STEP_S if whole else 0.0))
 
 
 def _bursts(shots: Iterable[Shot]) -> list[list[Shot]]:
     """Returns the shots in runs of one camera, and one folder, without a longer pause."""
-    ordered = sorted(
-        shots, key=lambda shot: (shot.path.parent, shot.camera or "", _start(shot), natural_key(shot.path))
-    )
+    ordered = sorted(shots, key=lambda shot: (shot.path.parent, shot.camera or ""))
     bursts: list[list[Shot]] = []
-    for _, run in groupby(ordered, key=lambda shot: (shot.path.parent, shot.camera)):
-        frames = list(run)
+    for _, run in groupby(ordered, key=lambda shot: (shot.path.parent, shot.camera or "")):
+        frames = _in_time(list(run))
         bursts.append(frames[:1])
         for earlier, later in pairwise(frames):
             if _gap_s(earlier, later) > MOST_GAP_S:
@@ -172,17 +195,51 @@ def _bursts(shots: Iterable[Shot]) -> list[list[Shot]]:
     return bursts
 
 
-def _split_by_time(burst: Sequence[Shot]) -> tuple[list[FoundPair], list[LeftOver]]:
-    """Returns the pairs of a burst; its longest exposures, from the widest step on, are the blurry frames."""
+def _split_by_time(burst: Sequence[Shot], shots: Sequence[Shot]) -> tuple[list[FoundPair], list[LeftOver]]:
+    """Returns the pairs of a burst; its longest exposures, from the widest step on, are the blurry frames.
+
+    `shots` are all that tell their times.
+    """
     if len(burst) == 1:
-        return [], [LeftOver(burst[0].path, f"no other frame was taken within {MOST_GAP_S:g} s")]
+        return [], [LeftOver(burst[0].path, _why_alone(burst[0], shots))]
     times = sorted(shot.summary.exposure_s or 0.0 for shot in burst)
     step, limit = max((after / max(before, 1e-9), after) for before, after in pairwise(times))
     if step < LEAST_TIME_RATIO:
-        return [], [LeftOver(shot.path, f"all frames with it were exposed alike ({_seconds(shot)})") for shot in burst]
+        reason = f"all frames with it were exposed equally long ({_seconds(burst[0])})"
+        if times[0] != times[-1]:
+            least, most = (_seconds(min(burst, key=_exposure)), _seconds(max(burst, key=_exposure)))
+            reason = f"the frames with it were exposed too much alike ({least} to {most}) to be a pair"
+        return [], [LeftOver(shot.path, reason) for shot in burst]
     long = [shot for shot in burst if (shot.summary.exposure_s or 0.0) >= limit]
     short = [shot for shot in burst if shot not in long]
     return _assign(burst, short, long)
+
+
+def _in_time(shots: list[Shot]) -> list[Shot]:
+    """Returns the shots in the order taken: by UTC where all tell their time zone, else by the camera's clock."""
+    zoned = all(shot.summary.utc_offset is not None for shot in shots)
+    return sorted(shots, key=lambda shot: (shot.moment if zoned else shot.summary.taken_at, natural_key(shot.path)))
+
+
+def _exposure(shot: Shot) -> float:
+    return shot.summary.exposure_s or 0.0
+
+
+def _why_alone(shot: Shot, shots: Sequence[Shot]) -> str:
+    """Returns why a frame has no other in its burst, as a phrase."""
+    near = [other for other in shots if other is not shot and _apart_s(shot, other) <= MOST_GAP_S]
+    if not near:
+        return f"no other frame was taken within {MOST_GAP_S:g} s"
+    other = min(near, key=lambda other: (other.path.parent != shot.path.parent, _apart_s(shot, other)))
+    within = f"{other.path.name} was taken within {MOST_GAP_S:g} s of it, but"
+    if other.path.parent != shot.path.parent:
+        return f"{within} lies in another folder"
+    return f"{within} with another camera ({other.camera or 'unnamed'}, not {shot.camera or 'unnamed'})"
+
+
+def _apart_s(shot: Shot, other: Shot) -> float:
+    follows = (seconds_between(shot, other) or 0.0) >= 0
+    return _gap_s(shot, other) if follows else _gap_s(other, shot)
 
 
 def _assign(
@@ -205,8 +262,15 @@ def _assign(
             nearest = min(long, key=lambda other: distance(frame, other))
             over.append(LeftOver(frame.path, f"{nearest.path.name} does not fit it: {_differ(frame, nearest)}"))
     pairs = [FoundPair(tuple(taken[shot.path]), shot, "EXIF") for shot in long if taken[shot.path]]
-    over += [LeftOver(shot.path, "no short frame goes with it") for shot in long if not taken[shot.path]]
+    over += [LeftOver(shot.path, _why_without(shot, short)) for shot in long if not taken[shot.path]]
     return pairs, over
+
+
+def _why_without(long: Shot, short: Sequence[Shot]) -> str:
+    """Returns why no short frame of its burst goes with a long one, as a phrase."""
+    if all(_differ(frame, long) is not None for frame in short):
+        return f"{short[0].path.name} does not fit it: {_differ(short[0], long)}"
+    return "the short frames of its burst are nearer to another long one"
 
 
 def _pair_by_look(shots: Sequence[Shot], max_megapixels: float) -> tuple[list[FoundPair], list[LeftOver]]:
@@ -217,7 +281,7 @@ def _pair_by_look(shots: Sequence[Shot], max_megapixels: float) -> tuple[list[Fo
         try:
             looks.append(look_at(shot, max_megapixels=max_megapixels))
         except PhotoError as error:
-            over.append(LeftOver(shot.path, str(error).removeprefix(f"{shot.path.name}: "), failed=True))
+            over.append(LeftOver(shot.path, error.reason, failed=True))
     scenes: list[list[Look]] = []
     for look in looks:
         before = scenes[-1][-1] if scenes else None
@@ -235,18 +299,27 @@ def _pair_by_look(shots: Sequence[Shot], max_megapixels: float) -> tuple[list[Fo
 def _split_by_look(scene: Sequence[Look]) -> tuple[list[FoundPair], list[LeftOver]]:
     """Returns the pair of a scene, the least noisy photo being the blurry one, and what is not told apart from it."""
     if len(scene) == 1:
-        reason = "it says no exposure time, and its neighbours show something else"
-        return [], [LeftOver(scene[0].shot.path, reason)]
+        return [], [LeftOver(scene[0].shot.path, f"{_silence(scene[0].shot)}, and no photo beside it shows its scene")]
     blurry = min(scene, key=lambda look: look.relative_noise)
     others = [look for look in scene if look is not blurry]
     noisy = [look for look in others if tell_apart(look, blurry) == 0 and _differ(look.shot, blurry.shot) is None]
-    alike = f"it says no exposure time, and it is not plainly noisier and sharper than {blurry.shot.path.name}"
     over = []
     for look in others:
         if look not in noisy:
             differ = _differ(look.shot, blurry.shot)
-            reason = alike if differ is None else f"{blurry.shot.path.name} does not fit it: {differ}"
+            alike = f"it is not plainly noisier and sharper than {blurry.shot.path.name}"
+            reason = (
+                f"{_silence(look.shot)}, and {alike}"
+                if differ is None
+                else f"{blurry.shot.path.name} does not fit it: {differ}"
+            )
             over.append(LeftOver(look.shot.path, reason))
     if not noisy:
         return [], [LeftOver(blurry.shot.path, "no photo beside it is plainly noisier and sharper"), *over]
     return [FoundPair(tuple(look.shot for look in noisy), blurry.shot, "noise and sharpness")], over
+
+
+def _silence(shot: Shot) -> str:
+    """Returns what a file does not say, as a phrase."""
+    unsaid = (("capture time", shot.summary.taken_at), ("exposure time", shot.summary.exposure_s))
+    return f"it says no {' and no '.join(name for name, value in unsaid if value is None)}"

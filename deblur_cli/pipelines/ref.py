@@ -13,19 +13,18 @@ from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.engine.restore import Borrowed
 from deblur_cli.errors import OutputCollisionError, PhotoError, UsageError
-from deblur_cli.imaging.find import find_photos
+from deblur_cli.imaging.find import find_photos, is_folder
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.read import read_photo, read_size
 from deblur_cli.imaging.write import write_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
-from deblur_cli.pipelines.batch import Steps
+from deblur_cli.pipelines.batch import Steps, Waiting, failed, run_photos
 from deblur_cli.pipelines.confidence_map import confidence_map
-from deblur_cli.pipelines.delivery import Waiting, deliver, described, failed, run_all
 from deblur_cli.pipelines.find_references import ReferenceFinder, Sharper
 from deblur_cli.pipelines.jobs import PhotoResult, ReferenceUse, RefJob, RefResult, Seconds, Status
 from deblur_cli.pipelines.lay_reference import LaidReference, lay_reference, lay_unaligned, used
-from deblur_cli.pipelines.plan import PlannedPhoto, Wish, plan_photos
+from deblur_cli.pipelines.outputs import PlannedOutput, plan_photos, result_of, write_result
 from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto, is_already_sharp, left_alone, restore_photo
 from deblur_cli.pipelines.restore_with import WithReferences, restore_with
 from deblur_cli.progress import SILENT, Progress
@@ -88,9 +87,8 @@ def deblur_with_reference(job: RefJob, progress: Progress = SILENT) -> RefResult
     """
     started = time.monotonic()
     entry, single_entry = find(job.model, ReferenceModel), find(None, SingleModel)
-    wish = Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite, job.confidence_map)
-    plans = plan_photos(job.inputs, wish)
-    _check_references(job, plans)
+    plan = plan_photos(job.inputs, job.output, progress)
+    _check_references(job, plan.outputs)
     if job.unaligned and not entry.traits.any_scene:
         raise UsageError(
             f"{entry.name} compares a photo with a reference place by place, so the reference must lie over it. Leave "
@@ -106,8 +104,8 @@ def deblur_with_reference(job: RefJob, progress: Progress = SILENT) -> RefResult
     def start() -> Steps[Waiting, _Read, _Restored, PhotoResult]:
         return _steps(_Networks(load(entry, progress), fitted, single), job, progress)
 
-    photos = run_all(plans, job, start, progress)
-    if job.dry_run:
+    photos = run_photos(plan, job.output, start, progress)
+    if job.output.dry_run:
         photos = _with_choices(photos, job)
     single_model = single_entry.name if single.cache_info().currsize else None
     seconds = time.monotonic() - started
@@ -117,23 +115,26 @@ def deblur_with_reference(job: RefJob, progress: Progress = SILENT) -> RefResult
     return result
 
 
-def _check_references(job: RefJob, plans: tuple[PlannedPhoto, ...]) -> None:
+def _check_references(job: RefJob, plans: tuple[PlannedOutput, ...]) -> None:
     """Raises what can be known of the references before any photo is decoded."""
     if job.window < 1:
         raise UsageError(f"--window {job.window} leaves no frame to look at. Give 1 or more.")
-    folders = [path for path in job.references if path.is_dir()]
+    folders = [path for path in job.references if is_folder(path)]
     files = [path for path in job.references if path not in folders]
     if len(files) > MOST_NAMED:
         raise UsageError(
             f"{len(files)} references were given; {MOST_NAMED} at most. Give the sharpest, or their folder."
         )
     for folder in folders:
-        if not find_photos([folder], recursive=False):
+        found = find_photos([folder], recursive=False)
+        if found.failures:
+            raise found.failures[0]
+        if not found.photos:
             raise UsageError(f"There are no photos in the folder {folder} to take a reference from. Check --ref.")
     for path in files:
         read_size(path)
     for plan in plans:
-        for target in (plan.target, *(path for _, path in plan.beside)):
+        for target in (plan.target, *(path for _, path in plan.side_files)):
             _check_target(plan.source, target, files, folders)
 
 
@@ -174,14 +175,14 @@ def _steps(networks: _Networks, job: RefJob, progress: Progress) -> Steps[Waitin
 
     def write(item: Waiting, ready: _Restored) -> PhotoResult:
         started = time.monotonic()
-        deliver(ready.restored, ready.before, item.plan, job, progress)
+        write_result(ready.restored, ready.before, item.plan, job.output, progress)
         written = item.plan.confidence_map
         if ready.map_pixels is None or written is None:
             written = None
         else:
-            write_photo(ready.map_pixels, written, overwrite=job.overwrite)
+            write_photo(ready.map_pixels, written, overwrite=job.output.overwrite)
         seconds = replace(ready.seconds, encode=time.monotonic() - started)
-        result = described(item.plan, ready.restored, seconds)
+        result = result_of(item.plan, ready.restored, seconds)
         message = ready.message or result.message
         return replace(result, message=message, references=ready.references, confidence_map=written)
 
@@ -200,7 +201,7 @@ def _choose(
     refused: list[ReferenceUse] = []
     why_none = ""
     for source in job.references or (photo.path.parent,):
-        if source.is_dir():
+        if is_folder(source):
             found = finder.find(photo.path, source)
             why_none = why_none or found.why_none
             named: tuple[Sharper | Path, ...] = found.sharper[:MOST_TRIED]
@@ -229,7 +230,7 @@ def _lay_each(
         except PhotoError as error:
             if isinstance(each, Path):
                 raise
-            yield ReferenceUse(path, False, str(error).removeprefix(f"{path.name}: "))
+            yield ReferenceUse(path, False, error.reason)
             continue
         laid = lay_unaligned(photo, reference) if job.unaligned else lay_reference(photo, reference, progress)
         del reference
@@ -240,7 +241,7 @@ def _restore(ready: _Read, networks: _Networks, job: RefJob, progress: Progress)
     """Returns the photo restored with its references, or by itself where there is none that helps."""
     started = time.monotonic()
     photo = ready.photo
-    before = photo if job.compare else None
+    before = photo if job.output.compare else None
     if job.settings.scale is None and is_already_sharp(ready.extent):
         unchanged = left_alone(photo, ready.extent)
         return _Restored(unchanged, (), "", before, None, _seconds(ready, unchanged, started))
@@ -255,7 +256,7 @@ def _restore(ready: _Read, networks: _Networks, job: RefJob, progress: Progress)
         uses = tuple(replace(use, used=False, reason=why) for use in uses)
         names = ", ".join(use.path.name for use in uses)
         return _alone(ready, (*uses, *ready.refused), f"of {names} {why}", networks, job, progress, started)
-    picture = _map(photo, ready.chosen, done) if job.confidence_map else None
+    picture = _map(photo, ready.chosen, done) if job.output.confidence_map else None
     seconds = _seconds(ready, done.restored, started)
     return _Restored(done.restored, (*uses, *ready.refused), _said(uses, ready.refused), before, picture, seconds)
 
@@ -273,7 +274,7 @@ def _alone(
     model, device = networks.single()
     restored = restore_photo(ready.photo, ready.extent, model, device, job.settings, progress)
     message = f"no reference helped, so it was restored by itself: {why}"
-    before = ready.photo if job.compare else None
+    before = ready.photo if job.output.compare else None
     return _Restored(restored, references, message, before, None, _seconds(ready, restored, started))
 
 
@@ -305,7 +306,7 @@ def _with_choices(photos: Sequence[PhotoResult], job: RefJob) -> tuple[PhotoResu
 def _with_choice(result: PhotoResult, finder: ReferenceFinder, job: RefJob) -> PhotoResult:
     said = []
     for source in job.references or (result.path.parent,):
-        if not source.is_dir():
+        if not is_folder(source):
             said.append(f"with {source.name}")
             continue
         try:

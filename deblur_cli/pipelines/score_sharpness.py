@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.errors import PhotoError, UnsupportedPhotoError, UsageError
-from deblur_cli.imaging.find import FoundPhoto, find_photos
+from deblur_cli.errors import UnsupportedPhotoError, describe_failure
+from deblur_cli.imaging.find import FoundPhoto, find_photos, nothing_found
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
 from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
@@ -80,13 +80,12 @@ def rank_by_sharpness(job: ScoreJob, progress: Progress = SILENT) -> ScoreResult
     Goes on past photos that cannot be read. Holds at most one decoded photo per worker. Equal scores keep the order
     of the folder. Raises UsageError when the inputs hold no photo, and what `find_photos` raises.
     """
-    photos = find_photos(job.inputs, recursive=job.recursive)
-    if not photos:
-        where = ", ".join(str(path) for path in job.inputs)
-        raise UsageError(f"No photos found in {where}. Give photos or their folder; --recursive looks in subfolders.")
-    outcomes: list[ScoredPhoto | FailedPhoto] = []
-    with progress.stage("Scoring", len(photos), "photos") as stage:
-        for outcome in _score_all(photos, job):
+    found = find_photos(job.inputs, recursive=job.recursive)
+    if not found.photos and not found.failures:
+        raise nothing_found(job.inputs, found, recursive=job.recursive)
+    outcomes: list[ScoredPhoto | FailedPhoto] = [FailedPhoto(error.path, str(error)) for error in found.failures]
+    with progress.stage("Scoring", len(found.photos), "photos") as stage:
+        for outcome in _score_all(found.photos, job):
             outcomes.append(outcome)
             stage.advance()
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredPhoto)]
@@ -94,7 +93,7 @@ def rank_by_sharpness(job: ScoreJob, progress: Progress = SILENT) -> ScoreResult
     return ScoreResult(tuple(scored), tuple(outcome for outcome in outcomes if isinstance(outcome, FailedPhoto)))
 
 
-def _score_all(photos: list[FoundPhoto], job: ScoreJob) -> Iterator[ScoredPhoto | FailedPhoto]:
+def _score_all(photos: Sequence[FoundPhoto], job: ScoreJob) -> Iterator[ScoredPhoto | FailedPhoto]:
     """Yields the outcomes in the order of the photos; only a few photos are queued ahead."""
     workers = job.workers or min(MOST_WORKERS, _cores())
     pending: deque[Future[ScoredPhoto | FailedPhoto]] = deque()
@@ -124,8 +123,8 @@ def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | FailedPhoto:
         if not job.with_scenes:
             return scored
         return replace(scored, taken_at=read_shot(path).summary.taken_at, scene=describe_thumbnail(grey))
-    except PhotoError as error:
-        return FailedPhoto(path, str(error))
+    except Exception as error:  # noqa: BLE001 - the boundary of each photo: whatever it fails with is its result
+        return FailedPhoto(path, describe_failure(path, error))
 
 
 def _thumbnail(grey: npt.NDArray[np.float32], long_side: int) -> npt.NDArray[np.uint8]:

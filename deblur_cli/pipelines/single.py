@@ -14,10 +14,9 @@ from deblur_cli.imaging.raw import CameraColour
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.pipelines.batch import Steps
-from deblur_cli.pipelines.delivery import Waiting, deliver, deliver_raw, described, failed, run_all
+from deblur_cli.pipelines.batch import Steps, Waiting, failed, run_photos
 from deblur_cli.pipelines.jobs import PhotoResult, Seconds, SingleJob, SingleResult
-from deblur_cli.pipelines.plan import DNG_SUFFIX, Wish, plan_photos
+from deblur_cli.pipelines.outputs import DNG_SUFFIX, plan_photos, result_of, write_raw_result, write_result
 from deblur_cli.pipelines.raw_round_trip import read_as_light
 from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto, restore_photo
 from deblur_cli.progress import SILENT, Progress
@@ -56,8 +55,7 @@ def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
     """
     started = time.monotonic()
     entry = find(job.model, SingleModel)
-    wish = Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite, raw_results=True)
-    plans = plan_photos(job.inputs, wish)
+    plan = plan_photos(job.inputs, job.output, progress, raw_results=True)
     device = fit_to_network(choose(job.device, job.precision), entry.name, entry.traits)
 
     def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
@@ -66,7 +64,7 @@ def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
             lambda photo, extent: restore_photo(photo, extent, model, device, job.settings, progress), job, progress
         )
 
-    photos = run_all(plans, job, start, progress)
+    photos = run_photos(plan, job.output, start, progress)
     seconds = time.monotonic() - started
     result = SingleResult(photos, entry.name, str(device.torch_device), device.dtype_name, seconds)
     if result.network_share:
@@ -103,14 +101,14 @@ def photo_steps(
             time.monotonic() - started,
             0.0 if restored.engine is None else restored.engine.network_seconds,
         )
-        return RestoredOne(restored, ready.photo if job.compare else None, seconds, ready.colour)
+        return RestoredOne(restored, ready.photo if job.output.compare else None, seconds, ready.colour)
 
     def write(item: Waiting, ready: RestoredOne) -> PhotoResult:
         started = time.monotonic()
         if ready.colour is None:
-            deliver(ready.restored, ready.before, item.plan, job, progress)
+            write_result(ready.restored, ready.before, item.plan, job.output, progress)
         else:
-            deliver_raw(ready.restored.photo, ready.colour, ready.before, item.plan, job, progress)
-        return described(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
+            write_raw_result(ready.restored.photo, ready.colour, ready.before, item.plan, job.output, progress)
+        return result_of(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
 
     return Steps(read, restore, write, failed, lambda item: held * item.megapixels)

@@ -17,10 +17,9 @@ from deblur_cli.engine.device import choose, fit_to_network
 from deblur_cli.errors import UsageError
 from deblur_cli.imaging.find import find_photos
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.pipelines.batch import Steps
-from deblur_cli.pipelines.delivery import Waiting, run_all
+from deblur_cli.pipelines.batch import Steps, Waiting, run_photos
 from deblur_cli.pipelines.jobs import PhotoResult, SingleJob, Status
-from deblur_cli.pipelines.plan import PlannedPhoto, Wish, origin_of, plan_photos
+from deblur_cli.pipelines.outputs import Plan, PlannedOutput, names_file, origin_of, plan_outputs
 from deblur_cli.pipelines.restore_one import restore_photo
 from deblur_cli.pipelines.single import ReadOne, RestoredOne, photo_steps
 from deblur_cli.progress import SILENT, Progress
@@ -123,14 +122,14 @@ def watch_folder(job: WatchJob, progress: Progress = SILENT, stop: Event | None 
 
 def _check(job: WatchJob) -> None:
     """Raises UsageError for what is no folder, and for an `out` whose results would be photos."""
-    folder, out = job.folder, job.single.out
+    folder, out = job.folder, job.single.output.out
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder. Name the folder that photos arrive in.")
     if out is not None and folder.resolve().is_relative_to(out.resolve()):
         raise UsageError(
             f"Results in {out} would arrive in {folder} and be taken for photos. Give another folder with --out."
         )
-    if _wish(job.single).out_is_file:
+    if names_file(out):
         raise UsageError(f"--out {out} names one file, but every photo that arrives has a result. Give a folder.")
 
 
@@ -155,7 +154,7 @@ def _signs(job: WatchJob, stop: Event) -> Iterator[bool]:
     for changes in watchfiles.watch(
         job.folder,
         watch_filter=None,
-        recursive=job.single.recursive,
+        recursive=job.single.output.recursive,
         stop_event=stop,
         debounce=TICK_MS,
         rust_timeout=TICK_MS,
@@ -177,33 +176,23 @@ def _restored(
     for first in range(0, len(whole), AT_ONCE):
         if stop.is_set():
             return
-        for result in run_all([plans[path] for path in whole[first : first + AT_ONCE]], job.single, start, progress):
+        plan = Plan(tuple(plans[path] for path in whole[first : first + AT_ONCE]))
+        for result in run_photos(plan, job.single.output, start, progress):
             if arrivals.tell(result.path, result.status) and result.status is not Status.SKIPPED:
                 yield result
 
 
-def _plans(job: SingleJob) -> tuple[PlannedPhoto, ...]:
+def _plans(job: SingleJob) -> tuple[PlannedOutput, ...]:
     """Returns every photo in the folder with its target; what looks like a result of ours is none."""
-    if not find_photos(job.inputs, recursive=job.recursive):
-        return ()
-    try:
-        plans = plan_photos(job.inputs, _wish(job))
-    except UsageError:
-        if any(not _is_ours(photo.path, job) for photo in find_photos(job.inputs, recursive=job.recursive)):
-            raise
-        return ()
-    return tuple(plan for plan in plans if not _is_ours(plan.source, job))
+    found = find_photos(job.inputs, recursive=job.output.recursive).photos
+    return plan_outputs([photo for photo in found if not _is_ours(photo.path, job)], job.output)
 
 
 def _is_ours(path: Path, job: SingleJob) -> bool:
     """Returns whether a file has a result's name or place; its photo may be gone meanwhile."""
-    if job.out is None:
+    if job.output.out is None:
         return origin_of(path.stem) != path.stem
-    return path.resolve().is_relative_to(job.out.resolve())
-
-
-def _wish(job: SingleJob) -> Wish:
-    return Wish(job.out, job.photo_format, job.compare, job.recursive, job.overwrite)
+    return path.resolve().is_relative_to(job.output.out.resolve())
 
 
 def _stamp(path: Path) -> Stamp | None:

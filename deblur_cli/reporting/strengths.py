@@ -15,7 +15,7 @@ from deblur_cli.imaging.preview import for_screen
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo
 from deblur_cli.pipelines.jobs import PhotoResult, SingleResult, Status
-from deblur_cli.pipelines.plan import STRENGTHS_MARK
+from deblur_cli.pipelines.outputs import STRENGTHS_SUFFIX
 from deblur_cli.pipelines.strengthen import strengthen
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.reporting.pictures import Part, telling_part
@@ -48,7 +48,7 @@ def compare_strengths(
 
 def strip_file(output: Path) -> Path:
     """Returns where the strip of a result goes."""
-    return output.with_name(f"{output.stem}{STRENGTHS_MARK}.png")
+    return output.with_name(f"{output.stem}{STRENGTHS_SUFFIX}.png")
 
 
 def _write(photo: PhotoResult, strength: float, max_megapixels: float) -> None:

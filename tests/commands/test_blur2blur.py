@@ -15,7 +15,7 @@ from deblur_cli.catalogue.weight_file import write_safetensors
 from deblur_cli.cli import app
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import blur2blur, single
-from deblur_cli.pipelines.jobs import Blur2BlurJob, Blur2BlurResult, RestoreSettings
+from deblur_cli.pipelines.jobs import Blur2BlurJob, Blur2BlurResult, OutputOptions, RestoreSettings
 from tests.imaging.exif_samples import exif
 from tests.support.profiles import TINY_MIMO, brightening_weights, write_finetuned, write_translator
 
@@ -125,20 +125,22 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert jobs == [
         Blur2BlurJob(
             inputs=(Path("a.png"), Path("shoot")),
-            out=Path("out"),
+            output=OutputOptions(
+                out=Path("out"),
+                format="tiff",
+                quality=80,
+                recursive=True,
+                overwrite=True,
+                dry_run=True,
+                compare=True,
+                keep_translated=True,
+            ),
             model="net.pth",
             device="cpu",
             precision="float32",
             settings=RestoreSettings(0.5, 0.5, 128),
-            photo_format="tiff",
-            quality=80,
-            recursive=True,
-            overwrite=True,
-            dry_run=True,
-            compare=True,
             max_megapixels=30.0,
             camera=Path("my.safetensors"),
-            keep_translated=True,
         )
     ]
 

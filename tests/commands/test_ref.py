@@ -138,10 +138,10 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     job = seen[0]
     assert job.references == (Path(SHARP), Path("burst"))
-    assert (job.window, job.confidence_map, job.out, job.model) == (5, True, Path("out"), "m")
+    assert (job.window, job.output.confidence_map, job.output.out, job.model) == (5, True, Path("out"), "m")
     assert (job.settings.strength, job.settings.scale, job.settings.tile_px) == (0.5, 0.25, 128)
-    assert (job.photo_format, job.quality, job.max_megapixels) == ("webp", 80, 99)
-    assert job.recursive
-    assert job.overwrite
-    assert job.compare
-    assert job.dry_run
+    assert (job.output.format, job.output.quality, job.max_megapixels) == ("webp", 80, 99)
+    assert job.output.recursive
+    assert job.output.overwrite
+    assert job.output.compare
+    assert job.output.dry_run

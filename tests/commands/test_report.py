@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -58,6 +61,43 @@ def test_a_terminal_without_unicode_gets_escapes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     report.answer("a → Größe.jpg")
     assert raw.getvalue() == b"a \\u2192 Gr\\xf6\\xdfe.jpg\n"
+
+
+class TestStreams:
+    @pytest.fixture
+    def full(self) -> Iterator[TextIO]:
+        with Path("/dev/full").open("w", encoding="utf-8") as stream:
+            yield stream
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    def test_a_full_stdout_is_remembered_and_stops_nothing(self, full: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("deblur_cli.commands.report._answer_lost", "")
+        monkeypatch.setattr(sys, "stdout", full)
+        for _ in range(3):
+            report.answer("word" * 9999)
+        assert report.answer_lost() == "No space left on device"
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    def test_a_full_stderr_stops_nothing(self, full: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("deblur_cli.commands.report._answer_lost", "")
+        monkeypatch.setattr(sys, "stderr", full)
+        report.error("one")
+        Terminal().note("two")
+        assert report.answer_lost() == ""
+
+    def test_a_reader_that_left_is_no_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("deblur_cli.commands.report._answer_lost", "")
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w", encoding="utf-8") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            report.answer("nobody listens")
+            assert report.answer_lost() == ""
+
+    def test_messages_stay_on_their_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report.error("a\nb.jpg: is empty.")
+        Terminal().note("a\nb.jpg: is odd.")
+        assert capsys.readouterr().err == "Error: a\\nb.jpg: is empty.\na\\nb.jpg: is odd.\n"
 
 
 def test_answers_go_to_stdout_and_errors_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,8 +93,8 @@ def test_a_batch_names_what_failed_and_goes_on(photo_factory: Make, tmp_path: Pa
     (tmp_path / "shoot/b.jpg").write_bytes(b"")
     result = run("shoot", "-o", "out")
     assert result.exit_code == 1
-    assert "shoot/c.png: was done before" in result.stdout
-    assert "3 photos: 1 restored, 1 done before, 1 failed" in result.stdout
+    assert "shoot/c.png: already exists" in result.stdout
+    assert "3 photos: 1 restored, 1 already there, 1 failed" in result.stdout
     assert result.stderr.startswith("Error: b.jpg: is empty")
     assert (tmp_path / "out/a.png").exists()
 
@@ -142,7 +142,7 @@ def test_a_second_run_finishes_the_first(photo_factory: Make) -> None:
     photo_factory("shoot/b.png")
     result = run("shoot", "-o", "out")
     assert result.exit_code == 0
-    assert "2 photos: 1 restored, 1 done before" in result.stdout
+    assert "2 photos: 1 restored, 1 already there" in result.stdout
 
 
 def test_options_reach_the_job(photo_factory: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,12 +155,12 @@ def test_options_reach_the_job(photo_factory: Make, monkeypatch: pytest.MonkeyPa
         *("--max-megapixels", "99"),
     )
     job = seen[0]
-    assert (job.out, job.model, job.settings.strength, job.settings.scale) == (Path("out"), "m", 0.5, 0.25)
-    assert (job.settings.tile_px, job.photo_format, job.quality) == (128, "webp", 80)
-    assert job.recursive
-    assert job.overwrite
-    assert job.compare
-    assert job.dry_run
+    assert (job.output.out, job.model, job.settings.strength, job.settings.scale) == (Path("out"), "m", 0.5, 0.25)
+    assert (job.settings.tile_px, job.output.format, job.output.quality) == (128, "webp", 80)
+    assert job.output.recursive
+    assert job.output.overwrite
+    assert job.output.compare
+    assert job.output.dry_run
     assert job.max_megapixels == 99
 
 
@@ -181,7 +181,7 @@ def test_a_report_shows_every_photo_failures_first(photo_factory: Make, tmp_path
     photo_factory("shoot/c.png")
     run("shoot", "-o", "out", "--report", "pages/report.html")
     text = (tmp_path / "pages/report.html").read_text("utf-8")
-    assert "Was done before" in text, "a later run shows what earlier ones did"
+    assert "Already exists" in text, "a later run shows what earlier ones did"
     assert 'data-name="c.png"' in text
 
 

@@ -41,8 +41,11 @@ def test_the_very_name_wins(tmp_path: Path) -> None:
     assert list_outputs(make(tmp_path, "blur_1.png", "blur_1_a.png")).of(Path("blur_1.jpg")) == tmp_path / "blur_1.png"
 
 
-def test_comparisons_are_no_outputs(tmp_path: Path) -> None:
-    assert list_outputs(make(tmp_path, "s01.png", "s01_compare.png")).of(Path("s01.jpg")) == tmp_path / "s01.png"
+@pytest.mark.parametrize("beside", ["s01_compare.png", "s01_confidence.png", "s01_translated.png"])
+def test_what_lies_beside_a_result_is_no_output(beside: str, tmp_path: Path) -> None:
+    assert list_outputs(make(tmp_path, "s01.png", beside)).of(Path("s01.jpg")) == tmp_path / "s01.png"
+    with pytest.raises(DatasetError, match="holds no pictures"):
+        list_outputs(make(tmp_path / "alone", beside.replace("s01_", "s01_deblurred_")))
 
 
 def test_equal_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:

@@ -14,11 +14,10 @@ from PIL import Image, ImageCms
 from deblur_cli.errors import CannotWriteError, OutputCollisionError, OutputExistsError, UsageError
 from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.colour import to_linear
-from deblur_cli.imaging.find import FoundPhoto
 from deblur_cli.imaging.metadata import resources_from_iptc, summarise
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata, Photo
 from deblur_cli.imaging.read import read_photo
-from deblur_cli.imaging.write import OutputPlan, check_plans, plan_output, write_comparison, write_photo
+from deblur_cli.imaging.write import write_comparison, write_photo
 from tests.imaging import exif_samples
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -288,48 +287,6 @@ def test_comparison_has_the_photo_before_on_the_left(tmp_path: Path) -> None:
     small = replace(after, pixels=after.pixels[:20])
     with pytest.raises(ValueError, match="expected photos of one size"):
         write_comparison(before, small, tmp_path / "d.png", overwrite=False)
-
-
-# Where it goes
-
-
-@pytest.mark.parametrize(
-    ("name", "photo_format", "target"),
-    [
-        ("a.JPG", None, "a-x.JPG"),
-        ("a.jpeg", "jpeg", "a-x.jpeg"),
-        ("sub/a.b.tiff", None, "sub/a.b-x.tiff"),
-        ("a.nef", None, "a-x.tif"),
-        ("a.DNG", "jpeg", "a-x.jpg"),
-        ("a.gif", None, "a-x.png"),
-        ("a", None, "a-x.png"),
-        ("a.png", "heic", "a-x.heic"),
-    ],
-)
-def test_planned_places(name: str, photo_format: str | None, target: str) -> None:
-    source = FoundPhoto(Path("/in") / name, Path(name))
-    planned = plan_output(source, Path("/out"), out_is_folder=True, photo_format=photo_format, suffix="-x")
-    assert planned == Path("/out") / target
-
-
-def test_plans_that_cannot_be(tmp_path: Path) -> None:
-    source = FoundPhoto(tmp_path / "a.jpg", Path("a.jpg"))
-    with pytest.raises(UsageError, match="--format bmp is not known"):
-        plan_output(source, tmp_path, out_is_folder=True, photo_format="bmp", suffix="")
-    with pytest.raises(UsageError, match="names no format"):
-        plan_output(source, tmp_path / "x.doc", out_is_folder=False, photo_format=None, suffix="")
-    assert (
-        plan_output(source, tmp_path / "x.png", out_is_folder=False, photo_format=None, suffix="") == tmp_path / "x.png"
-    )
-
-
-def test_collisions_are_found_before_any_work(tmp_path: Path) -> None:
-    one, two, target = (tmp_path / name for name in ("a.nef", "a.dng", "a.tif"))
-    check_plans([OutputPlan(one, target, False), OutputPlan(two, tmp_path / "b.tif", False)])
-    with pytest.raises(OutputCollisionError, match=r"a\.nef and .*a\.dng would both be written to .*a\.tif"):
-        check_plans([OutputPlan(one, target, False), OutputPlan(two, tmp_path / "x" / ".." / "a.tif", False)])
-    with pytest.raises(OutputCollisionError, match="originals are never modified"):
-        check_plans([OutputPlan(one, two, False), OutputPlan(two, target, False)])
 
 
 def test_concurrent_writers_leave_one_whole_file(tmp_path: Path, photo_factory: Callable[..., Path]) -> None:

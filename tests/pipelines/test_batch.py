@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.errors import CannotWriteError, UnreadablePhotoError
+from deblur_cli.errors import CannotWriteError, DeviceError, UnreadablePhotoError, UsageError
 from deblur_cli.pipelines import batch
 from deblur_cli.pipelines.batch import Steps, run_overlapping
 
@@ -19,7 +19,10 @@ def steps(read=lambda item: item, restore=lambda item, ready: ready * 10, write=
     return Steps(read, restore, write, lambda item, error: f"{item}: {type(error).__name__}", lambda item: size)
 
 
-def fails_for(bad: int, error: Exception, otherwise):
+PASSING = {"restore": lambda item, ready: ready}
+
+
+def fails_for(bad: int, error: BaseException, otherwise):
     def step(item, *rest):
         if item == bad:
             raise error
@@ -42,9 +45,27 @@ class TestFailures:
         assert list(run_overlapping([1, 2, 3], steps(write=write))) == [10, 20, "3: CannotWriteError"]
 
     @pytest.mark.parametrize("step", ["read", "restore", "write"])
-    def test_a_mistake_of_ours_is_not_swallowed(self, step: str) -> None:
-        with pytest.raises(ZeroDivisionError):
-            list(run_overlapping([1, 2, 3], steps(**{step: lambda item, *rest: 1 // 0})))
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ModuleNotFoundError("No module named 'x'"),
+            OSError(36, "File name too long"),
+            ZeroDivisionError(),
+            KeyError(1),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_whatever_one_fails_with_the_others_are_done(self, step: str, error: Exception) -> None:
+        failing = fails_for(2, error, lambda item, *rest: rest[0] if rest else item)
+        expected = [1, f"2: {type(error).__name__}", 3]
+        assert list(run_overlapping([1, 2, 3], steps(**PASSING | {step: failing}))) == expected
+
+    @pytest.mark.parametrize("step", ["read", "restore", "write"])
+    @pytest.mark.parametrize("error", [UsageError("--tile"), DeviceError("gone"), KeyboardInterrupt()])
+    def test_what_concerns_all_ends_the_batch(self, step: str, error: BaseException) -> None:
+        failing = fails_for(2, error, lambda item, *rest: rest[0] if rest else item)
+        with pytest.raises(type(error)):
+            list(run_overlapping([1, 2, 3], steps(**PASSING | {step: failing})))
 
     def test_ctrl_c_lets_the_running_write_finish_and_starts_nothing_more(self) -> None:
         written: list[int] = []

@@ -21,10 +21,11 @@ from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.pipelines import blur2blur, single
 from deblur_cli.pipelines.blur2blur import deblur_with_profile, other_camera
-from deblur_cli.pipelines.jobs import Blur2BlurJob, RestoreSettings, SingleJob, Status
+from deblur_cli.pipelines.jobs import Blur2BlurJob, OutputOptions, RestoreSettings, SingleJob, Status
 from deblur_cli.pipelines.single import deblur_single
 from deblur_cli.progress import SILENT
 from tests.imaging.exif_samples import exif
+from tests.support.jobs import with_fields
 from tests.support.profiles import (
     CAMERA,
     TINY_MIMO,
@@ -92,7 +93,7 @@ def adapted(tmp_path: Path, network: Path) -> Path:
 def job(camera: Path, *inputs: Path, model: Path | None = None, **more: object) -> Blur2BlurJob:
     named = None if model is None else str(model)
     begun = Blur2BlurJob(inputs, model=named, device="cpu", precision="float32", camera=camera)
-    return replace(begun, **more)  # type: ignore[arg-type]
+    return with_fields(begun, **more)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -387,7 +388,7 @@ def test_a_profile_that_learned_nothing_is_deblur_single(photo_factory: Make, tm
     else:
         write_finetuned(camera, network_of(entry), read_weights(resolve(entry)), **facts)
     photo = photo_factory("a.png", size=(120, 160))
-    deblur_single(SingleJob((photo,), tmp_path / "plain", device="cpu", precision="float32"))
+    deblur_single(SingleJob((photo,), OutputOptions(tmp_path / "plain"), device="cpu", precision="float32"))
     deblur_with_profile(job(camera, photo, out=tmp_path / "out"))
     assert np.abs(pixels(tmp_path / "plain/a.png") - pixels(photo)).max() > 3
     assert np.array_equal(pixels(tmp_path / "out/a.png"), pixels(tmp_path / "plain/a.png"))

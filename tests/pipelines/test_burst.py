@@ -40,6 +40,13 @@ def test_one_frame_comes_back_as_it_is(light: np.ndarray) -> None:
     assert merged.count == 1
 
 
+def test_a_copy_is_no_further_frame(light: np.ndarray) -> None:
+    one, two = frame(light, 1), frame(light, 2)
+    again = NoisyFrame(Photo(Path("copy.jpg"), one.photo.pixels.copy(), "JPEG", 8), 8.0)
+    assert merge([one, again]).count == 1
+    assert merge([one, again, two]).count == 2
+
+
 def test_frames_are_laid_over_each_other_and_averaged(light: np.ndarray) -> None:
     frames = [frame(light, 1), frame(light, 2, (5, -3)), frame(light, 3, (-7.5, 2)), frame(light, 4, (1, 6))]
     merged = merge(frames)

@@ -21,6 +21,7 @@ from deblur_cli.imaging.shot import read_shot
 from deblur_cli.pipelines.jobs import PairJob, RestoreSettings, Status
 from deblur_cli.pipelines.pair import deblur_pair
 from tests.support.fake_networks import MeanOfPair, install_pair, pair_model
+from tests.support.jobs import with_fields
 from tests.support.raw_pairs import Exposure, exposed, scene_light, write_frame, write_jpeg
 
 Make = Callable[..., Path]
@@ -50,7 +51,7 @@ def _make(light: np.ndarray, tmp_path: Path) -> np.ndarray:
 
 def job(*inputs: Path, **more: object) -> PairJob:
     base = PairJob(inputs, device="cpu", precision="float32", settings=RestoreSettings(scale=1.0))
-    return replace(base, **more)  # type: ignore[arg-type]
+    return with_fields(base, **more)
 
 
 def folder_of(path: Path) -> set[str]:
@@ -94,7 +95,7 @@ class TestRefusals:
 
     def test_dng_of_jpegs(self, jpegs: tuple[Path, Path], tmp_path: Path, loaded: list[str]) -> None:
         with pytest.raises(UsageError, match="no camera raw file, so no DNG"):
-            deblur_pair(job(*jpegs, out=tmp_path / "out", photo_format="dng"))
+            deblur_pair(job(*jpegs, out=tmp_path / "out", format="dng"))
         with pytest.raises(UsageError, match="no camera raw file, so no DNG"):
             deblur_pair(job(*jpegs, out=tmp_path / "out" / "x.dng"))
 
@@ -109,7 +110,7 @@ class TestRefusals:
 
     def test_a_format_said_twice(self, jpegs: tuple[Path, Path], tmp_path: Path, loaded: list[str]) -> None:
         with pytest.raises(UsageError, match="says the format by its suffix"):
-            deblur_pair(job(*jpegs, out=tmp_path / "x.png", photo_format="tiff"))
+            deblur_pair(job(*jpegs, out=tmp_path / "x.png", format="tiff"))
 
 
 def test_a_file_that_is_there_stays(jpegs: tuple[Path, Path], tmp_path: Path, loaded: list[str]) -> None:
@@ -118,9 +119,30 @@ def test_a_file_that_is_there_stays(jpegs: tuple[Path, Path], tmp_path: Path, lo
         deblur_pair(job(*jpegs, out=tmp_path / "x.jpg"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/b_compare.png").write_bytes(b"precious")
-    with pytest.raises(OutputExistsError, match="--compare"):
-        deblur_pair(job(*jpegs, out=tmp_path / "out", compare=True))
+    result = deblur_pair(job(*jpegs, out=tmp_path / "out", compare=True))
+    assert "its comparison" in result.failures[0]
+    assert "already exists; use --overwrite" in result.failures[0]
     assert loaded == []
+
+
+def test_a_result_whose_name_is_too_long_is_a_failure_of_its_pair(jpegs: tuple[Path, Path], loaded: list[str]) -> None:
+    long = jpegs[1].rename(jpegs[1].with_name("b" * 249 + ".jpg"))
+    result = deblur_pair(job(jpegs[0], long))
+    assert "the name of its result would be too long" in result.failures[0]
+    assert loaded == []
+
+
+def test_what_earlier_runs_wrote_is_no_exposure(jpegs: tuple[Path, Path], tmp_path: Path, loaded: list[str]) -> None:
+    for name in ("b_deblurred.jpg", "b_deblurred_confidence.png", "b_deblurred_compare.png", "a_confidence.png"):
+        (tmp_path / "in" / name).write_bytes(jpegs[1].read_bytes())
+    result = deblur_pair(job(tmp_path / "in", out=tmp_path / "out", dry_run=True))
+    assert result.left_over == ()
+    assert [pair.blurry.name for pair in result.pairs] == ["b.jpg"]
+
+
+def test_a_tree_is_kept(jpegs: tuple[Path, Path], tmp_path: Path, loaded: list[str]) -> None:
+    result = deblur_pair(job(tmp_path, out=tmp_path / "out", recursive=True, dry_run=True))
+    assert [pair.output for pair in result.pairs] == [tmp_path / "out/in/b.jpg"]
 
 
 def test_a_dry_run_lists_and_writes_nothing(jpegs: tuple[Path, Path], tmp_path: Path, loaded: list[str]) -> None:
@@ -214,7 +236,7 @@ class TestRaw:
         assert (written.pixels.min(axis=2) > 0.999).sum() < 0.1 * lamp.sum(), "its highlights are recovered"
 
     def test_linear_dng(self, raws: Path, tmp_path: Path, loaded: list[str]) -> None:
-        result = deblur_pair(job(raws, out=tmp_path / "out", photo_format="dng", compare=True))
+        result = deblur_pair(job(raws, out=tmp_path / "out", format="dng", compare=True))
         target = tmp_path / "out/IMG_2.dng"
         assert result.pairs[0].output == target
         assert folder_of(tmp_path / "out") == {"IMG_2.dng", "IMG_2_compare.png"}

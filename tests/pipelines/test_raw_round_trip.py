@@ -16,9 +16,10 @@ from deblur_cli.imaging.lens_corrections import lens_corrections
 from deblur_cli.imaging.raw import read_raw, read_raw_linear
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import single
-from deblur_cli.pipelines.jobs import PhotoResult, SingleJob, Status
-from deblur_cli.pipelines.plan import Wish, plan_photos
+from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, SingleJob, Status
+from deblur_cli.pipelines.outputs import plan_photos
 from tests.support.fake_networks import Brighten, install, single_model
+from tests.support.jobs import with_fields
 from tests.support.raw_pairs import Exposure, scene_light, write_frame
 
 SIDECAR = (
@@ -38,7 +39,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, frame: Path, by: float = 0.0, **op
     monkeypatch.setattr(single, "estimate_blur_extent", lambda pixels: BlurExtent(12.0, 1.0))
     install(monkeypatch, single_model(Brighten(by)))
     out = frame.parent.parent / "out"
-    job = SingleJob((frame,), out=out, device="cpu", precision="float32", photo_format="dng", **options)
+    job = with_fields(SingleJob((frame,), device="cpu", precision="float32"), out=out, format="dng", **options)
     [photo] = single.deblur_single(job).photos
     assert photo.status is Status.DONE, photo.message
     return photo
@@ -47,13 +48,15 @@ def restored(monkeypatch: pytest.MonkeyPatch, frame: Path, by: float = 0.0, **op
 def test_what_is_no_raw_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(UsageError, match="is no camera raw file"):
-        plan_photos([tmp_path / "a.jpg"], Wish(tmp_path / "out", "dng", raw_results=True))
+        plan_photos([tmp_path / "a.jpg"], OutputOptions(tmp_path / "out", "dng"), raw_results=True)
 
 
 def test_a_dng_goes_beside_its_photo_or_where_it_is_told(frame: Path, tmp_path: Path) -> None:
-    assert plan_photos([frame], Wish(None, "dng", raw_results=True))[0].target == frame.with_name("a_deblurred.dng")
-    named = plan_photos([frame], Wish(tmp_path / "b.dng", raw_results=True))
-    assert named[0].target == tmp_path / "b.dng"
+    assert plan_photos([frame], OutputOptions(None, "dng"), raw_results=True).outputs[0].target == frame.with_name(
+        "a_deblurred.dng"
+    )
+    named = plan_photos([frame], OutputOptions(tmp_path / "b.dng"), raw_results=True)
+    assert named.outputs[0].target == tmp_path / "b.dng"
 
 
 def test_where_nothing_changed_it_develops_to_what_the_original_does(

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from deblur_cli.progress import SILENT
 from tests.geometry.scenes import scene
 from tests.support.bursts import burst, frame, save
 from tests.support.fake_networks import Borrow, Brighten, install_ref, reference_model, single_model
+from tests.support.jobs import with_fields
 
 BY = 20 / 255
 SIDE = (180, 260)
@@ -32,7 +32,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def job(*inputs: Path, **more: object) -> RefJob:
-    return replace(RefJob(inputs, device="cpu", precision="float32"), **more)  # type: ignore[arg-type]
+    return with_fields(RefJob(inputs, device="cpu", precision="float32"), **more)
 
 
 def pixels(path: Path) -> np.ndarray:

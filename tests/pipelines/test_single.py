@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from deblur_cli.pipelines.jobs import RestoreSettings, SingleJob, Status
 from deblur_cli.pipelines.single import deblur_single
 from deblur_cli.progress import SILENT
 from tests.support.fake_networks import Brighten, install, single_model
+from tests.support.jobs import with_fields
 
 Make = Callable[..., Path]
 BY = 20 / 255
@@ -29,8 +29,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return install(monkeypatch, single_model(Brighten(BY)))
 
 
-def job(*inputs: Path, out: Path | None = None, **more: object) -> SingleJob:
-    return replace(SingleJob(inputs, out, device="cpu", precision="float32"), **more)  # type: ignore[arg-type]
+def job(*inputs: Path, **more: object) -> SingleJob:
+    return with_fields(SingleJob(inputs, device="cpu", precision="float32"), **more)
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -12,9 +12,10 @@ from PIL import Image
 from deblur_cli.errors import DeblurError, OutputCollisionError, UnreadablePhotoError, UsageError
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import single, watch
-from deblur_cli.pipelines.jobs import PhotoResult, SingleJob, Status
+from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, SingleJob, Status
 from deblur_cli.pipelines.watch import Arrivals, WatchJob, watch_folder
 from tests.support.fake_networks import Brighten, entry_of, single_model
+from tests.support.jobs import with_fields
 
 Make = Callable[..., Path]
 SETTLE_S, PATIENCE_S = 0.3, 1.5
@@ -36,7 +37,7 @@ class Watcher:
     """A watch in a thread of its own, and what it said."""
 
     def __init__(self, folder: Path, **options: object) -> None:
-        job = SingleJob((folder,), device="cpu", precision="float32", **options)
+        job = with_fields(SingleJob((folder,), device="cpu", precision="float32"), **options)
         self.results: list[PhotoResult] = []
         self.error: DeblurError | None = None
         self._stop = Event()
@@ -72,7 +73,7 @@ def mean(path: Path) -> float:
 @pytest.mark.parametrize("out", [".", "..", "one.jpg"])
 def test_results_among_the_photos_are_refused(tmp_path: Path, out: str) -> None:
     (tmp_path / "in").mkdir()
-    job = SingleJob((tmp_path / "in",), out=tmp_path / "in" / out, device="cpu")
+    job = SingleJob((tmp_path / "in",), OutputOptions(tmp_path / "in" / out), device="cpu")
     with pytest.raises(UsageError, match="Give a"):
         next(watch_folder(WatchJob(job)))
 

@@ -36,6 +36,8 @@ class Exposure:
     shift_px: tuple[float, float] = (0.0, 0.0)
     camera: str = "One Mark II"
     orientation: int = 1
+    zone: str = ""
+    more: tuple[Tag, ...] = ()
 
 
 def scene_light(size: tuple[int, int] = (192, 256), seed: int = 0) -> np.ndarray:
@@ -123,12 +125,18 @@ def exif(exposure: Exposure) -> bytes:
     moment = exposure.taken_at
     time = Tag(33434, 5, 1, struct.pack("<LL", round(exposure.seconds * 10000), 10000))
     aperture = Tag(33437, 5, 1, struct.pack("<LL", round(exposure.f_number * 10), 10))
+    zone = (_text(36881, exposure.zone),) if exposure.zone else ()
     shot = (time, aperture, Tag(34855, 3, 1, struct.pack("<H", exposure.iso)), _text(36867, moment))
     return exif_block.build(
         Contents(
             ORDER,
             main=(_text(271, "Testcam"), _text(272, exposure.camera), _text(306, moment)),
-            exif=(*shot, _text(37521, exposure.fraction), _text(42036, "Test 50mm f/1.4")),
+            exif=tuple(
+                sorted(
+                    (*shot, _text(37521, exposure.fraction), _text(42036, "Test 50mm f/1.4"), *zone, *exposure.more),
+                    key=lambda tag: tag.number,
+                )
+            ),
         )
     )
 

@@ -1,0 +1,134 @@
+"""What a file's header says without the rest being read: size, orientation and metadata.
+
+A folder of TIFFs is hundreds of megabytes, its headers some kilobytes. Of JPEG, PNG and WebP everything but the picture
+is read, of TIFF the pages of memory in which its directories lie. GIF, HEIC and AVIF are opened whole: they are small,
+and only their decoders tell.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from deblur_cli.imaging import jpeg, png, tiff_read
+from deblur_cli.imaging.metadata import orientation_of, without_exif_header
+from deblur_cli.imaging.opened import open_file, webp_size
+from deblur_cli.imaging.photo import Metadata
+from deblur_cli.imaging.samples import upright_size
+
+JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+"""Markers of a frame header, which holds the size: baseline, extended and progressive."""
+RARE_JPEG_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Lossless, hierarchical and arithmetic: whether those can be read is known by whoever opens the file whole."""
+JPEG_SCAN, JPEG_END = 0xDA, 0xD9
+JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""Markers without a length."""
+PICTURE_CHUNKS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
+TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@dataclass(frozen=True)
+class Header:
+    """`height` and `width` are upright, in pixels."""
+
+    height: int
+    width: int
+    metadata: Metadata
+
+
+def read_header(path: Path) -> Header:
+    """Returns size and metadata of a photo that is no camera raw.
+
+    Raises UnreadablePhotoError and UnsupportedPhotoError, and what damaged headers make parsers raise. What is wrong
+    behind the header is found where the photo is read.
+    """
+    with path.open("rb", buffering=0) as file:
+        magic = file.read(16)
+        found = None
+        if magic.startswith(b"\xff\xd8\xff"):
+            found = _jpeg(file)
+        elif magic.startswith(png.SIGNATURE):
+            found = _png(file)
+        elif magic[:4] == b"RIFF" and magic[8:12] == b"WEBP":
+            found = _webp(file)
+        elif magic[:4] in TIFF_MAGICS:
+            found = _tiff(path, file)
+    return _whole(path) if found is None else found
+
+
+def _header(height: int, width: int, metadata: Metadata, orientation: int | None = None) -> Header:
+    turned = orientation_of(metadata) if orientation is None else orientation
+    return Header(*upright_size(height, width, turned), metadata)
+
+
+def _whole(path: Path) -> Header:
+    opened = open_file(path)
+    return _header(opened.height, opened.width, opened.metadata, opened.orientation)
+
+
+def _jpeg(file: BinaryIO) -> Header | None:
+    """Returns None where the header does not say the size, or is not all there."""
+    file.seek(2)
+    segments, height, width = bytearray(b"\xff\xd8"), 0, 0
+    while len(mark := file.read(2)) == 2 and mark[0] == 0xFF and mark[1] not in (JPEG_SCAN, JPEG_END):
+        if mark[1] == 0xFF:
+            file.seek(-1, 1)  # any number of these may stand before a marker
+            continue
+        if mark[1] in JPEG_BARE:
+            continue
+        length = int.from_bytes(file.read(2), "big")
+        content = file.read(max(0, length - 2))
+        if mark[1] in RARE_JPEG_FRAMES:
+            return None
+        if mark[1] in JPEG_FRAMES and len(content) >= 5 and content[0] == 8:
+            height, width = struct.unpack_from(">HH", content, 1)
+        segments += mark + length.to_bytes(2, "big") + content
+    if not height or not width or mark != bytes((0xFF, JPEG_SCAN)):
+        return None
+    return _header(height, width, jpeg.read_blocks(bytes(segments) + b"\xff\xd9").metadata)
+
+
+def _png(file: BinaryIO) -> Header:
+    file.seek(len(png.SIGNATURE))
+    chunks = bytearray(png.SIGNATURE)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">L4s", head)
+        if kind in PICTURE_CHUNKS:
+            file.seek(length + 4, 1)
+        else:
+            chunks += head + file.read(length + 4)
+        if kind == b"IEND":
+            break
+    blocks = png.read_blocks(bytes(chunks))
+    return _header(blocks.height, blocks.width, blocks.metadata)
+
+
+def _webp(file: BinaryIO) -> Header | None:
+    """Returns None where the file is shorter than its header says: whoever opens it whole says by how much."""
+    expected, here = int.from_bytes(_at(file, 4, 4), "little") + 8, file.seek(0, 2)
+    if expected > here + 1:
+        return None
+    first = _at(file, 0, 30)
+    blocks: dict[bytes, bytes] = {}
+    at = 12
+    while len(head := _at(file, at, 8)) == 8:
+        kind, length = struct.unpack("<4sL", head)
+        if kind in (b"EXIF", b"XMP "):
+            blocks[kind] = file.read(length)
+        at += 8 + length + length % 2
+    metadata = Metadata(without_exif_header(blocks.get(b"EXIF", b"")), blocks.get(b"XMP "))
+    return _header(*webp_size(first), metadata)
+
+
+def _tiff(path: Path, file: BinaryIO) -> Header:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        head = tiff_read.read_head(path, data)
+        return _header(head.layout.height, head.layout.width, head.metadata, head.orientation)
+
+
+def _at(file: BinaryIO, position: int, length: int) -> bytes:
+    file.seek(position)
+    return file.read(length)
