@@ -15,7 +15,7 @@ MUTATIONS = 60
 def test_damaged_files_of_every_format_are_read_or_refused(tmp_path: Path) -> None:
     files = fuzz.make_sources(tmp_path)
     assert len(files) >= 16
-    outcomes = [(source.name, said) for _, source, said in fuzz.fuzz(files, seed=1, mutations=MUTATIONS, seconds=60)]
+    outcomes = [(source.name, said) for _, source, said in fuzz.fuzz(files, seed=1, mutations=MUTATIONS)]
     wrong = [one for one in outcomes if one[1] != "read" and not one[1].startswith("refused: in.")]
     assert not wrong
     assert len(outcomes) == MUTATIONS
@@ -30,7 +30,9 @@ def test_the_seed_decides_the_mutations() -> None:
     assert all(mutation != content for mutation in first[:1])
 
 
-@pytest.mark.parametrize(("code", "said"), [("import os; os._exit(7)", "ended with 7"), ("while True: pass", "took")])
+@pytest.mark.parametrize(
+    ("code", "said"), [("import os; os._exit(7)", "ended with 7"), ("while True: pass", "gave no answer")]
+)
 def test_what_dies_or_hangs_is_told(code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     popen = fuzz.subprocess.Popen
     monkeypatch.setattr(fuzz.subprocess, "Popen", lambda command, **options: popen([command[0], "-c", code], **options))

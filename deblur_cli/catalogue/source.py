@@ -68,8 +68,10 @@ def cache_dir() -> Path:
     wanted = os.environ.get("DEBLUR_CACHE")
     if wanted:
         return Path(wanted)
-    cache = user_cache_path("deblur", appauthor=False)
-    return cache if cache.is_absolute() else home_folder() / ".cache" / "deblur"
+    try:
+        return user_cache_path("deblur", appauthor=False)
+    except RuntimeError:  # there is no home
+        return home_folder() / ".cache" / "deblur"
 
 
 def home_folder() -> Path:

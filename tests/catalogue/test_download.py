@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import pytest
 from deblur_cli.catalogue.download import HubSettings, Whereabouts, locate, resolve
 from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import find
-from deblur_cli.catalogue.source import Bundled, Copy, Hub
+from deblur_cli.catalogue.source import Bundled, Copy, Hub, cache_dir
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import Stage
@@ -261,3 +262,15 @@ def test_the_environment_is_read_as_the_hubs_own_client_reads_it(
             assert (settings.endpoint, settings.offline) == (constants.ENDPOINT, constants.HF_HUB_OFFLINE)
     finally:
         importlib.reload(constants)
+
+
+def test_a_user_without_a_home_has_a_cache_among_the_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr("deblur_cli.catalogue.source.user_cache_path", nobody)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    temporary = Path(tempfile.gettempdir())
+    assert HubSettings.now().cache.is_relative_to(temporary)
+    assert cache_dir().is_relative_to(temporary)
