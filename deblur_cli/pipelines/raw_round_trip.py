@@ -48,7 +48,7 @@ def _copy_sidecar(source: Path, target: Path, *, overwrite: bool) -> tuple[str, 
             with whole_file(copy, overwrite=overwrite) as temporary:
                 temporary.write_bytes(content)
         except FileExistsError:
-            return (f"{copy.name} is there already and is left as it is",)
+            return (f"{copy.name} already exists and is left as it is",)
         except OSError as error:
             raise CannotWriteError(copy, f"cannot be written: {error.strerror}. Give another --out.") from error
         return (f"its sidecar {sidecar.name} is copied; crop and local edits in it are for the picture as it was",)
