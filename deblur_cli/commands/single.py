@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
 from deblur_cli.pipelines.jobs import OutputOptions, RestoreSettings, SingleJob
+
+BlurMap = Annotated[
+    bool,
+    typer.Option("--blur-map", help="Also write a PNG beside each result: how the camera shook, as it was found."),
+]
 
 
 def single(
@@ -25,6 +34,7 @@ def single(
     precision: options.Precision = "auto",
     tile: options.Tile = None,
     max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
+    blur_map: BlurMap = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
@@ -56,6 +66,7 @@ def single(
             overwrite=overwrite,
             dry_run=dry_run,
             compare=compare,
+            blur_map=blur_map,
         ),
         model=model,
         device=device,

@@ -95,6 +95,7 @@ def _look(plan: PlannedOutput, options: OutputOptions) -> Waiting | PhotoResult:
             comparison=plan.comparison,
             confidence_map=plan.confidence_map,
             translated=plan.translated,
+            blur_map=plan.blur_map,
         )
     return Waiting(plan, height * width / 1e6)
 

@@ -21,8 +21,8 @@ TRUSTED = 0.8
 LINEAR, DISPLAY = "linear light", "display light"
 
 
-def draw_blur_map(photo: Pixels, blur: BlurKernels, scale: float = 1.0) -> npt.NDArray[np.uint8]:
-    """Returns a drawing (h, w, 3) uint8 RGB of the kernels over the dimmed photo (H, W, 3) in [0, 1].
+def draw_blur_map(photo: Pixels, blur: BlurKernels, scale: float = 1.0) -> Pixels:
+    """Returns a drawing (h, w, 3) float32 RGB in [0, 1] of the kernels over the dimmed photo (H, W, 3) in [0, 1].
 
     A frame shows the part of the photo that was looked at, at `scale` of which the kernels are; in its middle stand the
     two kernels, enlarged alike, green where they agree, orange where they do not, with their extent in pixels of the
@@ -41,7 +41,7 @@ def draw_blur_map(photo: Pixels, blur: BlurKernels, scale: float = 1.0) -> npt.N
     _place_kernels(canvas, blur, ((top + bottom) // 2, (left + right) // 2), colour)
     words = f"{blur.extent_px / scale:.0f} px, two ways agree by {blur.agreement:.0%}"
     cv2.putText(canvas, words, (left + 8, bottom - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
-    return canvas
+    return canvas.astype(np.float32) / np.float32(255)
 
 
 def _region(blur: BlurKernels, size: tuple[int, int], ratio: float) -> tuple[int, int, int, int]:

@@ -20,8 +20,8 @@ class RestoreSettings:
 class OutputOptions:
     """Where results go and how they are saved. `out` None: beside each photo; a folder, or for one photo its file.
 
-    `format` None: that of each photo. `quality` None: at least as good as the photo's own. `compare`, `confidence_map`
-    and `keep_translated` each write one more file beside a result. `recursive` keeps the photos' folders below `out`.
+    `format` None: that of each photo. `quality` None: at least as good as the photo's own. `compare`, `confidence_map`,
+    `keep_translated` and `blur_map` each write one more file beside a result. `recursive` keeps the photos' folders below `out`.
     """
 
     out: Path | None = None
@@ -33,6 +33,7 @@ class OutputOptions:
     compare: bool = False
     confidence_map: bool = False
     keep_translated: bool = False
+    blur_map: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class PhotoResult:
     """PSNR of the result to the photo itself: how little was changed."""
     seconds: Seconds = Seconds()
     confidence_map: Path | None = None
+    blur_map: Path | None = None
     references: tuple[ReferenceUse, ...] = ()
     translated: Path | None = None
 

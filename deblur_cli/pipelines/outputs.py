@@ -26,8 +26,9 @@ RESULT_SUFFIX = "_deblurred"
 COMPARISON_SUFFIX = "_compare"
 CONFIDENCE_SUFFIX = "_confidence"
 TRANSLATED_SUFFIX = "_translated"
+BLUR_SUFFIX = "_blur"
 STRENGTHS_SUFFIX = "_strengths"
-SIDE_SUFFIXES = (COMPARISON_SUFFIX, CONFIDENCE_SUFFIX, TRANSLATED_SUFFIX, STRENGTHS_SUFFIX)
+SIDE_SUFFIXES = (COMPARISON_SUFFIX, CONFIDENCE_SUFFIX, TRANSLATED_SUFFIX, BLUR_SUFFIX, STRENGTHS_SUFFIX)
 """End the names of what is written beside a result."""
 CAMERA_FORMATS = ("jpeg", "heic")
 """What cameras write beside a raw file, as the same shot."""
@@ -48,6 +49,7 @@ class PlannedOutput:
     comparison: Path | None = None
     confidence_map: Path | None = None
     translated: Path | None = None
+    blur_map: Path | None = None
     problem: str = ""
 
     @property
@@ -57,6 +59,7 @@ class PlannedOutput:
             ("comparison", self.comparison),
             ("confidence map", self.confidence_map),
             ("translated photo", self.translated),
+            ("blur map", self.blur_map),
         )
         return tuple((name, path) for name, path in named if path is not None)
 
@@ -272,6 +275,7 @@ def _planned(photo: FoundPhoto, options: OutputOptions) -> PlannedOutput:
         beside(options.compare, COMPARISON_SUFFIX),
         beside(options.confidence_map, CONFIDENCE_SUFFIX),
         beside(options.keep_translated, TRANSLATED_SUFFIX, target.suffix),
+        beside(options.blur_map, BLUR_SUFFIX),
     )
     return replace(plan, problem=_problem(plan, options))
 

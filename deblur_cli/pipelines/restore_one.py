@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deblur_cli.arrays import Pixels
+from deblur_cli.deconvolution.estimate import BlurKernels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.scale import restore_at_scale
 from deblur_cli.imaging.photo import Photo
@@ -48,7 +49,8 @@ class RestoredPhoto:
 
     `change_db` is the PSNR of the result to the photo itself; infinity for no change. Where `already_sharp`, the
     pixels are the photo's own, no network has run and `engine` is None. `translated` is what the network was given in
-    the photo's place, where that is to be written. `warning` is a phrase.
+    the photo's place, where that is to be written. `warning` is a phrase. `blur` are the kernels that were estimated of the
+    photo at `scale`, where the network asks for them.
     """
 
     photo: Photo
@@ -59,6 +61,7 @@ class RestoredPhoto:
     engine: EngineReport | None
     translated: Photo | None = None
     warning: str = ""
+    blur: BlurKernels | None = None
 
     @property
     def message(self) -> str:
@@ -120,7 +123,8 @@ def restore_photo(
     least_db = UNSEEN_CHANGE_DB if settings.scale is None and is_nearly_sharp(extent) else 0.0
     pixels, change_db = apply_change(photo, done.pixels, settings.strength, least_db, observer)
     report = EngineReport(done.tile_px, done.tiles, done.refused_tiles, done.network_seconds)
-    return RestoredPhoto(photo.with_pixels(pixels), extent, decision.scale, False, change_db, report)
+    blur = None if done.blur is None else done.blur.kernels
+    return RestoredPhoto(photo.with_pixels(pixels), extent, decision.scale, False, change_db, report, blur=blur)
 
 
 def left_alone(photo: Photo, extent: BlurExtent) -> RestoredPhoto:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import choose, fit_to_network
-from deblur_cli.imaging.photo import Photo
+from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.raw import CameraColour
 from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.write import write_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.pipelines.batch import Steps, Waiting, failed, run_photos
+from deblur_cli.pipelines.blur_map import draw_blur_map
 from deblur_cli.pipelines.jobs import PhotoResult, Seconds, SingleJob, SingleResult
 from deblur_cli.pipelines.outputs import DNG_SUFFIX, plan_photos, result_of, write_raw_result, write_result
 from deblur_cli.pipelines.raw_round_trip import read_as_light
@@ -41,6 +43,7 @@ class RestoredOne:
     before: Photo | None
     seconds: Seconds
     colour: CameraColour | None = None
+    blur_map: Photo | None = None
 
 
 RestoreOne = Callable[[Photo, BlurExtent], RestoredPhoto]
@@ -101,7 +104,8 @@ def photo_steps(
             time.monotonic() - started,
             0.0 if restored.engine is None else restored.engine.network_seconds,
         )
-        return RestoredOne(restored, ready.photo if job.output.compare else None, seconds, ready.colour)
+        blur_map = _blur_map(ready.photo, restored, progress) if job.output.blur_map else None
+        return RestoredOne(restored, ready.photo if job.output.compare else None, seconds, ready.colour, blur_map)
 
     def write(item: Waiting, ready: RestoredOne) -> PhotoResult:
         started = time.monotonic()
@@ -109,6 +113,21 @@ def photo_steps(
             write_result(ready.restored, ready.before, item.plan, job.output, progress)
         else:
             write_raw_result(ready.restored.photo, ready.colour, ready.before, item.plan, job.output, progress)
-        return result_of(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
+        result = result_of(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
+        if item.plan.blur_map is None or ready.blur_map is None:
+            return result
+        write_photo(ready.blur_map, item.plan.blur_map, overwrite=job.output.overwrite)
+        return replace(result, blur_map=item.plan.blur_map)
 
     return Steps(read, restore, write, failed, lambda item: held * item.megapixels)
+
+
+def _blur_map(photo: Photo, restored: RestoredPhoto, progress: Progress) -> Photo | None:
+    """Returns the blur map as a photo, to be written beside the result; None, and why is told, where there is none."""
+    if restored.blur is None:
+        why = (
+            "was sharp already" if restored.already_sharp else "is restored by a network that estimates no blur kernel"
+        )
+        OfPhoto(progress, photo.path.name).note(f"there is no blur map: the photo {why}.")
+        return None
+    return Photo(photo.path, draw_blur_map(photo.pixels, restored.blur, restored.scale), "png", 8, Encoding("sRGB"))

@@ -69,6 +69,8 @@ def _beside(photo: PhotoResult) -> tuple[Beside, ...]:
     used = [Beside(f"reference {use.path.name}", use.path) for use in photo.references if use.used]
     if photo.confidence_map is not None:
         used.append(Beside("what was borrowed from where", photo.confidence_map))
+    if photo.blur_map is not None and photo.blur_map.is_file():
+        used.append(Beside("blur map", photo.blur_map))
     if photo.output is not None and strip_file(photo.output).is_file():
         used.append(Beside("strengths to choose from", strip_file(photo.output), STRIP_PX))
     return tuple(used)
