@@ -49,8 +49,8 @@ class RestoredPhoto:
 
     `change_db` is the PSNR of the result to the photo itself; infinity for no change. Where `already_sharp`, the
     pixels are the photo's own, no network has run and `engine` is None. `translated` is what the network was given in
-    the photo's place, where that is to be written. `warning` is a phrase. `blur` are the kernels that were estimated of the
-    photo at `scale`, where the network asks for them.
+    the photo's place, where that is to be written. `warning` is a phrase. `blur` are the kernels that were estimated
+    of the photo at `scale`, where the network asks for them.
     """
 
     photo: Photo

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deblur_cli.catalogue.export import save_model
 from PIL import Image
 
+from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.deconvolution.candidates import COUNT
 from deblur_cli.deconvolution.estimate import BlurKernels
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetConfig
