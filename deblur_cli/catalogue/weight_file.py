@@ -72,6 +72,8 @@ def _check(traits: Traits, default: Traits) -> None:
         raise ValueError(f"size_multiple is {traits.size_multiple}, and the network's {default.size_multiple}")
     if traits.pooling is not None and (default.pooling is None or traits.pooling.window_px < 1):
         raise ValueError(f"pooling is {traits.pooling}")
+    if traits.candidates != default.candidates:
+        raise ValueError(f"candidates is {traits.candidates!r}, and the network's {default.candidates}")
     if not isinstance(traits.reach_px, int | float) or not traits.reach_px > 0:
         raise ValueError(f"reach_px is {traits.reach_px!r}")
     for name in ("bgr", "bfloat16", "float16"):

@@ -265,7 +265,7 @@ def test_the_environment_is_read_as_the_hubs_own_client_reads_it(
 
 
 def test_a_user_without_a_home_has_a_cache_among_the_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody(*_: object) -> Path:
+    def nobody(*_: object, **__: object) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", nobody)

@@ -40,6 +40,7 @@ def told(**changes: object) -> dict[str, str]:
         (told(size_multiple=0), "size_multiple is 0"),
         (told(size_multiple=8), "size_multiple is 8, and the network's 16"),
         (told(reach_px=0), "reach_px is 0"),
+        (told(candidates=4), "candidates is 4, and the network's 0"),
         (told(bgr=1), "bgr is 1"),
         (told(pooling={"training_size_px": 0, "factor": 1.5}), "pooling is"),
         (told(pooling={"training_size_px": 256}), "factor"),
