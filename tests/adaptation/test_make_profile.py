@@ -157,7 +157,7 @@ class TestRefusals:
 
     def test_a_profile_is_never_replaced_unasked(self, job: ProfileJob, standin: Standin) -> None:
         job.out.write_text("somebody's")
-        with pytest.raises(OutputExistsError, match="--overwrite to replace it"):
+        with pytest.raises(OutputExistsError, match="already exists; use --overwrite"):
             make_profile(job, seen)
         assert job.out.read_text() == "somebody's"
         assert standin.shots is None
