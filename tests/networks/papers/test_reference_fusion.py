@@ -140,7 +140,8 @@ def test_fused_features_come_from_where_the_match_lies() -> None:
     )
     with torch.no_grad():
         net.fusions[0].conv1.weight[:, 8:, 1, 1] = torch.eye(8)
-    fused, found = net.fuse(torch.zeros(1, 8, 8, 8), seen.pictures[0].flip(3), marked)
+    mirrored = seen.pictures[0].flip(3)
+    fused, found = net.fuse(torch.zeros(1, 8, 8, 8), mirrored, picture.flip(3), marked)
     torch.testing.assert_close(fused[0, 3], found.index[0] * found.confidence[0, 0])
 
 
