@@ -63,7 +63,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         (("pull", "gone.pth"), 2, "there is no such weight file"),
         (("where", "tiny"), 3, "tiny is not on this computer. `deblur models pull tiny` fetches it."),
         (("pull", "tiny-bank"), 3, "Nobody offers weights of Tiny-Bank"),
-        (("where", "tiny-bank"), 3, "Tiny-Bank is not on this computer. `deblur train single --network filter-bank"),
+        (("where", "tiny-bank"), 3, "Tiny-Bank is not on this computer. `deblur train single --recipe tiny-bank`"),
         (("show", "tiny", "--time", "--device", "tpu"), 2, "There is no device 'tpu'"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_network_yet_to_be_trained_is_listed_and_shown(hub: LoopbackHub) -> No
     assert (row["name"], row["weights"], row["size_mb"]) == ("Tiny-Bank", "yet to be trained", None)
     shown = run("show", "TINY-BANK").stdout
     assert "weights      yet to be trained" in shown
-    assert "`deblur train single --network filter-bank-unet` makes them" in shown
+    assert "`deblur train single --recipe tiny-bank` makes them" in shown
 
 
 @pytest.fixture

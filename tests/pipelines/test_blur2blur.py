@@ -158,7 +158,9 @@ class TestRefusals:
         monkeypatch.setattr(blur2blur, "load_profile", lambda *_: pytest.fail("weights were read"))
         photos = [photo_factory("in/a.png"), photo_factory("in/a_translated.png")]
         with pytest.raises(OutputCollisionError, match=r"translated photo of a\.png would be .*leave the translated"):
-            deblur_with_profile(job(translator, *photos, model=network, out=tmp_path / "out", keep_translated=True))
+            deblur_with_profile(
+                job(translator, *photos, model=network, out=tmp_path / "out", keep_translated=True, overwrite=True)
+            )
 
     def test_the_others_go_on(self, photo_factory: Make, translator: Path, network: Path, tmp_path: Path) -> None:
         good, bad, last = photo_factory("a.png"), tmp_path / "b.jpg", photo_factory("c.png", seed=1)
