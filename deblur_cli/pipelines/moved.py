@@ -74,7 +74,7 @@ def take_moved_from_one(noisy: Pixels, fused: Pixels, encoding: Encoding, *, dou
         if heard >= MOST_DOUBT * USUAL_NOISE:
             return Repaired(fused, 0.0)
         doubt = max(1.0, heard / USUAL_NOISE)
-    weights = disagreement(noisy, fused, encoding, doubt=doubt)
+    weights = disagreement(noisy, fused, encoding, doubt=doubt, light_measured=doubt_noise)
     weights[weights < LEAST_WEIGHT] = 0
     share = float(weights.mean())
     if share == 0:
@@ -89,35 +89,39 @@ def take_moved_from_one(noisy: Pixels, fused: Pixels, encoding: Encoding, *, dou
     return Repaired(fused, share)
 
 
-def disagreement(noisy: Pixels, fused: Pixels, encoding: Encoding, *, doubt: float = 1.0) -> Pixels:
+def disagreement(
+    noisy: Pixels, fused: Pixels, encoding: Encoding, *, doubt: float = 1.0, light_measured: bool = False
+) -> Pixels:
     """Returns how surely each place of `fused` shows what `noisy` does not, [0, 1], (⌈H/2⌉, ⌈W/2⌉) float32.
 
-    Differences count from `doubt` times as large as they do on a picture with little noise.
+    Differences count from `doubt` times as large as they do on a picture with little noise. `light_measured`: the
+    frames' light was made one by measuring, so noise may be cut off at white and be mostly the sensor's own.
     """
     height = fused.shape[0]
     result = np.empty((-(-height // SHRINK), -(-fused.shape[1] // SHRINK)), np.float32)
     for top in range(0, height, BAND_ROWS):
         first, last = max(0, top - BAND_MARGIN), min(height, top + BAND_ROWS + BAND_MARGIN)
         short, long = (_half(to_linear(picture[first:last], encoding)) for picture in (noisy, fused))
-        weights = _weights(short, long, doubt)
+        weights = _weights(short, long, doubt, light_measured)
         skip, start = (top - first) // SHRINK, top // SHRINK
         rows = min(BAND_ROWS // SHRINK, len(result) - start)
         result[start : start + rows] = weights[skip : skip + rows]
     return result
 
 
-def _weights(noisy: Pixels, fused: Pixels, doubt: float) -> Pixels:
+def _weights(noisy: Pixels, fused: Pixels, doubt: float, light_measured: bool) -> Pixels:
     """Returns the weights of a band, from linear light at half size."""
     difference = noisy - fused
     averaged, light = _gaussian(difference, AVERAGE_PX), _gaussian(fused, AVERAGE_PX)
     energy = _gaussian(difference * difference, AROUND_PX)
-    energy = np.minimum(energy, MOST_NOISE * _expected_noise(energy, light)).astype(np.float32)
+    expected = _expected_noise(energy, light) if light_measured else _noise_of_light(energy, light)
+    energy = np.minimum(energy, MOST_NOISE * expected).astype(np.float32)
     noise = np.sqrt(energy)
     at_black, at_white = (
         BLACK_BIAS * noise * np.exp(-BLACK_REACH * room / np.maximum(noise, 1e-6)) for room in (light, 1 - light)
     )
-    averaged = np.where(averaged > 0, np.maximum(averaged - at_black, 0), np.minimum(averaged + at_white, 0))
-    averaged = averaged.astype(np.float32)
+    darker = np.minimum(averaged + at_white, 0) if light_measured else averaged
+    averaged = np.where(averaged > 0, np.maximum(averaged - at_black, 0), darker).astype(np.float32)
     beside_noise = np.square(averaged).sum(axis=2) / np.maximum(energy.sum(axis=2), 1e-9)
     # Light is compared as the eye sees it, by sRGB's curve whatever the photo's own is.
     shown = to_encoded(light, Encoding())
@@ -125,6 +129,12 @@ def _weights(noisy: Pixels, fused: Pixels, doubt: float) -> Pixels:
     weights = _ramp(seen, doubt * SEEN_FROM, doubt * SEEN_TO) * _ramp(beside_noise, BESIDE_NOISE_FROM, BESIDE_NOISE_TO)
     grown = cv2.dilate(weights, np.ones((2 * GROW_PX + 1, 2 * GROW_PX + 1), np.uint8))
     return _gaussian(np.asarray(grown, np.float32), GROW_PX / 2)
+
+
+def _noise_of_light(energy: Pixels, light: Pixels) -> Pixels:
+    """Returns the energy of noise that is in proportion to light, with a little of the sensor's own."""
+    place = light + DARK_LIGHT[0]
+    return np.asarray(place * np.median(energy / place, axis=(0, 1)), np.float32)
 
 
 def _expected_noise(energy: Pixels, light: Pixels) -> Pixels:

@@ -19,9 +19,9 @@ from deblur_cli.progress import SILENT, Progress
 GAIN_OFF = math.log(1.15)
 """Measured and said exposure may differ by this before the measured one is believed: on the benchmark measuring errs by
 up to 10 %, while automatic white balance of two JPEGs differs by more than cameras' nominal times do."""
-PEDESTAL_OFF = 0.012
+PEDESTAL_OFF = 0.03
 """A pedestal, in the long frame's light, from which it is believed though the exposure is as the files say. Noise that
-files cut off at black looks like one of up to 0.005."""
+files cut off at black looks like one of up to 0.014."""
 MOST_MISFIT = 0.35
 """Frames whose light fits worse than this do not show one scene, or not by one gain and pedestal a channel."""
 LEAST_USABLE = 0.01

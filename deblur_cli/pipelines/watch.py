@@ -183,9 +183,15 @@ def _restored(
 
 
 def _plans(job: SingleJob) -> tuple[PlannedOutput, ...]:
-    """Returns every photo in the folder with its target; what looks like a result of ours is none."""
-    found = find_photos(job.inputs, recursive=job.output.recursive).photos
-    return plan_outputs([photo for photo in found if not _is_ours(photo.path, job)], job.output)
+    """Returns every photo in the folder with its target; what looks like a result of ours is none.
+
+    Raises what the folder itself cannot be looked through for: it may have gone away with its card.
+    """
+    found = find_photos(job.inputs, recursive=job.output.recursive)
+    for failure in found.failures:
+        if failure.path in job.inputs:
+            raise failure
+    return plan_outputs([photo for photo in found.photos if not _is_ours(photo.path, job)], job.output)
 
 
 def _is_ours(path: Path, job: SingleJob) -> bool:

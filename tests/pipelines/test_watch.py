@@ -85,7 +85,7 @@ def test_what_is_no_folder_is_refused(photo_factory: Make) -> None:
 
 def test_two_photos_with_one_result_stop_it(photo_factory: Make, tmp_path: Path) -> None:
     photo_factory("in/a.png"), photo_factory("in/a.jpg")
-    with Watcher(tmp_path / "in", out=tmp_path / "out", photo_format="tiff") as running:
+    with Watcher(tmp_path / "in", out=tmp_path / "out", format="tiff") as running:
         until(lambda: running.error)
     assert isinstance(running.error, OutputCollisionError)
 

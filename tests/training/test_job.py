@@ -13,6 +13,7 @@ from deblur_cli.catalogue.load import load
 from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import CheckpointError, ConfigurationError, UsageError
 from deblur_cli.networks.contract import InputKind, SingleModel
+from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetConfig
 from deblur_cli.progress import SILENT
 from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import (
@@ -191,21 +192,26 @@ def test_a_convolution_that_sees_more_begins_as_if_it_did_not() -> None:
     assert take_over(nn.Conv2d(5, 6, 3), {"weight": known.weight}) == []
 
 
+def test_a_network_that_saw_no_candidates_goes_on_with_some() -> None:
+    torch.manual_seed(0)
+    config = FilterBankUNetConfig()
+    alone, begun = FilterBankUNet(config), FilterBankUNet(replace(config, candidates=4))
+    for layer in (alone.trust, alone.residual):
+        torch.nn.init.normal_(layer.weight, std=0.05)
+    take_over(begun, alone.state_dict())
+    picture, candidates, weights = torch.rand(1, 3, 224, 224), torch.rand(1, 4, 224, 224), torch.rand(1, 80, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(begun(picture, weights, candidates), alone(picture, weights), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.weights
-def test_a_bundled_network_goes_on_with_candidates() -> None:
-    options = {"candidates": 4}
-    config = TrainConfig(network=NetworkConfig("filter-bank-unet", options))
-    grown = adopt(config, "deblur-single", SILENT)
+def test_the_bundled_network_goes_on_with_the_candidates_that_it_knows() -> None:
+    grown = adopt(TrainConfig(network=NetworkConfig("filter-bank-unet", {"candidates": 1})), "deblur-single", SILENT)
     assert grown.network.options["candidates"] == 4
     begun = fresh(grown)
     load_weights(begun, "deblur-single", SILENT)
-    picture, candidates = torch.rand(1, 3, 224, 224), torch.rand(1, 4, 224, 224)
-    alone = load(find("deblur-single", SingleModel)).network
-    weights = torch.rand(1, 80, 1, 1)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            begun.network(picture, weights, candidates), alone(picture, weights), atol=1e-5, rtol=1e-5
-        )
+    bundled = load(find("deblur-single", SingleModel)).network.state_dict()
+    assert all(torch.equal(value, bundled[name]) for name, value in begun.network.state_dict().items())
 
 
 @pytest.mark.parametrize(("options", "named"), [({"candidates": 4}, ()), ({}, ("undone",))])
