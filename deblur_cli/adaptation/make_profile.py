@@ -26,6 +26,7 @@ from deblur_cli.errors import (
     OutputExistsError,
     UsageError,
 )
+from deblur_cli.files import remove_leftovers
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.distributed import World, world_from_environment
@@ -260,6 +261,8 @@ def _sheet(plan: Plan, beside: Beside, job: ProfileJob, world: World) -> Path | 
 
 def _forget(state: Path, job: ProfileJob, world: World) -> None:
     """Removes the state of a former training where this one begins anew."""
+    if world.leads:
+        remove_leftovers(state.parent)
     if job.resume or not world.leads:
         return
     try:

@@ -15,6 +15,7 @@ from deblur_cli.datasets.readers import Dataset, Layout
 from deblur_cli.datasets.video import Frame
 from deblur_cli.engine.device import choose
 from deblur_cli.errors import ConfigurationError, DeviceError, UsageError
+from deblur_cli.files import remove_leftovers
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import SILENT, Progress
@@ -233,6 +234,8 @@ def _begin(job: TrainJob, setting: Setting, pictures: HeldOut, progress: Progres
     state = new_state(network, setting.config.optimiser)
     state.adversary = new_adversary(setting.config, setting.device)
     if job.resume:
+        if setting.world.leads:
+            remove_leftovers(job.out)
         checkpoint = load_checkpoint(job.out / LAST)
         check_continues(checkpoint, setting.config, setting.data)
         restore_state(state, checkpoint)
