@@ -4,7 +4,7 @@
 
 PHOTOS is a folder of sharp photographs. Prints, by the length of the path: the normalised correlation with the true
 kernel of the picture's middle, for each way of estimating; what a Wiener filter with the kernel gains in decibels, at
-the better of both regularisations; and how often kernels that agree are right.
+the best of three regularisations, for each and for the best of all or none; and how often kernels that agree are right.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from deblur_cli.convert import to_tensor
-from deblur_cli.deconvolution.candidates import NOISE_TO_SIGNAL
-from deblur_cli.deconvolution.estimate import estimate_kernels, luma
+from deblur_cli.deconvolution.estimate import WAYS, estimate_kernels, luma
 from deblur_cli.deconvolution.kernel import agreement, centred
 from deblur_cli.deconvolution.wiener import undo
 from deblur_cli.imaging.read import read_photo
@@ -42,6 +41,7 @@ SETTINGS = ShutterSettings(
     max_frames=96,
 )
 SIDE_PX = 81
+NOISE_TO_SIGNAL = (0.03, 0.1, 0.2)
 LENGTHS_PX = (3, 6, 12, 24, 50)
 RIGHT = 0.7
 """Normalised correlation with the true kernel from which an estimate counts as right."""
@@ -117,17 +117,21 @@ def true_kernel(path: CameraPath) -> Tensor:
 
 
 def print_table(rows: list[Row]) -> None:
-    print(f"{'path, px':>9}  {'exposures':>9}  {'linear':>7} {'display':>7}  {'gain':>6} {'gain':>6}  {'true':>6}  s")
+    numbers = range(1, len(WAYS) + 1)
+    titles = [f"ncc {number}" for number in numbers] + [f"gain {number}" for number in numbers]
+    print(f"{'path, px':>9}  exposures  " + "  ".join(f"{title:>6}" for title in (*titles, "best", "true")) + "  s")
     for low, high in [*pairwise(LENGTHS_PX), (LENGTHS_PX[0], LENGTHS_PX[-1])]:
         chosen = [row for row in rows if low <= row.path_px <= high]
         if not chosen:
             continue
-        linear, display = (mean(row.correlations[way] for row in chosen) for way in (0, 1))
-        first, second = (mean(row.gains[way] for row in chosen) for way in (0, 1))
-        true, seconds = mean(row.true_gain for row in chosen), mean(row.seconds for row in chosen)
+        ways = range(len(WAYS))
+        correlations = [mean(row.correlations[way] for row in chosen) for way in ways]
+        gains = [mean(row.gains[way] for row in chosen) for way in ways]
+        gains += [mean(max(*row.gains, 0.0) for row in chosen), mean(row.true_gain for row in chosen)]
         print(
-            f"{low:>4}–{high:<4}  {len(chosen):>9}  {linear:>7.2f} {display:>7.2f}  {first:>+6.2f} {second:>+6.2f}  "
-            f"{true:>+6.2f}  {seconds:.1f}"
+            f"{low:>4}–{high:<4}  {len(chosen):>9}  "
+            + "  ".join([f"{each:6.2f}" for each in correlations] + [f"{each:+6.2f}" for each in gains])
+            + f"  {mean(row.seconds for row in chosen):.1f}"
         )
     for name, these in (("agree", True), ("disagree", False)):
         chosen = [row for row in rows if (row.agreement > AGREED) is these]

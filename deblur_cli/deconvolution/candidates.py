@@ -1,4 +1,4 @@
-"""What a photo may have looked like before it was blurred: each estimated kernel undone, sharply and softly."""
+"""What a photo may have looked like before it was blurred: each estimated kernel undone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from deblur_cli.deconvolution.estimate import WAYS, BlurKernels, luma
+from deblur_cli.deconvolution.estimate import BlurKernels, luma
 from deblur_cli.deconvolution.wiener import undo
 
-NOISE_TO_SIGNAL = (0.03, 0.2)
-"""Regularisations: for photos in good light, and for noisy ones or kernels that are not quite right."""
-COUNT = len(WAYS) * len(NOISE_TO_SIGNAL)
+NOISE_TO_SIGNAL = ((0.03, 0.2), (0.1,), (0.1,))
+"""Regularisations of each way's kernel; the first, which is right most often, is undone sharply and softly."""
+COUNT = sum(map(len, NOISE_TO_SIGNAL))
 """Candidates of a photo."""
 BLOCK_PX, FADE_PX, SEEN_PX = 1536, 64, 96
 """Large photos are undone in blocks, which bounds the memory. A filter's ripples reach far, so blocks fade into each
@@ -31,7 +31,7 @@ def candidates(picture: Tensor, blur: BlurKernels) -> Tensor:
     for down in _blocks(height):
         for across in _blocks(width):
             grey = luma(picture[:, down.seen, across.seen])
-            undone = torch.cat([undo(grey, kernel, NOISE_TO_SIGNAL) for kernel in blur.kernels])
+            undone = torch.cat([undo(grey, *each) for each in zip(blur.kernels, NOISE_TO_SIGNAL, strict=True)])
             weights = down.weights(picture.device)[:, None] * across.weights(picture.device)
             result[:, down.kept, across.kept] += undone[:, down.kept_of_seen, across.kept_of_seen].clamp(0, 1) * weights
     return result

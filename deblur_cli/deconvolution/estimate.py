@@ -3,8 +3,9 @@
 Sharp pictures have few gradients. So, from coarse to fine: the picture of few gradients that the present kernel blurs
 to the photo (L0 smoothing), its strongest gradients, and by least squares the kernel that takes them to the photo's;
 then the same again. The kernel's square follows from what was found one scale coarser, since too large a square ruins
-short kernels. Two ways find two kernels, since what misleads one seldom misleads the other in the same way: in linear
-light, where the sum of moments is exact, and in display-encoded light, where clipped highlights weigh less.
+short kernels. Several ways find several kernels, since what misleads one seldom misleads the others: where fine texture
+is not smoothed away, no blur at all explains the photo; where it is, short kernels grow too long; in linear light the
+sum of moments is exact, in display-encoded light clipped highlights weigh less.
 
 Source: Xu, Zheng and Jia, Unnatural L0 Sparse Representation for Natural Image Deblurring (2013), for the latent
 picture; Cho and Lee, Fast Motion Deblurring (2009), for gradients and least squares.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +44,7 @@ TURNS, LAST_TURNS = 5, 3
 RELAX = 1.1
 """By so much thresholds fall from turn to turn."""
 LEAST_WEIGHT = 1e-4
-STIFFEST = 1e3
+STIFFEST = 1e2
 """Half-quadratic splitting ends here; beyond it kernels no longer change."""
 CLIPPED = 0.97
 SMALLEST_SIDE_PX = 64
@@ -57,22 +59,34 @@ MOST_DETAIL = 0.1
 
 @dataclass(frozen=True)
 class Way:
-    """How a kernel is looked for: in light of which exponent over display values, and how strictly smoothed."""
+    """How a kernel is looked for: in light of which exponent over display values, and how much is smoothed away.
+
+    `smoothing` goes from the coarsest scale's to the full scale's in equal ratios. `ridge` steadies the least squares.
+    """
 
     exponent: float
-    smoothing: float
+    smoothing: tuple[float, float]
+    ridge: float
+
+    def smoothing_at(self, share: float) -> float:
+        """Returns the smoothing at a share of the way from the coarsest scale, 0, to the full one, 1."""
+        coarse, full = self.smoothing
+        return float(coarse * (full / coarse) ** share)
 
 
-WAYS = (Way(exponent=2.2, smoothing=2e-3), Way(exponent=1.0, smoothing=4e-3))
-STIFFNESS = 20.0
-"""Of the least squares; 100 lets kernels grow into all of their square on noisy photos."""
+WAYS = (
+    Way(exponent=2.2, smoothing=(4e-2, 4e-3), ridge=20.0),
+    Way(exponent=2.2, smoothing=(2e-2, 2e-2), ridge=100.0),
+    Way(exponent=1.0, smoothing=(2e-2, 2e-2), ridge=20.0),
+)
+"""The first is right most often; the others where it finds none, at the price of kernels too long elsewhere."""
 
 
 @dataclass(frozen=True)
 class BlurKernels:
     """Kernels of a photo, one for each of `WAYS`, in its own pixels, and how well they agree, [0, 1].
 
-    Kernels found in different ways that agree are seldom wrong. `region`: rows and columns that were looked at.
+    `agreement` is the mean over pairs. `region`: rows and columns that were looked at.
     """
 
     kernels: tuple[Tensor, ...]
@@ -81,8 +95,8 @@ class BlurKernels:
 
     @property
     def extent_px(self) -> float:
-        """The shorter extent of the two."""
-        return min(extent_px(kernel) for kernel in self.kernels)
+        """The extent in the middle of those of the kernels."""
+        return sorted(extent_px(kernel) for kernel in self.kernels)[len(self.kernels) // 2]
 
 
 def estimate_kernels(picture: Tensor) -> BlurKernels:
@@ -99,7 +113,8 @@ def estimate_kernels(picture: Tensor) -> BlurKernels:
     clipped = (picture.amax(0) > CLIPPED).float()
     spoilt = F.max_pool2d(clipped[None, None], 5, 1, 2)[0, 0]
     kernels = tuple(coarse_to_fine(grey**way.exponent, spoilt, way) for way in WAYS)
-    return BlurKernels(kernels, agreement(*kernels), region)
+    pairs = [agreement(one, other) for one, other in combinations(kernels, 2)]
+    return BlurKernels(kernels, sum(pairs) / len(pairs), region)
 
 
 def most_detailed(picture: Tensor) -> tuple[slice, slice]:
@@ -144,8 +159,13 @@ def coarse_to_fine(grey: Tensor, spoilt: Tensor, way: Way) -> Tensor:
             room = min(LARGEST_PX * scale, extent_px(kernel) / STEP + ROOM_PX)
             side = max(3, math.ceil(room)) | 1
             kernel = rescaled(kernel, 1 / STEP, side)
-        turns = TURNS if scale < 1 else LAST_TURNS
-        kernel = _alternate(_at_scale(grey, spoilt, scale, side), kernel, way, turns)
+        kernel = _alternate(
+            _at_scale(grey, spoilt, scale, side),
+            kernel,
+            way.smoothing_at(number / (len(scales) - 1)),
+            way.ridge,
+            TURNS if scale < 1 else LAST_TURNS,
+        )
     return kernel
 
 
@@ -174,13 +194,13 @@ def _at_scale(grey: Tensor, spoilt: Tensor, scale: float, side: int) -> _Blurry:
     return _Blurry(picture, rfft2(picture), (across, down), mask)
 
 
-def _alternate(blurry: _Blurry, kernel: Tensor, way: Way, turns: int) -> Tensor:
+def _alternate(blurry: _Blurry, kernel: Tensor, smoothing: float, ridge: float, turns: int) -> Tensor:
     """Returns the kernel after so many turns of latent picture and least squares, centred."""
-    smoothing, level = way.smoothing, None
+    level = None
     for _ in range(turns):
         sharp = _latent(blurry, kernel, smoothing)
         across, down, level = _strongest(sharp, blurry.mask, len(kernel), level)
-        kernel = cleaned(_least_squares(blurry, (across, down), len(kernel)))
+        kernel = cleaned(_least_squares(blurry, (across, down), len(kernel), ridge))
         level, smoothing = level / RELAX, max(smoothing / RELAX, LEAST_WEIGHT)
     return centred(kernel)
 
@@ -224,9 +244,9 @@ def _level_of(strengths: Tensor, wanted: int) -> float:
     return float(strengths.kthvalue(max(len(strengths) - wanted, 1)).values)
 
 
-def _least_squares(blurry: _Blurry, sharp: tuple[Tensor, Tensor], side: int) -> Tensor:
-    """Returns the kernel (side, side) that takes the sharp gradients to the blurry ones, regularised."""
+def _least_squares(blurry: _Blurry, sharp: tuple[Tensor, Tensor], side: int, ridge: float) -> Tensor:
+    """Returns the kernel (side, side) that takes the sharp gradients to the blurry ones, by ridge regression."""
     across, down = (rfft2(part) for part in sharp)
     matched = across.conj() * blurry.gradients[0] + down.conj() * blurry.gradients[1]
-    kernel: Tensor = irfft2(matched / (power(across) + power(down) + STIFFNESS), s=tuple(sharp[0].shape))
+    kernel: Tensor = irfft2(matched / (power(across) + power(down) + ridge), s=tuple(sharp[0].shape))
     return kernel.roll((side // 2, side // 2), (0, 1))[:side, :side]

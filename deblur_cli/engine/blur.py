@@ -37,7 +37,7 @@ def find_blur(pixels: Pixels, device: Device, progress: Progress) -> FoundBlur |
     kernels = estimate_kernels(picture)
     undone = candidates(picture, kernels)
     progress.detail(
-        f"blur of {kernels.extent_px:.0f} px was estimated, two ways agree by {kernels.agreement:.0%} "
+        f"blur of {kernels.extent_px:.0f} px was estimated, kernels agree by {kernels.agreement:.0%} "
         f"({time.perf_counter() - began:.1f} s)."
     )
     return FoundBlur(kernels, undone.permute(1, 2, 0).cpu().numpy())

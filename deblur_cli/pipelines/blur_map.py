@@ -15,17 +15,18 @@ DIMMED = 0.45
 KERNEL_SHARE = 0.3
 """Side of a drawn kernel, as a share of the drawing's shorter side."""
 BELIEVED, DOUBTED = (140.0, 230.0, 115.0), (242.0, 153.0, 90.0)
-"""Colours of frames and words, between which the agreement of the two kernels chooses."""
+"""Colours of frames and words, between which the agreement of the kernels chooses."""
 TRUSTED = 0.8
-"""Kernels found in two ways that agree by more have been right."""
-LINEAR, DISPLAY = "linear light", "display light"
+"""Kernels found in different ways that agree by more have been right."""
+NAMES = ("linear light", "smoothed", "display light")
+"""Of the kernels, in the order of `estimate.WAYS`."""
 
 
 def draw_blur_map(photo: Pixels, blur: BlurKernels, scale: float = 1.0) -> Pixels:
     """Returns a drawing (h, w, 3) float32 RGB in [0, 1] of the kernels over the dimmed photo (H, W, 3) in [0, 1].
 
     A frame shows the part of the photo that was looked at, at `scale` of which the kernels are; in its middle stand the
-    two kernels, enlarged alike, green where they agree, orange where they do not, with their extent in pixels of the
+    kernels, enlarged alike, green where they agree, orange where they do not, with their extent in pixels of the
     photo.
     """
     height, width = photo.shape[:2]
@@ -39,7 +40,7 @@ def draw_blur_map(photo: Pixels, blur: BlurKernels, scale: float = 1.0) -> Pixel
     top, bottom, left, right = _region(blur, size, shrink / scale)
     cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, 2)
     _place_kernels(canvas, blur, ((top + bottom) // 2, (left + right) // 2), colour)
-    words = f"{blur.extent_px / scale:.0f} px, two ways agree by {blur.agreement:.0%}"
+    words = f"{blur.extent_px / scale:.0f} px, kernels agree by {blur.agreement:.0%}"
     cv2.putText(canvas, words, (left + 8, bottom - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
     return canvas.astype(np.float32) / np.float32(255)
 
@@ -56,14 +57,15 @@ def _place_kernels(
 ) -> None:
     """Draws the kernels side by side around a point, as far as the canvas goes."""
     height, width = canvas.shape[:2]
-    side = max(8, min(int(KERNEL_SHARE * min(height, width)), width // 2 - 4))
+    count = len(blur.kernels)
+    side = max(8, min(int(KERNEL_SHARE * min(height, width)), width // count - 4))
     longest = max(len(kernel) for kernel in blur.kernels)
-    for number, (kernel, name) in enumerate(zip(blur.kernels, (LINEAR, DISPLAY), strict=True)):
+    for number, (kernel, name) in enumerate(zip(blur.kernels, NAMES, strict=True)):
         drawn = np.zeros((longest, longest), np.float32)
         first = (longest - len(kernel)) // 2
         drawn[first : first + len(kernel), first : first + len(kernel)] = kernel.cpu().numpy()
         enlarged = cv2.resize(drawn / max(float(drawn.max()), 1e-6), (side, side), interpolation=cv2.INTER_CUBIC)
-        left = int(np.clip(middle[1] - side - 2 + number * (side + 4), 0, max(width - side, 0)))
+        left = int(np.clip(middle[1] - count * (side + 4) // 2 + number * (side + 4), 0, max(width - side, 0)))
         top = int(np.clip(middle[0] - side // 2, 0, max(height - side, 0)))
         square = canvas[top : top + side, left : left + side]
         square[:] = np.rint(np.clip(enlarged, 0, 1) * 255)[: square.shape[0], : square.shape[1], None]

@@ -30,7 +30,7 @@ def test_undoing_no_blur_softly_changes_little() -> None:
 
 def test_there_is_one_for_each_kernel_and_regularisation() -> None:
     picture = blurred(blocks(120, 140), hook(15, 4))
-    found = candidates(picture, BlurKernels((hook(15, 4), hook(15, 2)), 1.0, EVERYWHERE))
+    found = candidates(picture, BlurKernels((hook(15, 4), hook(15, 2), hook(15, 3)), 1.0, EVERYWHERE))
     assert found.shape == (COUNT, 120, 140)
     assert found.dtype == torch.float16
     assert found.min() >= 0
@@ -39,7 +39,7 @@ def test_there_is_one_for_each_kernel_and_regularisation() -> None:
 
 def test_blocks_fade_into_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = blurred(blocks(600, 640), hook(25))
-    blur = BlurKernels((hook(25), hook(25)), 1.0, EVERYWHERE)
+    blur = BlurKernels((hook(25),) * 3, 1.0, EVERYWHERE)
     whole = candidates(picture, blur).float()
     monkeypatch.setattr(module, "BLOCK_PX", 320)
     parts = candidates(picture, blur).float()
@@ -52,5 +52,5 @@ def test_blocks_fade_into_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_constant_stays_constant_over_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_PX", 260)
-    found = candidates(torch.full((3, 500, 310), 0.5), BlurKernels((hook(15, 4), hook(15, 4)), 1.0, EVERYWHERE))
+    found = candidates(torch.full((3, 500, 310), 0.5), BlurKernels((hook(15, 4),) * 3, 1.0, EVERYWHERE))
     assert (found.float() - 0.5).abs().max() < 2e-3

@@ -23,8 +23,10 @@ def test_a_picture_too_small_is_refused() -> None:
         estimate_kernels(torch.rand(3, SMALLEST_SIDE_PX - 1, 200))
 
 
-def test_both_ways_find_a_curved_path(found: BlurKernels) -> None:
-    assert [agreement(kernel, hook()) > 0.85 for kernel in found.kernels] == [True, True]
+def test_every_way_finds_a_curved_path(found: BlurKernels) -> None:
+    first, *smoothed = (agreement(kernel, hook()) for kernel in found.kernels)
+    assert first > 0.95
+    assert min(smoothed) > 0.75
     assert found.agreement > 0.8
 
 
