@@ -132,9 +132,13 @@ def read_dataset(root: Path, layout: Layout | None = None, split: Split = "train
 
 def read_pairs(root: Path, layout: Layout | None = None, split: Split = "train") -> tuple[Pair, ...]:
     """Returns the pairs under `root`. Raises DatasetError as `read_dataset`, and where there are photos alone."""
-    dataset = read_dataset(root, layout, split)
+    return pairs_of(read_dataset(root, layout, split))
+
+
+def pairs_of(dataset: Dataset) -> tuple[Pair, ...]:
+    """Returns the dataset's pairs. Raises DatasetError, which says what was looked for, where there are none."""
     if not dataset.pairs:
-        wanted = "; ".join(f"{reader.layout}: {reader.looks_for}" for reader in READERS)
+        root, wanted = dataset.root, "; ".join(f"{reader.layout}: {reader.looks_for}" for reader in READERS)
         raise DatasetError(f"{root} holds no pairs of blurry and sharp pictures. Looked for {wanted}. {_found(root)}")
     return dataset.pairs
 
@@ -147,11 +151,13 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
 
 def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Returns the pictures of a folder in natural order; hidden ones and other files are left out."""
-    if not folder.is_dir():
-        return []
+    return _files_in(folder, PICTURES, recursive=recursive) if folder.is_dir() else []
+
+
+def _files_in(folder: Path, suffixes: frozenset[str], *, recursive: bool = False) -> list[Path]:
     found = folder.rglob("*") if recursive else folder.iterdir()
     return sorted(
-        (p for p in found if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()),
+        (p for p in found if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()),
         key=natural_key,
     )
 
@@ -260,7 +266,8 @@ def _realblur(root: Path, split: Split) -> tuple[Pair, ...]:
 def _listed(root: Path, listing: Path) -> list[Pair]:
     """Returns the pairs of a RealBlur list file, whose lines name the truth and then the blurry picture."""
     pairs = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+    # Names are bytes on most systems, and lists come from everywhere.
+    for number, line in enumerate(listing.read_text("utf-8", "surrogateescape").splitlines(), start=1):
         if not line.strip():
             continue
         words = line.split()
@@ -337,9 +344,7 @@ def _video(root: Path, split: Split) -> tuple[Sequence, ...]:
     """Returns the clips in a folder of clips alone, each one scene."""
     if pictures_in(root):
         return ()
-    clips = sorted((path for path in root.iterdir() if path.suffix.lower() in VIDEOS), key=natural_key)
-    # Containers often count one frame more than can be decoded.
-    counts = ((clip, measure_clip(clip).frames - 1) for clip in clips)
+    counts = ((clip, measure_clip(clip).frames - 1) for clip in _files_in(root, VIDEOS))
     return tuple(
         Sequence(
             clip.stem, tuple(Frame(clip, index) for index in range(0, count, VIDEO_SPACING)), spacing=VIDEO_SPACING

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deblur_cli.datasets.readers import Layout, Pair, read_dataset, read_pairs
+from deblur_cli.datasets.readers import Layout, Pair, pairs_of, read_dataset
 
 REALBLUR_PART = re.compile(r"realblur[-_ ]?([jr])(?![a-z])", re.IGNORECASE)
 """RealBlur has two halves, of JPEGs and of raw pictures, that are always scored apart."""
@@ -27,12 +27,11 @@ def read_sets(folder: Path, layout: Layout | None) -> tuple[PairSet, ...]:
 
     Raises DatasetError for a folder without pairs.
     """
-    pairs = read_pairs(folder, layout, split="test")
-    found = read_dataset(folder, layout, split="test").layout
+    dataset = read_dataset(folder, layout, split="test")
     parts: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        parts.setdefault(_part(folder, pair, found), []).append(pair)
-    return tuple(PairSet(name, folder, found.value, tuple(members)) for name, members in parts.items())
+    for pair in pairs_of(dataset):
+        parts.setdefault(_part(folder, pair, dataset.layout), []).append(pair)
+    return tuple(PairSet(name, folder, dataset.layout.value, tuple(members)) for name, members in parts.items())
 
 
 def _part(folder: Path, pair: Pair, layout: Layout) -> str:

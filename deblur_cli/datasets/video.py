@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from deblur_cli.arrays import Bytes
 from deblur_cli.errors import DatasetError
 
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".webm"})
@@ -25,43 +26,54 @@ class Frame:
 
 @dataclass(frozen=True)
 class Clip:
-    """How many frames a clip has, and their size in pixels."""
+    """How many frames a clip has, how many a second, and their size in pixels."""
 
     frames: int
     height: int
     width: int
+    rate: float
 
 
 def measure_clip(path: Path) -> Clip:
-    """Returns length and size of a clip, without decoding it. Raises DatasetError for one that cannot be opened."""
-    capture = _opened(path)
-    try:
+    """Returns what a clip says of itself; nothing is decoded. Raises DatasetError for one that cannot be opened.
+
+    Containers often count one frame more than can be decoded.
+    """
+    with _opened(path) as capture:
         count, height, width = (
             int(capture.get(what))
             for what in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
         )
-    finally:
-        capture.release()
+        rate = float(capture.get(cv2.CAP_PROP_FPS))
     if min(count, height, width) < 1:
         raise DatasetError(f"{path}: no frames can be read from this clip. Convert it to MP4 (H.264), or remove it.")
-    return Clip(count, height, width)
+    return Clip(count, height, width, rate)
 
 
-def read_frame(frame: Frame) -> npt.NDArray[np.uint8]:
+def read_frame(frame: Frame) -> Bytes:
     """Returns one frame, (H, W, 3) RGB. Raises DatasetError where it cannot be decoded."""
-    capture = _opened(frame.video)
+    return read_frames(frame.video, frame.index, 1)[0]
+
+
+def read_frames(video: Path, first: int, count: int) -> list[Bytes]:
+    """Returns consecutive frames, (H, W, 3) RGB. Raises DatasetError where one cannot be decoded."""
+    frames = []
+    with _opened(video) as capture:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, first)
+        for index in range(first, first + count):
+            decoded, pixels = capture.read()
+            if not decoded:
+                raise DatasetError(f"{video}: frame {index} cannot be decoded. Cut the clip there, or remove it.")
+            frames.append(np.ascontiguousarray(pixels[..., ::-1]))
+    return frames
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    capture = cv2.VideoCapture(str(path))
     try:
-        capture.set(cv2.CAP_PROP_POS_FRAMES, frame.index)
-        decoded, pixels = capture.read()
+        if not capture.isOpened():
+            raise DatasetError(f"{path}: this clip cannot be opened. Convert it to MP4 (H.264), or remove it.")
+        yield capture
     finally:
         capture.release()
-    if not decoded:
-        raise DatasetError(f"{frame.video}: frame {frame.index} cannot be decoded. Cut the clip there, or remove it.")
-    return np.ascontiguousarray(pixels[..., ::-1])
-
-
-def _opened(path: Path) -> Any:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise DatasetError(f"{path}: this clip cannot be opened. Convert it to MP4 (H.264), or remove it.")
-    return capture

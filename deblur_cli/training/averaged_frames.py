@@ -13,13 +13,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
 from deblur_cli.arrays import Bytes, Pixels
+from deblur_cli.datasets.video import measure_clip, read_frames
 from deblur_cli.errors import DatasetError
 from deblur_cli.shutter.light import to_display, to_light
 
@@ -57,19 +57,18 @@ class Exposure:
     in_light: bool
 
 
-def frame_rate(video: Path) -> float:
-    """Returns the frames a second that a clip says it has. Raises DatasetError for one that cannot be opened."""
-    capture = _opened(video)
-    try:
-        return float(capture.get(cv2.CAP_PROP_FPS))
-    finally:
-        capture.release()
-
-
 def average(video: Path, exposure: Exposure, draw: random.Random) -> Averaged:
     """Returns an exposure of a random moment of a clip. Raises DatasetError for clips that are too short or small."""
-    rate = frame_rate(video)
-    return _of_high_rate(video, exposure, draw) if rate >= HIGH_RATE else _interpolated(video, exposure, draw)
+    high_rate = measure_clip(video).rate >= HIGH_RATE
+    return _of_high_rate(video, exposure, draw) if high_rate else _interpolated(video, exposure, draw)
+
+
+def check_length(video: Path, exposure: Exposure) -> None:
+    """Returns where a clip has frames enough for every exposure of this kind. Raises DatasetError for shorter ones."""
+    if measure_clip(video).rate >= HIGH_RATE:
+        _last_start(video, 2 * ((exposure.frames[1] - 1) // 2) + 1)
+    else:
+        _last_start(video, 2 * math.ceil(exposure.intervals[1] / 2) + 1)
 
 
 def _of_high_rate(video: Path, exposure: Exposure, draw: random.Random) -> Averaged:
@@ -179,34 +178,7 @@ def _squares(frames: Sequence[Bytes], exposure: Exposure, draw: random.Random) -
 
 
 def _last_start(video: Path, count: int) -> int:
-    capture = _opened(video)
-    try:
-        # Containers often count one frame more than can be decoded.
-        last = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - 1 - count
-    finally:
-        capture.release()
+    last = measure_clip(video).frames - 1 - count
     if last < 0:
         raise DatasetError(f"{video}: the clip has fewer than {count + 1} frames. Remove it, or give a longer one.")
     return last
-
-
-def read_frames(video: Path, first: int, count: int) -> list[Bytes]:
-    """Returns consecutive frames, (H, W, 3) RGB uint8. Raises DatasetError where one cannot be decoded."""
-    capture, frames = _opened(video), []
-    try:
-        capture.set(cv2.CAP_PROP_POS_FRAMES, first)
-        for index in range(first, first + count):
-            decoded, pixels = capture.read()
-            if not decoded:
-                raise DatasetError(f"{video}: frame {index} cannot be decoded. Cut the clip there, or remove it.")
-            frames.append(np.ascontiguousarray(pixels[..., ::-1]))
-    finally:
-        capture.release()
-    return frames
-
-
-def _opened(path: Path) -> Any:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise DatasetError(f"{path}: this clip cannot be opened. Convert it to MP4 (H.264), or remove it.")
-    return capture

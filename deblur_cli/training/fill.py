@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch.multiprocessing as multiprocessing
 
 from deblur_cli.datasets.readers import Dataset
 from deblur_cli.errors import ConfigurationError, DatasetError, DeblurError
+from deblur_cli.files import remove_leftovers
 from deblur_cli.progress import Progress
 from deblur_cli.training.additions import ADDITIONS
 from deblur_cli.training.config import TrainConfig, did_you_mean
@@ -61,8 +64,9 @@ def fill(filling: Filling, progress: Progress, *, stop: Callable[[], bool] = lam
     """Makes what is missing and returns whether all is there now: False once `stop` says so.
 
     With `data.workers` that many processes of low priority make it, else this one. Others may fill the same folder at
-    the same time. Raises PhotoError, DatasetError, CannotWriteError.
+    the same time. What killed ones left half-written is removed. Raises PhotoError, DatasetError, CannotWriteError.
     """
+    remove_leftovers(filling.cache.folder)
     missing = filling.missing()
     if not missing:
         return True
@@ -95,6 +99,7 @@ def _complete(filling: Filling, maker: PictureMaker, number: int) -> None:
 
 
 def _in_processes(filling: Filling, missing: Sequence[int]) -> Iterator[None]:
+    PictureMaker(filling.datasets, filling.config, filling.part)  # what it refuses is told before processes start
     workers = filling.config.data.workers
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (filling,))
     numbers = iter(missing)
@@ -108,6 +113,11 @@ def _in_processes(filling: Filling, missing: Sequence[int]) -> Iterator[None]:
                     raise DatasetError(problem)
                 asked |= {pool.submit(_one, n) for n in islice(numbers, 1)}
                 yield
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            "A process that makes pictures ended unexpectedly. It may have run out of memory: try fewer --workers, or "
+            "--workers 0 to see the cause. Pictures that are made are kept."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -119,10 +129,19 @@ _working: tuple[Filling, PictureMaker] | None = None
 def _begin(filling: Filling) -> None:
     global _working
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the training process decides
+    threading.Thread(target=_end_with_the_training, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(10)
     torch.set_num_threads(1)
     _working = filling, PictureMaker(filling.datasets, filling.config, filling.part)
+
+
+def _end_with_the_training() -> None:
+    """Ends this process where the training process is gone: a killed one leaves nobody who would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _one(number: int) -> str | None:

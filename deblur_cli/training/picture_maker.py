@@ -13,13 +13,13 @@ from torch import Tensor
 from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.datasets.photos import PhotoStore
 from deblur_cli.datasets.readers import Dataset
-from deblur_cli.datasets.video import Frame
+from deblur_cli.datasets.video import Frame, measure_clip
 from deblur_cli.errors import DatasetError
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.shutter.expose import draw_deep_scene, expose_scene
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.trajectory import CameraPath
-from deblur_cli.training.averaged_frames import HIGH_RATE, Exposure, average, frame_rate
+from deblur_cli.training.averaged_frames import HIGH_RATE, Exposure, average, check_length
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.whole_pictures import Part, WholePicture, whole_picture
 
@@ -34,11 +34,14 @@ class PictureMaker:
     """Makes the pictures of one part of a data set; picture n follows from recipe, part and n alone."""
 
     def __init__(self, datasets: Sequence[Dataset], config: TrainConfig, part: Part) -> None:
-        """Remembers what to draw from. Raises DatasetError where there are neither photographs nor clips."""
+        """Remembers what to draw from.
+
+        Raises DatasetError where there are neither photographs nor clips, and for a clip that is too short.
+        """
         self._config, self._part = config, part
         self._photos = tuple(photo for dataset in datasets for photo in dataset.photos)
         clips = sorted({path for dataset in datasets for path in _clips_of(dataset)})
-        fast = {clip for clip in clips if frame_rate(clip) >= HIGH_RATE}
+        fast = {clip for clip in clips if measure_clip(clip).rate >= HIGH_RATE}
         self._clips = {HIGH: [clip for clip in clips if clip in fast], CLIP: [c for c in clips if c not in fast]}
         self._store = PhotoStore(CPU, STORE_BYTES)
         shares = config.pictures
@@ -47,6 +50,8 @@ class PictureMaker:
         self._shares = {name: wanted[name] if members[name] else 0.0 for name in members}
         if not any(self._shares.values()):
             raise DatasetError("None of --data holds sharp photographs or clips. Whole pictures are made of these.")
+        for clip in (clip for name in self._clips if self._shares[name] for clip in self._clips[name]):
+            check_length(clip, self._exposure(in_light=False))
 
     def make(self, number: int) -> WholePicture:
         """Returns picture `number`. Raises PhotoError, DatasetError."""
@@ -70,9 +75,7 @@ class PictureMaker:
 
     def _by_frames(self, maker: str, clip: Path, draw: random.Random, generator: torch.Generator) -> WholePicture:
         pictures = self._config.pictures
-        in_light = draw.random() < pictures.in_light_share
-        how = Exposure(pictures.frames, pictures.intervals, pictures.side_px, self._config.data.scale, in_light)
-        made = average(clip, how, draw)
+        made = average(clip, self._exposure(in_light=draw.random() < pictures.in_light_share), draw)
         if min(made.blurry.shape[:2]) < WINDOW_PX:
             raise DatasetError(
                 f"{clip}: the clip is smaller than a window of {WINDOW_PX} pixels. Take it out of --data."
@@ -83,6 +86,10 @@ class PictureMaker:
         saved, at_rest = as_saved(blurry), made.path_px < STILL_PX
         facts = _facts(clip.stem, maker, made.path_px, at_rest=at_rest)
         return whole_picture(saved, saved if at_rest else as_saved(truth), facts)
+
+    def _exposure(self, *, in_light: bool) -> Exposure:
+        pictures = self._config.pictures
+        return Exposure(pictures.frames, pictures.intervals, pictures.side_px, self._config.data.scale, in_light)
 
 
 def as_saved(picture: Tensor) -> Tensor:

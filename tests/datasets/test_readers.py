@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,13 @@ def test_realblur_by_list_takes_the_lines_alone(tmp_path: Path) -> None:
     listing = tmp_path / "RealBlur_J_train_list.txt"
     listing.write_text("J/scene002/gt/gt_1.png J/scene002/blur/blur_1.png J/scene002/gt/gt_1.png\n", encoding="utf-8")
     assert seen(tmp_path) == [("J/scene002/blur/blur_1.png", "J/scene002/gt/gt_1.png", "scene002")]
+
+
+def test_a_list_of_names_that_are_no_text_is_read(tmp_path: Path) -> None:
+    name = os.fsdecode("scène".encode("latin-1"))
+    lay_out(tmp_path, f"{name}/gt/gt_1.png", f"{name}/blur/blur_1.png")
+    (tmp_path / "RealBlur_J_train_list.txt").write_bytes(os.fsencode(f"{name}/gt/gt_1.png {name}/blur/blur_1.png"))
+    assert [scene for *_, scene in seen(tmp_path)] == [name]
 
 
 def test_hide_has_one_folder_of_truths(tmp_path: Path) -> None:

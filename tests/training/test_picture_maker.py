@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +25,7 @@ from deblur_cli.training.config import DataConfig, PicturesConfig, TrainConfig
 from deblur_cli.training.fill import Filling, check_additions, fill
 from deblur_cli.training.picture_maker import PictureMaker
 from deblur_cli.training.whole_pictures import PATH, WholePicture
+from tests.conftest import ROOT
 from tests.training.test_averaged_frames import clip
 
 SHUTTER = ShutterSettings(
@@ -97,6 +104,18 @@ def test_clips_smaller_than_a_window_are_named(tmp_path: Path) -> None:
         PictureMaker([read_dataset(tmp_path / "clips")], config(), "train").make(0)
 
 
+@pytest.mark.parametrize(("rate", "most"), [(240, 16), (25, 6)])
+def test_clips_that_are_too_short_are_named_before_anything_is_made(tmp_path: Path, rate: int, most: int) -> None:
+    """The longest exposure that may be drawn decides: a filling must not end at picture 2,000."""
+    (tmp_path / "clips").mkdir()
+    short = clip(tmp_path / "clips" / "short.avi", rate, 1, frames=most - 1, size=(250, 260))
+    settings = config(intervals=(0.3, 4.0))
+    with pytest.raises(DatasetError, match=rf"short.avi: the clip has fewer than {most} frames"):
+        PictureMaker([read_dataset(short.parent)], settings, "train")
+    clip(short, rate, 1, frames=most, size=(250, 260))
+    PictureMaker([read_dataset(short.parent)], settings, "train")
+
+
 def test_without_photographs_and_clips_there_is_nothing_to_make() -> None:
     with pytest.raises(DatasetError, match="photographs or clips"):
         PictureMaker([], config(), "train")
@@ -146,6 +165,82 @@ def test_processes_make_the_same_pictures(photos: Path, tmp_path: Path) -> None:
         one, other = here.cache.get(number), there.cache.get(number)
         assert one.facts == other.facts
         assert all(torch.equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
+
+
+def test_what_cannot_be_made_is_told_before_processes_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ProcessPoolExecutor", None)
+    busy = replace(config(), data=DataConfig(workers=1))
+    with pytest.raises(DatasetError, match="photographs or clips"):
+        fill(Filling(tmp_path, "train", 1, (), busy), SILENT)
+
+
+def test_a_process_that_ends_unexpectedly_is_explained(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def submit(self, *_: object) -> Future[None]:
+            killed: Future[None] = Future()
+            killed.set_exception(BrokenProcessPool("terminated abruptly"))
+            return killed
+
+        def shutdown(self, **_: object) -> None:
+            pass
+
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    busy = replace(config(), data=DataConfig(workers=1))
+    with pytest.raises(DatasetError, match=r"out of memory: try fewer --workers"):
+        fill(Filling(tmp_path / "cache", "train", 1, (read_dataset(photos),), busy), SILENT)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(photos: Path, tmp_path: Path) -> None:
+    filling = Filling(tmp_path, "train", 0, (read_dataset(photos),), config())
+    left = filling.cache.folder / ".deblur-999999999-0123456789ab.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    assert fill(filling, SILENT)
+    assert not left.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kills differ there")
+def test_processes_end_with_a_training_that_is_killed(photos: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        "from deblur_cli.datasets.readers import read_dataset; from deblur_cli.progress import SILENT\n"
+        "from deblur_cli.training.config import DataConfig\n"
+        "from deblur_cli.training.fill import Filling, fill\n"
+        "from tests.training.test_picture_maker import config\n"
+        "if __name__ == '__main__':\n"
+        "    many = replace(config(), data=DataConfig(workers=1))\n"
+        "    data = (read_dataset(Path(sys.argv[1])),)\n"
+        "    fill(Filling(Path(sys.argv[2]), 'train', 10**6, data, many), SILENT)\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program, encoding="utf-8")
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
+    with subprocess.Popen([sys.executable, str(script), str(photos), str(cache)], env=environment) as running:
+        _until(lambda: bool(list((cache / "train").glob("0*.safetensors"))))
+        workers = _told_by_ps("pid=", "--ppid", running.pid)
+        running.kill()
+    assert workers
+    # One that has ended may wait for somebody to ask how.
+    _until(lambda: all(_told_by_ps("stat=", "-p", process)[:1] in ([], ["Z"]) for process in workers))
+
+
+def _told_by_ps(what: str, of: str, process: int | str) -> list[str]:
+    told = subprocess.run(["ps", "-o", what, of, str(process)], capture_output=True, text=True, check=False)
+    return told.stdout.split()
+
+
+def _until(holds: Callable[[], bool], within_s: float = 300.0) -> None:
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.2)
 
 
 @pytest.mark.slow
