@@ -44,9 +44,9 @@ TINY: dict[str, Any] = {
     "kernel-reference-unet": KernelReferenceUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),
     "mimo-unet": MimoUNetConfig(2, 8),
     "nafnet": NAFNetConfig(8, (1, 2), 1, (1, 1)),
-    "ref-deblurnet": RefDeblurNetConfig(8, 1, 8, 2),
-    "ref-mimo-unet": RefMimoUNetConfig(1, 8, 1, 8, 2),
-    "ref-nafnet": RefNAFNetConfig(8, (1, 1, 1), 1, (1, 1, 1), 1, 8, 2),
+    "ref-deblurnet": RefDeblurNetConfig(8, reference_blocks=1, match_channels=8, match_blocks=2),
+    "ref-mimo-unet": RefMimoUNetConfig(1, 8, reference_blocks=1, match_channels=8, match_blocks=2),
+    "ref-nafnet": RefNAFNetConfig(8, (1, 1, 1), 1, (1, 1, 1), reference_blocks=1, match_channels=8, match_blocks=2),
     "sgenet": SGENetConfig((8, 8, 12), 1),
 }
 """One small configuration for each architecture, every kind of layer in it. A new network adds its own line."""

@@ -28,10 +28,11 @@ class DeblurNetConfig:
 
 
 class Encoded(NamedTuple):
-    """What decoding starts from: `features` (B, 4·width, H/4, W/4), `skips` at 1/2 and full size."""
+    """What decoding starts from: `features` (B, 4·width, H/4, W/4), `skips` at 1/2 and full size, and the photo."""
 
     features: Tensor
     skips: tuple[Tensor, Tensor]
+    picture: Tensor
 
 
 class ResidualBlock(nn.Module):
@@ -104,14 +105,14 @@ class DeblurNet(nn.Module):
         features = encoded.features
         for stage in range(3):
             features = self.decode(stage, features, encoded)
-        return self.predict(features, blurry)
+        return self.predict(2, features, encoded)
 
     def encode(self, blurry: Tensor) -> Encoded:
         """Returns what decoding starts from."""
         full = self.conv1_4(self.conv1_3(self.conv1_2(self.conv1_1(blurry))))
         half = self.conv2_4(self.conv2_3(self.conv2_2(self.conv2_1(full))))
         quarter = self.conv3_4(self.conv3_3(self.conv3_2(self.conv3_1(half))))
-        return Encoded(self.convd_3(self.convd_2(self.convd_1(quarter))), (half, full))
+        return Encoded(self.convd_3(self.convd_2(self.convd_1(quarter))), (half, full), blurry)
 
     def decode(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
         """Returns the decoder's features at 1/4 (stage 0), 1/2 or full size (stage 2), from those of the stage before.
@@ -129,9 +130,9 @@ class DeblurNet(nn.Module):
             result = self.upconv1_1(self.upconv1_2(self.upconv1_3(joined)))
         return result
 
-    def predict(self, features: Tensor, blurry: Tensor) -> Tensor:
-        """Returns the picture that the last stage's features tell."""
-        result: Tensor = self.img_prd(features) + blurry
+    def predict(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+        """Returns the picture that the features of the last stage, the only one that predicts, tell."""
+        result: Tensor = self.img_prd(features) + encoded.picture
         return result
 
 

@@ -1,7 +1,8 @@
 """NAFNet: a U-Net of blocks without activations, where halves of the channels multiply each other.
 
 Source: Chen et al., Simple Baselines for Image Restoration (2022). Weights published by the authors fit by name. The
-blocks' channel attention pools over the whole map; `local_pooling.apply_local_pooling` makes it local.
+blocks' channel attention pools over the whole map; `local_pooling.apply_local_pooling` makes it local. `encode` and
+`decode` are the steps of `forward`, for networks that put something between them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,14 @@ class NAFNetConfig:
     encoder_blocks: tuple[int, ...] = (1, 1, 1, 28)
     middle_blocks: int = 1
     decoder_blocks: tuple[int, ...] = (1, 1, 1, 1)
+
+
+class Encoded(NamedTuple):
+    """What decoding starts from: the deepest `features`, `skips` from full size down, and the photo."""
+
+    features: Tensor
+    skips: tuple[Tensor, ...]
+    picture: Tensor
 
 
 class ChannelNorm(nn.Module):
@@ -95,16 +105,36 @@ class NAFNet(nn.Module):
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Returns the restored picture, same shape; not clipped."""
+        encoded = self.encode(blurry)
+        return self.predict(2, self._decoded(range(len(self.ups)), encoded.features, encoded), encoded)
+
+    def encode(self, blurry: Tensor) -> Encoded:
+        """Returns what decoding starts from."""
         features = self.intro(blurry)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             features = encoder(features)
             skips.append(features)
             features = down(features)
-        features = self.middle_blks(features)
-        for up, decoder, skip in zip(self.ups, self.decoders, reversed(skips), strict=True):
-            features = decoder(up(features) + skip)
-        result: Tensor = self.ending(features) + blurry
+        return Encoded(self.middle_blks(features), tuple(skips), blurry)
+
+    def decode(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+        """Returns the decoder's features at 1/4 (stage 0), 1/2 or full size (stage 2), from those of the stage before.
+
+        Stage 0 takes the deepest features, from however far down. Needs three scales.
+        """
+        last = len(self.ups) - 3 + stage
+        return self._decoded(range(0 if stage == 0 else last, last + 1), features, encoded)
+
+    def _decoded(self, steps: range, features: Tensor, encoded: Encoded) -> Tensor:
+        """Returns the features after some of the decoder's steps, 0 from the deepest."""
+        for step in steps:
+            features = self.decoders[step](self.ups[step](features) + encoded.skips[-1 - step])
+        return features
+
+    def predict(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+        """Returns the picture that the features of the last stage, the only one that predicts, tell."""
+        result: Tensor = self.ending(features) + encoded.picture
         return result
 
 

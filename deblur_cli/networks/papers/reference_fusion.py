@@ -11,7 +11,11 @@ What the paper leaves open:
   blocks), and elsewhere that it consists of three stacks. Here each of three stacks, at full, 1/2 and 1/4 size, is one
   convolution followed by blocks. Table 6 decides their number: with eight residual or six NAF blocks a stack all five
   networks come within 5 % of its multiplications; with four and two, 18 % of Ref-DeblurNet's parameters and 25 % of its
-  multiplications would be missing, and 11 % and 17 % of Ref-NAFNet32's.
+  multiplications would be missing, and 11 % and 17 % of Ref-NAFNet32's. The published parameters of Ref-NAFNet stay out
+  of reach (18.6 and 73.8 of 20.2 and 78.8 million): what its two widths add, 3.1 and 10.9 million for 12.9 and 44.0
+  GMACs, is some 2.6 and 10.4 million in layers that grow with the width's square and 0.5 million that do not, so a
+  weight of the former serves fewer places than those of stacks at full, 1/2 and 1/4 size do, whatever their blocks.
+  That takes layers at 1/8, which the text does not have, and Ref-MIMO-UNet's 3.5 million leave no room for.
 - The bottom of confidence. Eq. 3 takes the cosine as it is, but patches that have nothing to do with each other have
   cosines well above zero, so nothing would ever be believed not at all. Confidence is the cosine's part above a floor,
   learned for each scale from zero on. The second convolution of eq. 3 has no bias: where confidence is zero, exactly
@@ -28,16 +32,19 @@ What the paper leaves open:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import re
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deblur_cli.networks.contract import ReferenceOutput, Shapes
+from deblur_cli.networks.contract import Architecture, InputKind, Published, ReferenceOutput, Shapes, Traits
+from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.matching import SIDE, Matches, displacement, gather, match_pyramid, match_within
+from deblur_cli.networks.skip_init import config_if_exact
 
 GLOBAL_PAIRS = 64**4
 """Pictures with more pairs of positions are half_size before they are matched globally."""
@@ -49,21 +56,27 @@ SCALES = (0.25, 0.5, 1.0)
 MATCHES_INPUT = "matches_input"
 
 
-class Ablated(NamedTuple):
-    """What the paper's tables leave out: `match_input`, the photo is matched and not its estimate (Table 3);
-    `fusions` 1, features are fused at 1/2 alone (Table 4).
+@dataclass(frozen=True, kw_only=True)
+class Borrowing:
+    """Hyper-parameters of what a network borrows with; its own configuration adds those of the network for one photo.
+
+    `reference_blocks` blocks make up each of the reference encoder's three stacks; features of `match_channels` from
+    `match_blocks` blocks are matched, or by "vgg19" instead of the "compact" encoder. What the paper's tables leave
+    out: with `match_input` the photo is matched and not its estimate (Table 3); with `fusions` 1 features are fused at
+    1/2 alone (Table 4).
     """
 
+    reference_blocks: int = 8
+    match_channels: int = 32
+    match_blocks: int = 3
+    match_by: str = "compact"
     match_input: bool = False
     fusions: int = 2
 
-
-FULL = Ablated()
-
-
-def infer_ablated(shapes: Shapes) -> Ablated:
-    """Returns what a guide with these names and shapes leaves out."""
-    return Ablated(MATCHES_INPUT in shapes, 2 if "fusions.0.conv1.weight" in shapes else 1)
+    @property
+    def matching(self) -> Matching:
+        """What it matches by."""
+        return Matching(self.match_by, MatchEncoderConfig(self.match_channels, self.match_blocks))
 
 
 class ReferenceFeatures(NamedTuple):
@@ -127,7 +140,7 @@ class Guide(nn.Module):
     """Everything that a network needs to borrow from a reference; its own `channels` at full, 1/2 and 1/4 size.
 
     `match_features` maps pictures (B, 3, h, w) in [0, 1] to features (B, C, h, w) to match by, as `match_encoder` has.
-    `stack` as in `ReferenceEncoder`. `ablated` leaves out what Tables 3 and 4 leave out.
+    `stack` as in `ReferenceEncoder`. `match_input` and `fusions` as in `Borrowing`.
     """
 
     def __init__(
@@ -135,20 +148,22 @@ class Guide(nn.Module):
         channels: tuple[int, int, int],
         stack: Callable[[int, int], nn.Module],
         match_features: nn.Module,
-        ablated: Ablated = FULL,
+        *,
+        match_input: bool = False,
+        fusions: int = 2,
     ) -> None:
         super().__init__()
-        if ablated.fusions not in (1, 2):
-            raise ValueError(f"features are fused once, at 1/2, or twice, at 1/4 too; not {ablated.fusions} times")
+        if fusions not in (1, 2):
+            raise ValueError(f"features are fused once, at 1/2, or twice, at 1/4 too; not {fusions} times")
         self.match_features = match_features.requires_grad_(False)
-        self.encoder = ReferenceEncoder(channels[: ablated.fusions + 1], stack)
-        coarse = Fusion(channels[2]) if ablated.fusions == 2 else nn.Identity()
+        self.encoder = ReferenceEncoder(channels[: fusions + 1], stack)
+        coarse = Fusion(channels[2]) if fusions == 2 else nn.Identity()
         self.fusions = nn.ModuleList((coarse, Fusion(channels[1])))
         self.floors = nn.Parameter(torch.zeros(2))
-        if ablated.match_input:
+        if match_input:
             # Without weights of its own: what a weight file is recognised by.
             self.register_buffer(MATCHES_INPUT, torch.ones(1))
-        self.ablated = ablated
+        self.match_input = match_input
 
     def look_at(self, reference: Tensor) -> ReferenceFeatures:
         """Returns what fusion needs of a reference (B, 3, H, W) in [0, 1], sides multiples of 4."""
@@ -169,10 +184,10 @@ class Guide(nn.Module):
         the photo, (B, 3, H, W).
         """
         level = 0 if coarser is None else 1
-        if self.ablated.match_input:
+        if self.match_input:
             estimate = quartered(query) if level == 0 else half_size(query)
         found = self.find(estimate, seen, coarser)
-        if level == 0 and self.ablated.fusions == 1:
+        if isinstance(self.fusions[level], nn.Identity):
             return features, found
         moved = gather(seen.features[level], found.index, patch=1)
         fused: Tensor = self.fusions[level](features, moved, found.confidence.to(features.dtype))
@@ -205,17 +220,55 @@ class Guide(nn.Module):
         )
 
 
-class Guided(nn.Module, ABC):
-    """A network for one photo, `backbone`, that borrows from a reference by its `guide`.
+@dataclass(frozen=True)
+class Borrower:
+    """What makes a network for one photo, the architecture `backbone`, one that borrows.
 
-    Both pictures are (B, 3, H, W) in [0, 1], sides as the backbone wants them; the reference may have another size.
-    Where nothing is believed the result is the backbone's, which can be called by itself.
+    The network is called in steps: `encode(picture)` once, whose result has the deepest `features`, then
+    `decode(stage, features, encoded)` and `predict(stage, features, encoded)` at 1/4, 1/2 and full size, stages 0 to 2.
+    `stack(channels, level, blocks)` makes a stack of the reference encoder. `block` is a pattern that the names of its
+    first blocks match, one each. `predicts`: whether the network predicts at 1/4 and 1/2 by itself.
     """
 
-    def __init__(self, backbone: nn.Module, guide: Guide) -> None:
+    backbone: Architecture
+    stack: Callable[[int, int, int], nn.Module]
+    block: str
+    predicts: bool
+
+    def alone(self, config: Any) -> Any:
+        """Returns the configuration of the network for one photo inside of one that borrows."""
+        return self.backbone.config(**{item.name: getattr(config, item.name) for item in fields(self.backbone.config)})
+
+
+class Guided(nn.Module):
+    """A network for one photo, `backbone`, that borrows from a reference by its `guide`.
+
+    Both pictures are (B, 3, H, W) in [0, 1], red first, sides as the backbone wants them; the reference may have
+    another size. Where nothing is believed the result is the backbone's, which can be called by itself. A backbone that
+    predicts one picture gets `estimates`: a 3×3 convolution behind the decoder at 1/4 and one at 1/2 that predict what
+    to add to the shrunken photo, supervised like the result.
+    """
+
+    def __init__(self, config: Any, borrower: Borrower) -> None:
+        """`config` is a `Borrowing` with the backbone's fields. Raises ValueError for what the backbone refuses."""
         super().__init__()
-        self.backbone = backbone
-        self.guide = guide
+        self.config = config
+        alone = borrower.alone(config)
+        width = alone.width
+        matching = build_matching(config.matching)
+        self.backbone = borrower.backbone.build(alone)
+        self.blue_first = borrower.backbone.default_traits(alone).bgr
+        self.guide = Guide(
+            (width, 2 * width, 4 * width),
+            lambda channels, level: borrower.stack(channels, level, config.reference_blocks),
+            matching,
+            match_input=config.match_input,
+            fusions=config.fusions,
+        )
+        if not borrower.predicts:
+            self.estimates = nn.ModuleList(nn.Conv2d(channels, 3, 3, padding=1) for channels in (4 * width, 2 * width))
+            for parameter in self.estimates.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self, query: Tensor, reference: Tensor, *, every_output: bool = False, with_confidence: bool = False
@@ -233,9 +286,67 @@ class Guided(nn.Module, ABC):
             return _output(predictions[-1], found, seen)
         return predictions if every_output else predictions[-1]
 
-    @abstractmethod
     def predict(self, query: Tensor, seen: ReferenceFeatures) -> tuple[tuple[Tensor, ...], ConfidentMatches]:
         """Returns the predictions at 1/4, 1/2 and full size, and what was found at 1/2."""
+        net: Any = self.backbone
+        encoded = net.encode(self._ordered(query))
+        features = net.decode(0, encoded.features, encoded)
+        quarter = self._estimate(0, features, query, encoded)
+        features, found = self.guide.fuse(features, quarter, query, seen)
+        features = net.decode(1, features, encoded)
+        half = self._estimate(1, features, query, encoded)
+        features, found = self.guide.fuse(features, half, query, seen, found)
+        full = self._ordered(net.predict(2, net.decode(2, features, encoded), encoded))
+        return (quarter, half, full), found
+
+    def _estimate(self, stage: int, features: Tensor, query: Tensor, encoded: Any) -> Tensor:
+        net: Any = self.backbone
+        if not hasattr(self, "estimates"):
+            return self._ordered(net.predict(stage, features, encoded))
+        estimate: Tensor = self.estimates[stage](features) + (quartered(query) if stage == 0 else half_size(query))
+        return estimate
+
+    def _ordered(self, picture: Tensor) -> Tensor:
+        """Returns the picture in the backbone's order of channels, or back from it."""
+        return picture.flip(1) if self.blue_first else picture
+
+
+def guided_architecture(
+    name: str, config: type[Any], network: Callable[[Any], Guided], borrower: Borrower, published: tuple[Published, ...]
+) -> Architecture:
+    """Returns the registry's line of a network that borrows. `config` is a `Borrowing` with the backbone's fields."""
+    block = re.compile(rf"guide\.encoder\.stacks\.0\.{borrower.block}")
+
+    def infer(shapes: Shapes) -> Any | None:
+        alone = borrower.backbone.infer(part_of(shapes, "backbone"))
+        matching = infer_matching(part_of(shapes, "guide.match_features"))
+        if alone is None or matching is None:
+            return None
+        settings = config(
+            **{item.name: getattr(alone, item.name) for item in fields(alone)},
+            reference_blocks=sum(block.fullmatch(name) is not None for name in shapes),
+            match_channels=matching.encoder.channels,
+            match_blocks=matching.encoder.blocks,
+            match_by=matching.kind,
+            match_input=f"guide.{MATCHES_INPUT}" in shapes,
+            fusions=2 if "guide.fusions.0.conv1.weight" in shapes else 1,
+        )
+        return config_if_exact(network, settings, shapes)
+
+    def traits(settings: Any) -> Traits:
+        # The backbone's, which see, but red first. What is matched may lie anywhere in the other picture's tile.
+        return replace(borrower.backbone.default_traits(borrower.alone(settings)), bgr=False, any_scene=True)
+
+    return Architecture(
+        name=name,
+        kind=InputKind.REFERENCE,
+        config=config,
+        build=network,
+        infer=infer,
+        default_traits=traits,
+        outputs=SCALES,
+        published=published,
+    )
 
 
 def half_size(picture: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def test_the_steps_can_be_taken_one_by_one() -> None:
         for stage, channels in enumerate((16, 8, 4)):
             features = net.decode(stage, features, encoded)
             assert features.shape == (1, channels, 4 << stage, 6 << stage)
-        assert torch.equal(net.predict(features, picture), net(picture))
+        assert torch.equal(net.predict(2, features, encoded), net(picture))
 
 
 def test_the_published_network_wants_blue_first() -> None:

@@ -175,3 +175,15 @@ def test_published_files_keep_their_weights_under_params_and_pool_locally() -> N
     assert traits.pooling == LocalPooling(256)
     assert traits.pooling.window_px == 384
     assert (traits.size_multiple, traits.bfloat16, traits.float16) == (16, True, False)
+
+
+def test_the_steps_can_be_taken_one_by_one() -> None:
+    net = network(NAFNetConfig(4, (1, 1, 1, 1), 1, (1, 1, 1, 1)))
+    picture = torch.rand(1, 3, 16, 32)
+    with torch.inference_mode():
+        encoded = net.encode(picture)
+        features = encoded.features
+        for stage, channels in enumerate((16, 8, 4)):
+            features = net.decode(stage, features, encoded)
+            assert features.shape == (1, channels, 4 << stage, 8 << stage)
+        assert torch.equal(net.predict(2, features, encoded), net(picture))

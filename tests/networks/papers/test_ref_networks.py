@@ -27,9 +27,9 @@ from deblur_cli.networks.papers.reference_fusion import Guided
 from deblur_cli.networks.skip_init import shapes_of
 
 TINY: dict[str, Any] = {
-    "ref-nafnet": RefNAFNetConfig(4, (1, 1, 1), 1, (1, 1, 1), 1, 6, 1),
-    "ref-mimo-unet": RefMimoUNetConfig(1, 4, 1, 6, 1),
-    "ref-deblurnet": RefDeblurNetConfig(4, 1, 6, 1),
+    "ref-nafnet": RefNAFNetConfig(4, (1, 1, 1), 1, (1, 1, 1), reference_blocks=1, match_channels=6, match_blocks=1),
+    "ref-mimo-unet": RefMimoUNetConfig(1, 4, reference_blocks=1, match_channels=6, match_blocks=1),
+    "ref-deblurnet": RefDeblurNetConfig(4, reference_blocks=1, match_channels=6, match_blocks=1),
 }
 LINES = (ref_nafnet.ARCHITECTURE, ref_mimo_unet.ARCHITECTURE, ref_deblurnet.ARCHITECTURE)
 SINGLE = {"ref-nafnet": nafnet, "ref-mimo-unet": mimo_unet, "ref-deblurnet": deblurnet}
@@ -152,7 +152,10 @@ def test_matching_by_vgg_is_recognised(line: Architecture) -> None:
 
 
 def test_the_plus_is_recognised() -> None:
-    line, config = ref_mimo_unet.ARCHITECTURE, RefMimoUNetConfig(20, 4, 0, 5, 0)
+    line, config = (
+        ref_mimo_unet.ARCHITECTURE,
+        RefMimoUNetConfig(20, 4, reference_blocks=0, match_channels=5, match_blocks=0),
+    )
     assert line.infer(shapes_of(line.build, config)) == config
 
 
