@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from deblur_cli.catalogue.find import find_any
 from deblur_cli.catalogue.weight_file import read_weights
@@ -213,23 +214,16 @@ def _save(state: TrainState, setting: Setting) -> None:
 def _begin(job: TrainJob, setting: Setting, pictures: HeldOut, progress: Progress) -> tuple[Start, TrainState]:
     """Returns the network as built, and its state: fresh, with the weights of `init`, or as the checkpoint has it.
 
-    What a fresh reference network matches by is taught first. Raises what `prepare_matcher` raises.
+    What a fresh reference network matches by is taught first, and measured in a resumed one too: a training begun by
+    an older version may match by nothing. Raises what `prepare_matcher` raises.
     """
     begun = fresh(setting.config)
     names = () if job.resume else (job.init,) if job.init else setting.config.network.begins_as
     for name in names:
         load_weights(begun, name, progress)
     if not job.resume:
-        prepare_matcher(
-            begun.network,
-            setting.config.matcher,
-            pictures.train,
-            pictures.held_out,
-            setting.device,
-            progress,
-            seed=setting.config.run.seed,
-            taught=any(find_any(name).kind is InputKind.REFERENCE for name in names),
-        )
+        taught = any(find_any(name).kind is InputKind.REFERENCE for name in names)
+        _prepare_matcher(begun.network, setting, pictures, progress, taught=taught)
     network = begun.network.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = new_state(network, setting.config.optimiser)
     state.adversary = new_adversary(setting.config, setting.device)
@@ -239,7 +233,25 @@ def _begin(job: TrainJob, setting: Setting, pictures: HeldOut, progress: Progres
         checkpoint = load_checkpoint(job.out / LAST)
         check_continues(checkpoint, setting.config, setting.data)
         restore_state(state, checkpoint)
+        _prepare_matcher(network, setting, pictures, progress, taught=True)
     return begun, state
+
+
+def _prepare_matcher(
+    network: nn.Module, setting: Setting, pictures: HeldOut, progress: Progress, *, taught: bool
+) -> None:
+    """Teaches what a reference network matches by unless it is `taught`, and measures it; see `prepare_matcher`."""
+    config = setting.config
+    prepare_matcher(
+        network,
+        config.matcher,
+        pictures.train,
+        pictures.held_out,
+        setting.device,
+        progress,
+        seed=config.run.seed,
+        taught=taught,
+    )
 
 
 def _finish(

@@ -135,7 +135,8 @@ def prepare_matcher(
         raise ConfigurationError(
             f"What the network matches by finds {report.found:.0%} of the places in a reference, an untrained one "
             f"{report.untrained:.0%}: it knows nothing, and the network would learn to borrow nothing. Raise "
-            "matcher.steps in the recipe, give more pictures with detail, or leave --init out so that it is taught."
+            "matcher.steps in the recipe, give more pictures with detail, or begin anew without --resume or --init so "
+            "that it is taught."
         )
     return report
 

@@ -21,8 +21,10 @@ from deblur_cli.networks.papers.vgg19 import VGG19Features
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import SILENT
 from deblur_cli.training import matcher as module
+from deblur_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from deblur_cli.training.config import MatcherConfig, NetworkConfig, TrainConfig
 from deblur_cli.training.job import TrainJob, train
+from deblur_cli.training.loop import LAST
 from deblur_cli.training.matcher import PlaceSource, matcher_of, prepare_matcher
 from tests.golden.make_golden import TINY
 
@@ -178,3 +180,18 @@ def test_every_network_for_two_photos_is_trained_by_the_command_s_own_way(
     assert result.model is not None
     entry = find.find_any(str(result.model))
     assert (entry.architecture, entry.config) == (line.name, TINY[line.name])
+
+
+def test_a_resumed_training_is_refused_whose_matcher_knows_nothing(
+    pictures: Path, tmp_path: Path, reference_config: TrainConfig
+) -> None:
+    """As one that was begun by a version that taught no matcher."""
+    out = tmp_path / "out"
+    run = replace(reference_config.run, steps=2, validate_every=2)
+    begun = replace(reference_config, matcher=HARDLY, run=run)
+    train(TrainJob(begun, (pictures,), out, device="cpu"))
+    checkpoint = load_checkpoint(out / LAST)
+    strict = replace(begun, matcher=TAUGHT, run=replace(run, steps=3))
+    save_checkpoint(replace(checkpoint, config=replace(strict, run=run)), out / LAST)
+    with pytest.raises(ConfigurationError, match="knows nothing"):
+        train(TrainJob(strict, (pictures,), out, device="cpu", resume=True))
