@@ -64,8 +64,7 @@ def _planes(data: bytes, source: Item) -> Planes:
         raise UnknownTransformError("pictures that are not AV1")
     if configuration[2] & 0x1C:
         raise UnknownTransformError("pictures of reduced chroma, or grey ones")
-    coded = b"".join(data[start : start + length] for start, length in source.extents)
-    file = _single_picture(coded, size, configuration)
+    file = picture_alone(data, source, b"nclx" + struct.pack(">HHHB", 1, 13, IDENTITY, 0x80))
     if not configuration[2] & 0x40:
         decoded = np.asarray(AvifImagePlugin.AvifImageFile(io.BytesIO(file)).convert("RGB"))
         return decoded[..., [1, 2, 0]].astype(np.int64)
@@ -75,19 +74,19 @@ def _planes(data: bytes, source: Item) -> Planes:
     return deep[..., [1, 0, 2]].astype(np.int64)  # OpenCV gives blue, green, red
 
 
-def _single_picture(coded: bytes, size: bytes, configuration: bytes) -> bytes:
-    """Returns an AVIF file of this picture alone, its planes declared to be green, blue and red."""
+def picture_alone(data: bytes, source: Item, colour: bytes | None) -> bytes:
+    """Returns an AVIF file of one coded picture alone, which has `av1C` and `ispe`; `colour` is its colour box."""
+    configuration, size = source.find(b"av1C") or b"", source.find(b"ispe") or b""
+    coded = b"".join(data[start : start + length] for start, length in source.extents)
     bits = (12 if configuration[2] & 0x20 else 10) if configuration[2] & 0x40 else 8
-    properties = b"".join(
-        [
-            _box(b"ispe", size),
-            _box(b"pixi", bytes([0, 0, 0, 0, 3, bits, bits, bits])),
-            _box(b"av1C", configuration),
-            _box(b"colr", b"nclx" + struct.pack(">HHHB", 1, 13, IDENTITY, 0x80)),
-        ]
-    )
-    association = bytes(4) + struct.pack(">LHB", 1, 1, 4) + bytes([1, 2, 0x83, 4])
-
+    properties = [
+        _box(b"ispe", size),
+        _box(b"pixi", bytes([0, 0, 0, 0, 3, bits, bits, bits])),
+        _box(b"av1C", configuration),
+    ]
+    if colour is not None:
+        properties.append(_box(b"colr", colour))
+    association = bytes(4) + struct.pack(">LHB", 1, 1, len(properties)) + bytes([1, 2, 0x83, 4][: len(properties)])
     entry = _box(b"infe", b"\2\0\0\0" + struct.pack(">HH4sB", 1, 0, b"av01", 0))
 
     def meta(place: int) -> bytes:
@@ -98,7 +97,7 @@ def _single_picture(coded: bytes, size: bytes, configuration: bytes) -> bytes:
             + _box(b"pitm", bytes(4) + struct.pack(">H", 1))
             + _box(b"iloc", bytes(4) + struct.pack(">BBHHHHLL", 0x44, 0, 1, 1, 0, 1, place, len(coded)))
             + _box(b"iinf", bytes(4) + struct.pack(">H", 1) + entry)
-            + _box(b"iprp", _box(b"ipco", properties) + _box(b"ipma", association)),
+            + _box(b"iprp", _box(b"ipco", b"".join(properties)) + _box(b"ipma", association)),
         )
 
     head = _box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")

@@ -18,6 +18,7 @@ from deblur_cli.imaging.avif_sample_transform import (
     SAMPLE_TRANSFORM_BITS,
     UnknownTransformError,
     joined_samples,
+    picture_alone,
     sample_transform,
 )
 from deblur_cli.imaging.heif_items import Item, Items, clean_aperture, orientation, read_items
@@ -89,9 +90,13 @@ def box_facts(data: bytes) -> BoxFacts:
     )
 
 
-def _colour_numbers(properties: Iterable[tuple[bytes, bytes]]) -> tuple[int, int] | None:
+def _colour_box(properties: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     numbers = (content for kind, content in properties if kind == b"colr" and content[:4] == b"nclx")
-    first = next((content for content in numbers if len(content) >= 8), None)
+    return next((content for content in numbers if len(content) >= 8), None)
+
+
+def _colour_numbers(properties: Iterable[tuple[bytes, bytes]]) -> tuple[int, int] | None:
+    first = _colour_box(properties)
     return None if first is None else struct.unpack_from(">HH", first, 4)
 
 
@@ -195,10 +200,21 @@ def avif_deep_samples(path: Path, data: bytes, depth: int) -> Samples | None:
                 f"{error}. Save it as TIFF or PNG of 16 bits.",
             ) from error
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None and _is_simple(items):
+        # OpenCV tells AVIF by the first 500 bytes, and does not know it where metadata lie further on.
+        alone = picture_alone(data, items.picture, _colour_box(items.picture.properties))
+        decoded = cv2.imdecode(np.frombuffer(alone, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.max() >= 2**depth:
         return None
     ordered: Samples = decoded[..., [2, 1, 0, *range(3, decoded.shape[2])]]
     return ordered
+
+
+def _is_simple(items: Items) -> bool:
+    """Returns whether the picture is one coded one without transparency."""
+    picture = items.picture
+    coded = picture.kind == b"av01" and None not in (picture.find(b"av1C"), picture.find(b"ispe"))
+    return coded and not any(number in items.items for number in items.referring(b"auxl", items.primary))
 
 
 def with_cicp(encoded: bytes, cicp: tuple[int, int]) -> bytes:

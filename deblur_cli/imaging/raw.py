@@ -21,8 +21,8 @@ from deblur_cli.imaging.exif_block import Contents
 from deblur_cli.imaging.metadata import resources_from_iptc, turned
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo
 from deblur_cli.imaging.raw_layout import (
+    FILTER_ARRAY,
     PHOTOMETRIC,
-    SENSOR_PHOTOMETRICS,
     SUB_DIRECTORIES,
     UNSUPPORTED_CODINGS,
     SensorData,
@@ -128,8 +128,9 @@ def _describes_a_sensor(descriptor: int) -> bool:
                 directories.append(exif_block.read_directory(data, block.order, int(place)))
             except exif_block.DamagedExifError:
                 continue  # one lost directory says nothing about the others
+        # Scanners' programs write linear light into TIFFs, too; in a camera raw a mosaic or DNG's version stands by it.
         kinds = [exif_block.numbers(data, block.order, d.find(PHOTOMETRIC)) for d in directories]
-    return block.main.find(DNG_VERSION) is not None or any(k and k[0] in SENSOR_PHOTOMETRICS for k in kinds)
+    return block.main.find(DNG_VERSION) is not None or any(k and k[0] == FILTER_ARRAY for k in kinds)
 
 
 @contextmanager

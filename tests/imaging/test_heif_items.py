@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -154,6 +155,32 @@ def test_companions_are_named_once(
 def test_pixels_that_are_not_square_are_told(tmp_path: Path) -> None:
     photo = read_photo(saved(tmp_path, file_of([av1(PICTURE, (b"pasp", struct.pack(">LL", 2, 1)))])))
     assert "its pixels are 2 times as wide as high" in photo.notes[0]
+
+
+# Ten bits
+
+
+def deep(samples: np.ndarray) -> Part:
+    """Returns a part that codes RGB samples (H, W, 3) of ten bits."""
+    written, buffer = cv2.imencode(
+        ".avif", samples[..., ::-1], [cv2.IMWRITE_AVIF_DEPTH, 10, cv2.IMWRITE_AVIF_QUALITY, 100]
+    )
+    assert written
+    data = buffer.tobytes()
+    picture = heif_items.read_items(data).picture
+    start, length = picture.extents[0]
+    return Part(b"av01", data[start : start + length], picture.properties)
+
+
+@pytest.mark.parametrize("beside", [[], [Part(b"Exif", bytes(4) + exif_samples.exif(), hidden=True)]])
+def test_ten_bits_are_kept_wherever_metadata_lie(tmp_path: Path, beside: list[Part]) -> None:
+    samples = np.rint(textured((64, 96), 3).astype(float) * 1023 / 255 / 4 + 300).astype(np.uint16)
+    described = [(b"cdsc", 2, [1])] if beside else []
+    photo = read_photo(saved(tmp_path, file_of([deep(samples), *beside], references=described)))
+    assert photo.bit_depth == 16
+    assert photo.notes == ()
+    assert np.abs(photo.pixels * 1023 - samples).mean() < 1
+    assert len(np.unique(photo.pixels)) > 256 / 4
 
 
 # Sixteen bits of two pictures

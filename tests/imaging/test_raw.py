@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging.metadata import summarise
@@ -73,6 +74,16 @@ def test_content_decides_and_suffix_only_where_content_cannot(dng: Path, photo_f
     assert not is_raw(tiff)
     png = photo_factory("c.png")  # type: ignore[operator]
     assert not is_raw(png.rename(png.with_suffix(".dng")))
+
+
+def test_linear_light_in_a_tiff_is_no_camera_raw(tmp_path: Path) -> None:
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, np.full((32, 48, 3), 9000, np.uint16), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["PhotometricInterpretation"].overwrite(34892)
+    assert not is_raw(path)
+    with pytest.raises(UnsupportedPhotoError, match="sensor's raw values, which is not supported"):
+        read_photo(path)
 
 
 def test_scores_come_from_the_development_when_there_is_no_preview(dng: Path) -> None:
