@@ -1,8 +1,8 @@
 """What a file's header says without the rest being read: size, orientation and metadata.
 
 A folder of TIFFs is hundreds of megabytes, its headers some kilobytes. Of JPEG, PNG and WebP everything but the picture
-is read, of TIFF the pages of memory in which its directories lie. GIF, HEIC and AVIF are opened whole: they are small,
-and only their decoders tell.
+is read, of TIFF, HEIC and AVIF the pages of memory in which directories and boxes lie, of GIF what stands before the
+first frame.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from deblur_cli.imaging import jpeg, png, tiff_read
+from PIL import GifImagePlugin
+
+from deblur_cli.imaging import heif, heif_items, jpeg, png, tiff_read
 from deblur_cli.imaging.metadata import orientation_of, without_exif_header
 from deblur_cli.imaging.opened import open_file, webp_size
 from deblur_cli.imaging.photo import Metadata
-from deblur_cli.imaging.samples import upright_size
+from deblur_cli.imaging.samples import upright_size, without_pillows_limit
 
 JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 """Markers of a frame header, which holds the size: baseline, extended and progressive."""
@@ -56,6 +58,10 @@ def read_header(path: Path) -> Header:
             found = _webp(file)
         elif magic[:4] in TIFF_MAGICS:
             found = _tiff(path, file)
+        elif magic[:6] in (b"GIF87a", b"GIF89a"):
+            found = _gif(file)
+        elif magic[4:8] == b"ftyp":
+            found = _heif(path, file)
     return _whole(path) if found is None else found
 
 
@@ -127,6 +133,31 @@ def _tiff(path: Path, file: BinaryIO) -> Header:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         head = tiff_read.read_head(path, data)
         return _header(head.layout.height, head.layout.width, head.metadata, head.orientation)
+
+
+def _gif(file: BinaryIO) -> Header:
+    file.seek(0)
+    with without_pillows_limit():
+        image = GifImagePlugin.GifImageFile(file)
+    return _header(image.height, image.width, Metadata())
+
+
+def _heif(path: Path, file: BinaryIO) -> Header | None:
+    """Returns None where the boxes name no picture of a known coding: whoever opens the file whole says what it is."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if not heif.is_heif(data):
+            return None
+        items = heif_items.read_items(data)
+        codings = {item.kind for item in items.coded()}
+        size = heif_items.stored_size(items.picture)
+        if size is None or not codings or not codings <= {b"hvc1", b"av01"}:
+            return None
+        if b"hvc1" in codings:
+            heif.heif_module(path)
+        crop = heif_items.clean_aperture(items.picture)
+        width, height = size[::-1] if crop is None else crop[2:]
+        metadata = Metadata(heif_items.exif_block(data, items))
+        return _header(height, width, metadata, heif_items.orientation(items.picture))
 
 
 def _at(file: BinaryIO, position: int, length: int) -> bytes:

@@ -21,6 +21,7 @@ from deblur_cli.imaging.avif_sample_transform import (
     picture_alone,
     sample_transform,
 )
+from deblur_cli.imaging.exif_block import Buffer
 from deblur_cli.imaging.heif_items import Item, Items, clean_aperture, orientation, read_items
 from deblur_cli.imaging.metadata import without_exif_header
 from deblur_cli.imaging.photo import Metadata
@@ -118,7 +119,7 @@ def _pixel_aspect(picture: Item) -> float:
     return across / down if across and down else 1.0
 
 
-def is_heif(data: bytes) -> bool:
+def is_heif(data: Buffer) -> bool:
     """Returns whether the brands of an ISO base media file are those of pictures."""
     brands = data[8 : 8 + min(64, struct.unpack_from(">L", data)[0])]
     return any(brand in brands for brand in (*AVIF_BRANDS, *HEIF_BRANDS))

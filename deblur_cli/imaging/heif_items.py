@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from deblur_cli.imaging.exif_block import Buffer
 from deblur_cli.imaging.samples import source_view
 
 DERIVED = (b"grid", b"iovl", b"iden", b"tmap", b"sato")
@@ -82,7 +83,7 @@ class Items:
         return tuple(found)
 
 
-def children(data: bytes, start: int, stop: int) -> Iterator[Box]:
+def children(data: Buffer, start: int, stop: int) -> Iterator[Box]:
     """Yields (type, start, stop) of each box's content within a range; ends quietly at damage."""
     at = start
     while at + 8 <= stop:
@@ -97,7 +98,7 @@ def children(data: bytes, start: int, stop: int) -> Iterator[Box]:
         at += size
 
 
-def read_items(data: bytes) -> Items:
+def read_items(data: Buffer) -> Items:
     """Returns what the boxes say of a file's items; what cannot be followed is left out."""
     outer = list(children(data, 0, len(data)))
     meta = next(((a, b) for kind, a, b in outer if kind == b"meta"), None)
@@ -111,7 +112,7 @@ def read_items(data: bytes) -> Items:
         return Items(0, {}, (), (), tuple(kind for kind, _, _ in outer))  # the decoder says what it thinks of it
 
 
-def _assembled(data: bytes, parts: dict[bytes, tuple[int, int]], others: tuple[bytes, ...]) -> Items:
+def _assembled(data: Buffer, parts: dict[bytes, tuple[int, int]], others: tuple[bytes, ...]) -> Items:
     primary = 0
     if b"pitm" in parts:
         at = parts[b"pitm"][0]
@@ -128,7 +129,7 @@ def _assembled(data: bytes, parts: dict[bytes, tuple[int, int]], others: tuple[b
     return Items(primary, items, references, groups, others)
 
 
-def _kinds(data: bytes, place: tuple[int, int]) -> Iterator[tuple[int, bytes, bool]]:
+def _kinds(data: Buffer, place: tuple[int, int]) -> Iterator[tuple[int, bytes, bool]]:
     start, stop = place
     head = 6 if data[start] == 0 else 8
     for kind, at, _ in children(data, start + head, stop):
@@ -146,7 +147,7 @@ def _kinds(data: bytes, place: tuple[int, int]) -> Iterator[tuple[int, bytes, bo
         yield number, data[at + 6 + size : at + 10 + size], bool(data[at + 3] & 1)
 
 
-def _locations(data: bytes, place: tuple[int, int], inner: int) -> dict[int, tuple[tuple[int, int], ...]]:
+def _locations(data: Buffer, place: tuple[int, int], inner: int) -> dict[int, tuple[tuple[int, int], ...]]:
     at = place[0]
     version = data[at]
     sizes = struct.unpack_from(">BB", data, at + 4)
@@ -180,7 +181,7 @@ def _locations(data: bytes, place: tuple[int, int], inner: int) -> dict[int, tup
     return found
 
 
-def _properties(data: bytes, place: tuple[int, int]) -> dict[int, tuple[tuple[bytes, bytes], ...]]:
+def _properties(data: Buffer, place: tuple[int, int]) -> dict[int, tuple[tuple[bytes, bytes], ...]]:
     container: list[tuple[bytes, bytes]] = []
     found: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
     for kind, start, stop in children(data, *place):
@@ -203,14 +204,14 @@ def _properties(data: bytes, place: tuple[int, int]) -> dict[int, tuple[tuple[by
     return found
 
 
-def _references(data: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes, int, tuple[int, ...]]]:
+def _references(data: Buffer, place: tuple[int, int]) -> Iterator[tuple[bytes, int, tuple[int, ...]]]:
     code = "L" if data[place[0]] else "H"
     for kind, start, _ in children(data, place[0] + 4, place[1]):
         source, count = struct.unpack_from(f">{code}H", data, start)
         yield kind, source, struct.unpack_from(f">{count}{code}", data, start + struct.calcsize(f">{code}H"))
 
 
-def _groups(data: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+def _groups(data: Buffer, place: tuple[int, int]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
     for kind, start, _ in children(data, *place):
         count = struct.unpack_from(">L", data, start + 8)[0]
         if count <= MOST_ITEMS:
@@ -274,7 +275,7 @@ def bytes_there(data: bytes, items: Items) -> tuple[int, int]:
     return have, expected
 
 
-def exif_block(data: bytes, items: Items) -> bytes | None:
+def exif_block(data: Buffer, items: Items) -> bytes | None:
     """Returns the bytes of the picture's EXIF item, or None: after their offset to the TIFF header."""
     for number in items.referring(b"cdsc", items.primary):
         item = items.items.get(number)

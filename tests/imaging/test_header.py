@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import features
 
 from deblur_cli.errors import UnreadablePhotoError
 from deblur_cli.imaging.header import read_header
@@ -56,6 +57,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> type[CountedFile]:
         ("a.png", {"exif": exif(orientation=8)}),
         ("a.webp", {"lossless": True}),
         ("a.webp", {"lossless": True, "exif": exif(orientation=3)}),
+        ("a.gif", {}),
+        pytest.param(
+            "a.avif",
+            {"quality": 95, "exif": exif(orientation=6)},
+            marks=pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF"),
+        ),
     ],
 )
 def test_a_header_is_read_and_not_the_picture(
