@@ -77,7 +77,7 @@ class Way:
 WAYS = (
     Way(exponent=2.2, smoothing=(4e-2, 4e-3), ridge=20.0),
     Way(exponent=2.2, smoothing=(2e-2, 2e-2), ridge=100.0),
-    Way(exponent=1.0, smoothing=(2e-2, 2e-2), ridge=20.0),
+    Way(exponent=1.0, smoothing=(4e-3, 4e-3), ridge=20.0),
 )
 """The first is right most often; the others where it finds none, at the price of kernels too long elsewhere."""
 

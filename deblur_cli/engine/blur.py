@@ -10,17 +10,18 @@ import numpy.typing as npt
 
 from deblur_cli.arrays import Pixels
 from deblur_cli.convert import seen_as_tensor
+from deblur_cli.deconvolution.by_place import estimate_by_place
 from deblur_cli.deconvolution.candidates import candidates
-from deblur_cli.deconvolution.estimate import SMALLEST_SIDE_PX, BlurKernels, estimate_kernels
+from deblur_cli.deconvolution.estimate import SMALLEST_SIDE_PX, BlurKernels
 from deblur_cli.engine.device import Device
 from deblur_cli.progress import Progress
 
 
 @dataclass(frozen=True)
 class FoundBlur:
-    """Kernels of a photo, and what it may have looked like: candidates for its luma, (H, W, C) float16 in [0, 1]."""
+    """Kernels of the parts of a photo, and candidates for its luma when it was sharp, (H, W, C) float16 in [0, 1]."""
 
-    kernels: BlurKernels
+    parts: tuple[BlurKernels, ...]
     candidates: npt.NDArray[np.float16]
 
 
@@ -34,10 +35,14 @@ def find_blur(pixels: Pixels, device: Device, progress: Progress) -> FoundBlur |
         return None
     began = time.perf_counter()
     picture = seen_as_tensor(pixels).to(device.torch_device)
-    kernels = estimate_kernels(picture)
-    undone = candidates(picture, kernels)
-    progress.detail(
-        f"blur of {kernels.extent_px:.0f} px was estimated, kernels agree by {kernels.agreement:.0%} "
-        f"({time.perf_counter() - began:.1f} s)."
-    )
-    return FoundBlur(kernels, undone.permute(1, 2, 0).cpu().numpy())
+    parts = estimate_by_place(picture)
+    undone = candidates(picture, parts)
+    seconds = time.perf_counter() - began
+    for part in parts:
+        rows, columns = part.region
+        progress.detail(
+            f"blur of {part.extent_px:.0f} px was estimated around {(columns.start + columns.stop) // 2}, "
+            f"{(rows.start + rows.stop) // 2}, kernels agree by {part.agreement:.0%}."
+        )
+    progress.detail(f"estimating blur took {seconds:.1f} s.")
+    return FoundBlur(parts, undone.permute(1, 2, 0).cpu().numpy())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -22,27 +24,33 @@ NAMES = ("linear light", "smoothed", "display light")
 """Of the kernels, in the order of `estimate.WAYS`."""
 
 
-def draw_blur_map(photo: Pixels, blur: BlurKernels, scale: float = 1.0) -> Pixels:
+def draw_blur_map(photo: Pixels, parts: Sequence[BlurKernels], scale: float = 1.0) -> Pixels:
     """Returns a drawing (h, w, 3) float32 RGB in [0, 1] of the kernels over the dimmed photo (H, W, 3) in [0, 1].
 
-    A frame shows the part of the photo that was looked at, at `scale` of which the kernels are; in its middle stand the
-    kernels, enlarged alike, green where they agree, orange where they do not, with their extent in pixels of the
-    photo.
+    A frame shows what was looked at of each part of the photo, at `scale` of which the kernels are; in its middle stand
+    the kernels, all enlarged alike, green where they agree, orange where they do not, with their extent in pixels of
+    the photo.
     """
     height, width = photo.shape[:2]
     shrink = min(1.0, LONGEST_PX / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
     dimmed = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.float32) * DIMMED
     canvas: npt.NDArray[np.uint8] = np.rint(np.clip(dimmed, 0, 1) * 255).astype(np.uint8)
-    trust = float(np.clip(blur.agreement / TRUSTED, 0, 1))
+    longest = max(len(kernel) for part in parts for kernel in part.kernels)
+    for part in parts:
+        _draw_part(canvas, part, shrink / scale, scale, longest)
+    return canvas.astype(np.float32) / np.float32(255)
+
+
+def _draw_part(canvas: npt.NDArray[np.uint8], part: BlurKernels, ratio: float, scale: float, longest: int) -> None:
+    trust = float(np.clip(part.agreement / TRUSTED, 0, 1))
     red, green, blue = (trust * b + (1 - trust) * d for b, d in zip(BELIEVED, DOUBTED, strict=True))
     colour = (red, green, blue)
-    top, bottom, left, right = _region(blur, size, shrink / scale)
+    top, bottom, left, right = _region(part, (canvas.shape[1], canvas.shape[0]), ratio)
     cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, 2)
-    _place_kernels(canvas, blur, ((top + bottom) // 2, (left + right) // 2), colour)
-    words = f"{blur.extent_px / scale:.0f} px, kernels agree by {blur.agreement:.0%}"
+    _place_kernels(canvas, part, longest, (top, bottom, left, right), colour)
+    words = f"{part.extent_px / scale:.0f} px, kernels agree by {part.agreement:.0%}"
     cv2.putText(canvas, words, (left + 8, bottom - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
-    return canvas.astype(np.float32) / np.float32(255)
 
 
 def _region(blur: BlurKernels, size: tuple[int, int], ratio: float) -> tuple[int, int, int, int]:
@@ -53,13 +61,17 @@ def _region(blur: BlurKernels, size: tuple[int, int], ratio: float) -> tuple[int
 
 
 def _place_kernels(
-    canvas: npt.NDArray[np.uint8], blur: BlurKernels, middle: tuple[int, int], colour: tuple[float, float, float]
+    canvas: npt.NDArray[np.uint8],
+    blur: BlurKernels,
+    longest: int,
+    frame: tuple[int, int, int, int],
+    colour: tuple[float, float, float],
 ) -> None:
-    """Draws the kernels side by side around a point, as far as the canvas goes."""
+    """Draws the kernels side by side in the middle of a frame, in squares for one of `longest` pixels."""
     height, width = canvas.shape[:2]
-    count = len(blur.kernels)
-    side = max(8, min(int(KERNEL_SHARE * min(height, width)), width // count - 4))
-    longest = max(len(kernel) for kernel in blur.kernels)
+    top, bottom, left, right = frame
+    middle, count = ((top + bottom) // 2, (left + right) // 2), len(blur.kernels)
+    side = max(8, min(int(KERNEL_SHARE * min(height, width)), (right - left) // count - 4))
     for number, (kernel, name) in enumerate(zip(blur.kernels, NAMES, strict=True)):
         drawn = np.zeros((longest, longest), np.float32)
         first = (longest - len(kernel)) // 2

@@ -61,7 +61,7 @@ class RestoredPhoto:
     engine: EngineReport | None
     translated: Photo | None = None
     warning: str = ""
-    blur: BlurKernels | None = None
+    blur: tuple[BlurKernels, ...] | None = None
 
     @property
     def message(self) -> str:
@@ -123,7 +123,7 @@ def restore_photo(
     least_db = UNSEEN_CHANGE_DB if settings.scale is None and is_nearly_sharp(extent) else 0.0
     pixels, change_db = apply_change(photo, done.pixels, settings.strength, least_db, observer)
     report = EngineReport(done.tile_px, done.tiles, done.refused_tiles, done.network_seconds)
-    blur = None if done.blur is None else done.blur.kernels
+    blur = None if done.blur is None else done.blur.parts
     return RestoredPhoto(photo.with_pixels(pixels), extent, decision.scale, False, change_db, report, blur=blur)
 
 

@@ -20,7 +20,7 @@ def undone(picture: WholePicture) -> Tensor:
     """Returns the luma with the kernels undone that are estimated from the blurry picture, uint8 (4, H, W)."""
     blurry = picture.blurry.float() / 255
     with torch.inference_mode():
-        found = candidates(blurry, estimate_kernels(blurry))
+        found = candidates(blurry, (estimate_kernels(blurry),))
         return (found.float() * 255).round().to(torch.uint8).clone()
 
 

@@ -18,8 +18,8 @@ from tests.deconvolution.scenes import blocks, blurred, hook
 GREY = np.full((300, 420, 3), 0.5, np.float32)
 
 
-def blur(agreement: float = 0.95) -> BlurKernels:
-    return BlurKernels((hook(25), hook(31), hook(27)), agreement, (slice(20, 280), slice(60, 400)))
+def blur(agreement: float = 0.95) -> tuple[BlurKernels]:
+    return (BlurKernels((hook(25), hook(31), hook(27)), agreement, (slice(20, 280), slice(60, 400))),)
 
 
 def test_kernels_and_the_part_that_was_looked_at_are_drawn_over_the_dimmed_photo() -> None:
@@ -45,7 +45,7 @@ def test_a_large_photo_is_drawn_small() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 400), (400, 64)])
 def test_the_smallest_photos_have_room(size: tuple[int, int]) -> None:
-    everything = BlurKernels((hook(25), hook(31), hook(27)), 0.9, (slice(0, size[0]), slice(0, size[1])))
+    everything = (BlurKernels((hook(25), hook(31), hook(27)), 0.9, (slice(0, size[0]), slice(0, size[1]))),)
     assert draw_blur_map(np.zeros((*size, 3), np.float32), everything).shape == (*size, 3)
 
 
