@@ -57,14 +57,14 @@ def read_frame(frame: Frame) -> Bytes:
 
 def read_frames(video: Path, first: int, count: int) -> list[Bytes]:
     """Returns consecutive frames, (H, W, 3) RGB. Raises DatasetError where one cannot be decoded."""
-    frames = []
+    frames: list[Bytes] = []
     with _opened(video) as capture:
         capture.set(cv2.CAP_PROP_POS_FRAMES, first)
         for index in range(first, first + count):
             decoded, pixels = capture.read()
             if not decoded:
                 raise DatasetError(f"{video}: frame {index} cannot be decoded. Cut the clip there, or remove it.")
-            frames.append(np.ascontiguousarray(pixels[..., ::-1]))
+            frames.append(np.ascontiguousarray(pixels[..., ::-1], np.uint8))
     return frames
 
 

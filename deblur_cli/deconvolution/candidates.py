@@ -52,7 +52,7 @@ class _Block:
     @property
     def middle(self) -> float:
         """Where its middle is, in pixels."""
-        return (self.kept.start + self.kept.stop) / 2
+        return float(self.kept.start + self.kept.stop) / 2
 
     @property
     def kept_of_seen(self) -> slice:

@@ -144,7 +144,7 @@ def _kinds(data: Buffer, place: tuple[int, int]) -> Iterator[tuple[int, bytes, b
                 4,
             )
         )
-        yield number, data[at + 6 + size : at + 10 + size], bool(data[at + 3] & 1)
+        yield number, bytes(data[at + 6 + size : at + 10 + size]), bool(data[at + 3] & 1)
 
 
 def _locations(data: Buffer, place: tuple[int, int], inner: int) -> dict[int, tuple[tuple[int, int], ...]]:
@@ -186,7 +186,7 @@ def _properties(data: Buffer, place: tuple[int, int]) -> dict[int, tuple[tuple[b
     found: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
     for kind, start, stop in children(data, *place):
         if kind == b"ipco":
-            container = [(name, data[a:b]) for name, a, b in children(data, start, stop)]
+            container = [(name, bytes(data[a:b])) for name, a, b in children(data, start, stop)]
         elif kind == b"ipma":
             version, wide = data[start], bool(data[start + 3] & 1)
             count, at = struct.unpack_from(">L", data, start + 4)[0], start + 8
