@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,15 +141,3 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
             camera=Path("my.safetensors"),
         )
     ]
-
-
-def test_help_needs_no_torch() -> None:
-    code = (
-        "import sys; sys.argv = ['deblur', 'blur2blur', '--help']\n"
-        "from deblur_cli.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--keep-translated" in done.stdout

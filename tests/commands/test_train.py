@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,8 +138,3 @@ def test_of_several_processes_one_answers(recorder: Recorder) -> None:
     recorder.leads = False
     result = run("--data", "a")
     assert (result.exit_code, result.stdout) == (0, "")
-
-
-def test_help_needs_no_torch() -> None:
-    script = "import sys; import deblur_cli.commands.train; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
