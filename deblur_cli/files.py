@@ -15,7 +15,11 @@ if sys.platform != "win32":
 
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".deblur-", ".tmp"
 LEFT_FOR_S = 86_400.0
-"""Where a system knows no locks: nobody writes one file for a day."""
+"""Where neither locks nor numbers of processes tell: nobody writes one file for a day."""
+
+
+_being_written: set[str] = set()
+"""Names of the temporary files of this process."""
 
 
 class NameTakenError(FileExistsError):
@@ -31,6 +35,7 @@ def whole_file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, lock = _temporary(target.parent)
+    _being_written.add(temporary.name)
     try:
         mode = temporary.stat().st_mode
         yield temporary
@@ -42,6 +47,7 @@ def whole_file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _being_written.discard(temporary.name)
         if lock is not None:
             os.close(lock)
 
@@ -63,11 +69,15 @@ def remove_leftovers(folder: Path) -> int:
 
 def _removed(temporary: Path) -> bool:
     process = temporary.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
-    if process.isdecimal() and _runs(int(process)):
+    old = time.time() - temporary.stat().st_mtime >= LEFT_FOR_S
+    if process == str(os.getpid()):  # of ours, or of another container: the same few numbers are given in each
+        if temporary.name in _being_written or not old:
+            return False
+    elif process.isdecimal() and _runs(int(process)):
         return False
     with temporary.open("r+b") as stream:
         locked = _lock(stream.fileno())
-        if locked is False or (locked is None and time.time() - temporary.stat().st_mtime < LEFT_FOR_S):
+        if locked is False or (locked is None and not old):
             return False
     temporary.unlink()  # only now: some systems remove no file that is open
     return True

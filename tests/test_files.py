@@ -71,6 +71,17 @@ class TestLeftovers:
         assert remove_leftovers(tmp_path) == 2
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
 
+    def test_an_old_one_of_the_own_number_is_removed(self, tmp_path: Path) -> None:
+        """In containers every run has the same number."""
+        left = tmp_path / f".deblur-{os.getpid()}-0123456789ab.tmp"
+        left.touch()
+        assert remove_leftovers(tmp_path) == 0
+        os.utime(left, (0, 0))
+        assert remove_leftovers(tmp_path) == 1
+        with whole_file(tmp_path / "a") as temporary:
+            os.utime(temporary, (0, 0))
+            assert remove_leftovers(tmp_path) == 0
+
     def test_one_that_is_being_written_stays(self, tmp_path: Path) -> None:
         with whole_file(tmp_path / "a") as temporary:
             temporary.write_text("half")

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,6 +30,7 @@ from deblur_cli.catalogue.weight_file import (
     is_safetensors,
     read_header,
     read_tensors,
+    to_half_precision,
     traits_as_text,
     traits_from,
     write_safetensors,
@@ -38,7 +39,6 @@ from deblur_cli.errors import (
     DamagedWeightsError,
     OutputExistsError,
     ProfileError,
-    TrainingError,
     UnknownModelError,
     UnrecognisedNetworkError,
 )
@@ -99,39 +99,15 @@ class CameraProfile:
     weights_sha256: str = ""
 
 
-def to_half_precision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights on the CPU in half precision, as a profile holds them.
-
-    Raises TrainingError for a value that half precision cannot hold.
-    """
-    here = {name: value.detach().cpu() for name, value in weights.items()}
-    halves = {name: value.half() if value.is_floating_point() else value for name, value in here.items()}
-    lost = next((name for name, value in halves.items() if not value.isfinite().all()), None)
-    if lost is not None:
-        raise TrainingError(
-            f"{lost} has values that half precision cannot hold: the training has gone astray. Start it again with "
-            "another --seed."
-        )
-    return halves
-
-
 def write_profile(path: Path, profile: CameraProfile, weights: Mapping[str, Tensor], *, overwrite: bool) -> None:
     """Writes a profile with these weights, in half precision, whole or not at all; fills in its `weights_sha256`.
 
     Raises OutputExistsError unless `overwrite`, CannotWriteError, and TrainingError for weights that half precision
     cannot hold.
     """
-    halves = to_half_precision(weights)
-    save_profile(replace(profile, weights_sha256=digest_of(halves)), halves, path, overwrite=overwrite)
-
-
-def save_profile(profile: CameraProfile, halves: Mapping[str, Tensor], path: Path, *, overwrite: bool = False) -> None:
-    """Writes a profile whole or not at all; `halves` are what `to_half_precision` gives.
-
-    Raises OutputExistsError unless `overwrite`, and CannotWriteError.
-    """
     if not overwrite and os.path.lexists(path):
         raise OutputExistsError(path, "already exists; use --overwrite, or give another name with --out.")
+    halves = to_half_precision(weights)
     facts = {
         "version": VERSION,
         "method": profile.method,
@@ -144,7 +120,7 @@ def save_profile(profile: CameraProfile, halves: Mapping[str, Tensor], path: Pat
         "scores": [list(score) for score in profile.scores],
         "helps": profile.helps,
         "steps": profile.steps,
-        "weights_sha256": profile.weights_sha256,
+        "weights_sha256": digest_of(halves),
     }
     write_safetensors(path, halves, {PROFILE_KEY: json.dumps(facts, sort_keys=True, ensure_ascii=False)})
 

@@ -114,7 +114,7 @@ def fetch(copy: Copy, wanted: Wanted, settings: HubSettings, progress: Progress)
         blob.parent.mkdir(parents=True, exist_ok=True)
         lock.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
-            if not blob.exists():
+            if not (blob.exists() and sha256_of(blob) == wanted.sha256):  # another's may lie there, never looked at
                 _transfer(url, wanted, blob, progress)
         return Path(
             hf_hub_download(
@@ -189,8 +189,7 @@ def _transfer(url: str, wanted: Wanted, blob: Path, progress: Progress) -> None:
         # Old clients glue the whole file to the part when a server cannot send parts.
         partial.unlink()
         _append(url, wanted, partial, progress)
-    with partial.open("rb") as whole:
-        found = hashlib.file_digest(whole, "sha256").hexdigest()
+    found = sha256_of(partial)
     if found != wanted.sha256:
         partial.unlink()
         raise NotThePublishedFileError(f"its SHA-256 is {found[:12]}… instead of {wanted.sha256[:12]}…")
@@ -359,7 +358,7 @@ def require_space(what: str, folder: Path, size_bytes: int, variable: str) -> No
 
     Raises MissingWeightsError, which names the environment variable that moves the folder.
     """
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    existing = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))  # noqa: PTH110 - Path's raises
     free = shutil.disk_usage(existing).free
     if free < size_bytes + SPARE_BYTES:
         now = os.environ.get(variable)

@@ -79,7 +79,7 @@ def home_folder() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"deblur-{os.getuid()}"
+        return Path(tempfile.gettempdir()) / f"deblur-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
 
 
 def converted_file(sha256: str) -> Path:

@@ -82,6 +82,8 @@ def fetch_tensors(tensors: TensorRange, into: Path, settings: HubSettings, progr
         into.parent.mkdir(parents=True, exist_ok=True)
         content = into.with_name(f"{into.name}.{tag[:32]}.incomplete")
         size = place.stop - place.start
+        if content.exists() and content.stat().st_size > size:
+            content.unlink()  # an old client glued the whole file to the part
         with progress.stage(f"Fetching {tensors.file}", size, "bytes") as stage, CountedFile(content, stage) as file:
             stage.advance(file.tell())
             _get(url, place.start, place.stop, file, file.tell())

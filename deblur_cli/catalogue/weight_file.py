@@ -18,8 +18,8 @@ from torch import Tensor
 from deblur_cli.catalogue.download import sha256_of
 from deblur_cli.catalogue.recognise import describe
 from deblur_cli.catalogue.source import converted_file
-from deblur_cli.errors import CannotWriteError, DamagedWeightsError, UnrecognisedNetworkError
-from deblur_cli.files import whole_file
+from deblur_cli.errors import CannotWriteError, DamagedWeightsError, TrainingError, UnrecognisedNetworkError
+from deblur_cli.files import whole_file, write_whole
 from deblur_cli.networks.contract import LocalPooling, Shapes, Traits
 from deblur_cli.networks.registry import ARCHITECTURES, architecture
 
@@ -109,7 +109,7 @@ def as_safetensors(path: Path, sha256: str | None = None) -> Path:
     if not (target.is_file() and seal.is_file() and seal.read_text(encoding="ascii").strip() == sha256_of(target)):
         seal.unlink(missing_ok=True)
         write_safetensors(target, _unpickled(path), {})
-        seal.write_text(sha256_of(target), encoding="ascii")
+        write_whole(seal, sha256_of(target))
     return target
 
 
@@ -207,6 +207,22 @@ def _damaged(path: Path, error: Exception) -> DamagedWeightsError:
     return DamagedWeightsError(f"{path.name}: the weights cannot be read ({error}). Fetch or copy the file again.")
 
 
+def to_half_precision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the weights on the CPU in half precision, as files of ours hold them.
+
+    Raises TrainingError for a value that half precision cannot hold.
+    """
+    here = {name: value.detach().cpu() for name, value in weights.items()}
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in here.items()}
+    lost = next((name for name, value in halves.items() if not value.isfinite().all()), None)
+    if lost is not None:
+        raise TrainingError(
+            f"{lost} has values that half precision cannot hold: the training has gone astray. Start it again with a "
+            "lower rate, or another --seed."
+        )
+    return halves
+
+
 def save_model(
     path: Path,
     architecture_name: str,
@@ -221,13 +237,9 @@ def save_model(
     `traits` None takes the architecture's own, as they are now: a file keeps them when later versions judge otherwise.
 
     float16 keeps eleven bits: the rounding is far below a level of an eight-bit picture, and files are half as large.
-    Raises CannotWriteError, and ValueError for a weight that float16 cannot hold.
+    Raises CannotWriteError, and TrainingError for a weight that float16 cannot hold.
     """
-    here = {name: value.detach().cpu() for name, value in weights.items()}
-    halves = {name: value.half() if value.is_floating_point() else value for name, value in here.items()}
-    lost = next((name for name, value in halves.items() if not value.isfinite().all()), None)
-    if lost is not None:
-        raise ValueError(f"{lost} has values that float16 cannot hold")
+    halves = to_half_precision(weights)
     line = architecture(architecture_name)
     metadata = describe(line, config) | {TRAITS_KEY: traits_as_text(traits or line.default_traits(config))}
     if notes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,7 +41,9 @@ Data = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, log and weights.")]
 Recipe = Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="Settings; the laptop's when not given.")]
 Network = Annotated[str | None, typer.Option(metavar="NAME", help="Network to train.")]
-Minutes = Annotated[float | None, typer.Option(help="End after this time; the rate falls in time.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Train for this long; the rate falls in time. Pictures are made before it.")
+]
 Steps = Annotated[int | None, typer.Option(help="Stop after N steps.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
 Init = Annotated[str | None, typer.Option(metavar="MODEL", help="Start from a model's weights.")]
@@ -65,7 +67,7 @@ Cache = Annotated[
 PictureCount = Annotated[
     int | None, typer.Option(help="Whole pictures to train on; 0: those in --cache; the recipe's when not given.")
 ]
-Threads = Annotated[int | None, typer.Option(help="Processor threads of the training process.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads of the training process.")]
 
 
 @app.callback()
@@ -105,7 +107,9 @@ def _command(kind: Kind) -> Callable[..., None]:
         from deblur_cli.training.source import with_pictures
 
         config = _base(kind, recipe, out, resume)
-        config = _overridden(config, network, batch, patch, seed, workers, compile_network)
+        config = _overridden(
+            config, network, batch=batch, patch=patch, seed=seed, workers=workers, compile_network=compile_network
+        )
         config = with_pictures(config, pictures, cache or CACHE)
         job = TrainJob(
             config.with_budget(steps, minutes),
@@ -179,9 +183,10 @@ def pictures(
     from deblur_cli.training.config import load_recipe
     from deblur_cli.training.job import CACHE, TrainJob, make_pictures
 
-    config = _overridden(load_recipe(recipe), None, None, None, None, workers, None)
-    if count is not None:
-        config = replace(config, pictures=replace(config.pictures, count=count))
+    config = _overridden(load_recipe(recipe), workers=workers)
+    config = replace(config, pictures=replace(config.pictures, **_given(count=count)))
+    if not config.pictures.count:
+        raise UsageError(f"The recipe {recipe} wants no whole pictures. Give --count, or --recipe deblur-single.")
     job = TrainJob(config, tuple(data), Path(), layout=layout_named(layout), cache=cache or CACHE)
     made = make_pictures(job, Terminal(verbose=verbose, quiet=quiet))
     if as_json:
@@ -216,31 +221,27 @@ def _base(kind: Kind, recipe: str | None, out: Path, resume: bool) -> TrainConfi
 
 def _overridden(
     config: TrainConfig,
-    network: str | None,
-    batch: int | None,
-    patch: int | None,
-    seed: int | None,
-    workers: int | None,
-    compile_network: bool | None,
+    network: str | None = None,
+    *,
+    batch: int | None = None,
+    patch: int | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    compile_network: bool | None = None,
 ) -> TrainConfig:
     """Returns the recipe with what the command line says instead; another network drops the recipe's options."""
     from deblur_cli.training.config import NetworkConfig
 
-    data, run = config.data, config.run
     if network is not None and network != config.network.name:
         config = replace(config, network=NetworkConfig(network))
-    data = replace(
-        data,
-        batch=data.batch if batch is None else batch,
-        patch_px=data.patch_px if patch is None else patch,
-        workers=data.workers if workers is None else workers,
-    )
-    run = replace(
-        run,
-        seed=run.seed if seed is None else seed,
-        compile=run.compile if compile_network is None else compile_network,
-    )
+    data = replace(config.data, **_given(batch=batch, patch_px=patch, workers=workers))
+    run = replace(config.run, **_given(seed=seed, compile=compile_network))
     return replace(config, data=data, run=run)
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """Returns the settings that the command line names."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _sentence(kind: Kind, result: TrainResult, out: Path) -> str:

@@ -6,10 +6,10 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deblur_cli.arrays import Bytes
 from deblur_cli.convert import stack_bytes
 from deblur_cli.datasets.video import VIDEOS, Frame, measure_clip, read_frame
 from deblur_cli.imaging.read import read_photo, read_size
@@ -30,7 +30,7 @@ def size_of(picture: Picture) -> tuple[int, int]:
     return read_size(path)
 
 
-def _pixels(picture: Picture) -> Bytes:
+def _pixels(picture: Picture) -> npt.NDArray[np.uint8]:
     if isinstance(picture, Frame):
         return read_frame(picture)
     return np.rint(read_photo(picture).pixels * 255).astype(np.uint8)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from deblur_cli.diagnosis.check import Check, State
-from deblur_cli.errors import DeblurError
+from deblur_cli.errors import describe_failure
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.raw import CameraColour, LinearRaw
 from deblur_cli.imaging.read import read_photo
@@ -52,8 +52,9 @@ def _round_trip(name: str, path: Path) -> Check:
     try:
         write_photo(picture, path)
         difference = float(np.abs(read_photo(path).pixels - picture.pixels).mean())
-    except DeblurError as error:
-        return Check(name, State.NOTE, f"cannot be used ({error})", REMEDIES.get(name, "Reinstall deblur-cli."))
+    except Exception as error:  # noqa: BLE001 - codecs raise what they like
+        found = f"cannot be used ({describe_failure(path, error)})"
+        return Check(name, State.NOTE, found, REMEDIES.get(name, "Reinstall deblur-cli."))
     if difference > MOST_DIFFERENT:
         return Check(name, State.PROBLEM, f"comes back {difference:.0%} different", "Reinstall deblur-cli and pillow.")
     return Check(name, State.OK, "read and written")
@@ -67,8 +68,9 @@ def _raw(path: Path) -> Check:
     try:
         write_dng(LinearRaw(light, colour), path)
         size = read_photo(path).pixels.shape
-    except DeblurError as error:
-        return Check("camera raw", State.PROBLEM, f"cannot be used ({error})", "Run: pip install --upgrade rawpy")
+    except Exception as error:  # noqa: BLE001 - as above
+        found = f"cannot be used ({describe_failure(path, error)})"
+        return Check("camera raw", State.PROBLEM, found, "Run: pip install --upgrade rawpy")
     found = "developed by LibRaw" if size == picture.pixels.shape else f"comes back as {size}"
     return Check("camera raw", State.OK if size == picture.pixels.shape else State.PROBLEM, found)
 

@@ -44,7 +44,7 @@ def check_caches() -> Iterator[Check]:
 
 
 def _folder(name: str, folder: Path) -> Check:
-    here = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    here = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))  # noqa: PTH110 - Path's raises
     if not here.is_dir() or not os.access(here, os.W_OK):
         remedy = f"{here} cannot be written to. Change its permissions, or name another with DEBLUR_CACHE and HF_HOME."
         return Check(name, State.NOTE, f"{folder}, read-only", remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -46,27 +46,10 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a checkpoint whole or not at all. Raises CannotWriteError."""
     recipe = to_json(checkpoint.config)
-    record = {
-        "kind": KIND,
-        "version": VERSION,
-        "config": recipe,
-        "recipe": recipe_hash(recipe),
-        "data": checkpoint.data,
-        "step": checkpoint.step,
-        "elapsed_s": checkpoint.elapsed_s,
-        "best_psnr": checkpoint.best_psnr,
-        "network": dict(checkpoint.network),
-        "averaged": dict(checkpoint.averaged),
-        "optimiser": dict(checkpoint.optimiser),
-        "adversary": None if checkpoint.adversary is None else dict(checkpoint.adversary),
-        "adversary_optimiser": (
-            None if checkpoint.adversary_optimiser is None else dict(checkpoint.adversary_optimiser)
-        ),
-        "before": None if checkpoint.before is None else dict(checkpoint.before),
-        "round": checkpoint.round,
-        "fitted": checkpoint.fitted,
-        "torch": str(torch.__version__),
-    }
+    kept = {item.name: getattr(checkpoint, item.name) for item in fields(Checkpoint)}
+    record = {name: dict(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+    record |= {"config": recipe, "recipe": recipe_hash(recipe)}
+    record |= {"kind": KIND, "version": VERSION, "torch": str(torch.__version__)}
     save_record(record, path)
 
 
@@ -97,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} was written by another version of this tool. Resume it with that version.")
     try:
         return _parse(record)
-    except (KeyError, ConfigurationError) as error:
+    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise CheckpointError(f"{path} is incomplete or of another version: {error}. Start a new training.") from error
 
 
@@ -138,21 +121,11 @@ def _parse(record: dict[str, Any]) -> Checkpoint:
     config = from_json(record["config"])
     if recipe_hash(record["config"]) != record["recipe"]:
         raise ConfigurationError("its recipe does not match its hash")
-    return Checkpoint(
-        config=config,
-        data=record["data"],
-        step=record["step"],
-        elapsed_s=record["elapsed_s"],
-        best_psnr=record["best_psnr"],
-        network=record["network"],
-        averaged=record["averaged"],
-        optimiser=record["optimiser"],
-        adversary=record.get("adversary"),  # checkpoints of older versions know none
-        adversary_optimiser=record.get("adversary_optimiser"),
-        before=record.get("before"),
-        round=record.get("round", -1),
-        fitted=record.get("fitted", False),
-    )
+    # Checkpoints of older versions lack what has a default.
+    kept = {
+        item.name: record[item.name] for item in fields(Checkpoint) if item.default is MISSING or item.name in record
+    }
+    return Checkpoint(**{**kept, "config": config})
 
 
 def _write(record: Mapping[str, Any], file: BinaryIO) -> None:

@@ -160,6 +160,7 @@ class OptimiserConfig:
             sensible = isinstance(share, (int, float)) and share >= 0
             _require(sensible, f"optimiser: the rate of {part} in parts must be a number and not negative")
         _require(bool(self.rounds) and min(self.rounds) > 0, "optimiser: rounds must be positive shares")
+        _require(len(self.rounds) > 1 or not self.mean_of_rounds, "optimiser: mean_of_rounds wants at least two rounds")
         _require(0 <= self.final_rate <= self.rate, "optimiser: final_rate must lie between 0 and rate")
         _require(0 <= self.warmup_share < 1, "optimiser: warmup_share must be at least 0 and below 1")
         _require(0 <= self.ema_decay < 1, "optimiser: ema_decay must be at least 0 and below 1")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,10 +26,16 @@ LEAST_DEVIATION = 1e-3
 
 
 def fit_selector(
-    selector: BlurSelector, spectra: Tensor, forms: ErrorForms, settings: SelectorConfig, seed: int
+    selector: BlurSelector,
+    spectra: Tensor,
+    forms: ErrorForms,
+    settings: SelectorConfig,
+    seed: int,
+    *,
+    passed: Callable[[], None] = lambda: None,
 ) -> BlurSelector:
     """Returns the selector, on the CPU, with the least mean error in decibels on windows of these spectra; the same
-    seed gives the same one. Its means and deviations of spectra stay.
+    seed gives the same one. Its means and deviations of spectra stay. `passed` is called after each pass.
     """
     fitted = copy.deepcopy(selector).cpu().train().requires_grad_(True)
     rate = settings.rate
@@ -44,6 +51,7 @@ def fit_selector(
             optimiser.zero_grad(set_to_none=True)
             (loss + (settings.harm - 1) * loss.clamp_min(0)).mean().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+        passed()
     return fitted.requires_grad_(False).eval()
 
 

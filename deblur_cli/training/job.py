@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import nn
 
 from deblur_cli.catalogue.find import find_any
-from deblur_cli.catalogue.weight_file import read_weights
+from deblur_cli.catalogue.weight_file import read_weights, save_model
 from deblur_cli.datasets.readers import Dataset, Layout
 from deblur_cli.datasets.video import Frame
 from deblur_cli.engine.device import choose
@@ -31,7 +33,7 @@ from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
 from deblur_cli.training.matcher import prepare_matcher
 from deblur_cli.training.source import make_missing, open_source, read_pictures
-from deblur_cli.training.start import Start, adopt, check_network, export_weights, fresh, load_weights
+from deblur_cli.training.start import Start, adopt, check_network, fresh, load_weights
 from deblur_cli.training.state import TrainState, mean_of_rounds, new_state, restore_state, to_checkpoint
 from deblur_cli.training.tasks import Batch, task_for
 from deblur_cli.training.teach_selector import teach_selector
@@ -97,7 +99,7 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
         stop_on_signal() as stop_request,
         Journal(job.out / LOG if world.leads else None) as journal,
     ):
-        begun, state = _begin(job, setting, pictures, progress)
+        begun, state = _begin(job, setting, pictures, stop_request, progress)
         journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
         source = open_source(setting, pictures, job.cache, begun, progress, stop=lambda: stop_request.asked)
         if source is None or not _fit_first(job, setting, state, journal, stop_request, progress):
@@ -151,7 +153,7 @@ def digest(datasets: Sequence[Dataset]) -> str:
         pairs = (path for pair in dataset.pairs for path in (pair.blurry, pair.sharp))
         for picture in (*dataset.photos, *pairs, *frames):
             path, number = (picture.video, f"#{picture.index}") if isinstance(picture, Frame) else (picture, "")
-            text.update(b"\0" + path.relative_to(dataset.root).as_posix().encode() + number.encode())
+            text.update(b"\0" + os.fsencode(path.relative_to(dataset.root).as_posix()) + number.encode())
     return text.hexdigest()
 
 
@@ -178,11 +180,10 @@ def _fit_first(
 
     What was fitted is saved at once: a resumed training has it.
     """
-    config, network = setting.config, state.network
-    if not (config.selector.passes and config.pictures.count) or state.fitted:
+    config = setting.config
+    if not config.selector.passes or state.fitted:
         return True
-    if not isinstance(network, FilterBankUNet):
-        raise ConfigurationError("selector: only a filter bank's selector can be fitted. Leave [selector] out.")
+    network = cast(FilterBankUNet, state.network)  # `check_network` has seen to it
     fitted = teach_selector(network, job.cache, config, progress, stop=lambda: stop_request.asked)
     setting.world.share(network)
     if fitted is None:
@@ -211,47 +212,43 @@ def _save(state: TrainState, setting: Setting) -> None:
         save_checkpoint(to_checkpoint(state, setting.config, setting.data), setting.out / LAST)
 
 
-def _begin(job: TrainJob, setting: Setting, pictures: HeldOut, progress: Progress) -> tuple[Start, TrainState]:
+def _begin(
+    job: TrainJob, setting: Setting, pictures: HeldOut, stop_request: StopRequest, progress: Progress
+) -> tuple[Start, TrainState]:
     """Returns the network as built, and its state: fresh, with the weights of `init`, or as the checkpoint has it.
 
     What a fresh reference network matches by is taught first, and measured in a resumed one too: a training begun by
     an older version may match by nothing. Raises what `prepare_matcher` raises.
     """
-    begun = fresh(setting.config)
-    names = () if job.resume else (job.init,) if job.init else setting.config.network.begins_as
+    config, device = setting.config, setting.device
+    if setting.world.leads:
+        remove_leftovers(job.out)
+    begun = fresh(config)
+    names = () if job.resume else (job.init,) if job.init else config.network.begins_as
     for name in names:
         load_weights(begun, name, progress)
-    if not job.resume:
-        taught = any(find_any(name).kind is InputKind.REFERENCE for name in names)
-        _prepare_matcher(begun.network, setting, pictures, progress, taught=taught)
-    network = begun.network.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = new_state(network, setting.config.optimiser)
-    state.adversary = new_adversary(setting.config, setting.device)
-    if job.resume:
-        if setting.world.leads:
-            remove_leftovers(job.out)
-        checkpoint = load_checkpoint(job.out / LAST)
-        check_continues(checkpoint, setting.config, setting.data)
-        restore_state(state, checkpoint)
-        _prepare_matcher(network, setting, pictures, progress, taught=True)
-    return begun, state
-
-
-def _prepare_matcher(
-    network: nn.Module, setting: Setting, pictures: HeldOut, progress: Progress, *, taught: bool
-) -> None:
-    """Teaches what a reference network matches by unless it is `taught`, and measures it; see `prepare_matcher`."""
-    config = setting.config
-    prepare_matcher(
-        network,
+    prepare = functools.partial(
+        prepare_matcher,
+        begun.network,
         config.matcher,
         pictures.train,
         pictures.held_out,
-        setting.device,
+        device,
         progress,
         seed=config.run.seed,
-        taught=taught,
+        stop=lambda: stop_request.asked,
     )
+    if not job.resume:
+        prepare(taught=any(find_any(name).kind is InputKind.REFERENCE for name in names))
+    network = begun.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = new_state(network, config.optimiser)
+    state.adversary = new_adversary(config, device)
+    if job.resume:
+        checkpoint = load_checkpoint(job.out / LAST)
+        check_continues(checkpoint, config, setting.data)
+        restore_state(state, checkpoint)
+        prepare(resumed=True)
+    return begun, state
 
 
 def _finish(
@@ -264,15 +261,17 @@ def _finish(
     progress: Progress,
 ) -> TrainResult:
     """Exports what is best on held-out pictures, else the last, averaged, and scores the file that was written."""
-    best = job.out / BEST
-    weights = load_checkpoint(best).averaged if best.exists() else state.averaged.state_dict()
+    # A file of that name may be of a training that was killed before its first checkpoint.
+    judged = state.best_psnr is not None and (job.out / BEST).exists()
+    weights = load_checkpoint(job.out / BEST).averaged if judged else state.averaged.state_dict()
     if config.optimiser.mean_of_rounds:
         mean = mean_of_rounds(state)
         seen = validator(mean, state.step)
         if seen is None or state.best_psnr is None or seen.psnr_out >= state.best_psnr:
             weights = mean.state_dict()
             progress.note("The mean of the weights before and after the last round is the result.")
-    model = export_weights(begun, weights, job.out / MODEL)
+    model = job.out / MODEL
+    save_model(model, begun.architecture.name, begun.settings, weights)
     written = begun.architecture.build(begun.settings)
     written.load_state_dict(read_weights(model))
     written = written.to(validator.device).eval()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -150,22 +151,16 @@ def psnr_loss(restored: Tensor, truth: Tensor) -> Tensor:
 
 def weighted(restored: Tensor, truth: Tensor, weights: LossConfig) -> Tensor:
     """Returns the sum of the terms that have a weight: eq. 6 of Zou et al. with the default weights."""
-    total = restored.new_zeros(())
-    if weights.charbonnier:
-        total = total + weights.charbonnier * charbonnier(restored, truth, weights.epsilon)
-    if weights.l1:
-        total = total + weights.l1 * l1(restored, truth)
-    if weights.frequency:
-        total = total + weights.frequency * frequency(restored, truth)
-    if weights.edge:
-        total = total + weights.edge * edge(restored, truth, weights.epsilon)
-    if weights.gradient:
-        total = total + weights.gradient * gradient(restored, truth)
-    if weights.dark_channel:
-        total = total + weights.dark_channel * dark_channel_loss(restored, truth)
-    if weights.psnr:
-        total = total + weights.psnr * psnr_loss(restored, truth)
-    return total
+    terms: tuple[tuple[float, Callable[[Tensor, Tensor], Tensor]], ...] = (
+        (weights.charbonnier, partial(charbonnier, epsilon=weights.epsilon)),
+        (weights.l1, l1),
+        (weights.frequency, frequency),
+        (weights.edge, partial(edge, epsilon=weights.epsilon)),
+        (weights.gradient, gradient),
+        (weights.dark_channel, dark_channel_loss),
+        (weights.psnr, psnr_loss),
+    )
+    return sum((weight * term(restored, truth) for weight, term in terms if weight), start=restored.new_zeros(()))
 
 
 def over_outputs(predictions: Sequence[Tensor], truth: Tensor, weights: LossConfig) -> Tensor:

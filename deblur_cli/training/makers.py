@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence as Series
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +43,7 @@ class ChunkMaker:
         self._plan = plan
         self._stream = stream
         self._store = PhotoStore(device, config.data.photo_memory_mb * 10**6)
-        self._scenes = tuple(_by_scene(dataset.pairs) for dataset in datasets)
+        self._scenes = tuple(_by_scene(dataset) for dataset in datasets)
         self._sharp = tuple(_sharp_pictures(dataset) for dataset in datasets)
 
     def make(self, number: int) -> Chunk:
@@ -130,7 +129,7 @@ class ChunkMaker:
     ) -> tuple[Tensor, ...]:
         """Returns the same random square of all pictures of a sample, the truth last: (3, s, s) uint8 each."""
         blurry, sharp = self._store.get(pair.blurry), self._store.get(pair.sharp)
-        _check_one_size(pair.blurry, blurry, pair.sharp, sharp)
+        check_one_size(pair, blurry, sharp)
         side = crop_px(self._config, with_shutter=False)
         cut = Cut(draw.randint(0, blurry.shape[1] - side), draw.randint(0, blurry.shape[2] - side), side)
         query, truth = _inside(blurry, cut), _inside(sharp, cut)
@@ -138,7 +137,7 @@ class ChunkMaker:
             return truth, query, truth
         if self._config.kind is InputKind.SINGLE:
             return query, truth
-        reference = self._store.get(self._reference_of(pair, dataset, scenes[pair.scene], draw))
+        reference = self._store.get(self._reference_of(pair, dataset, scenes[_scene_of(pair, dataset)], draw))
         return query, _inside(reference, self._displaced(cut, reference, draw)), truth
 
     def _reference_of(self, pair: Pair, dataset: Dataset, scene: list[Pair], draw: random.Random) -> Picture:
@@ -256,10 +255,15 @@ def neighbour(index: int, count: int, window: int, draw: random.Random) -> int:
     return draw.choice(near)
 
 
-def _by_scene(pairs: Series[Pair]) -> dict[str, list[Pair]]:
+def _scene_of(pair: Pair, dataset: Dataset) -> str:
+    """Returns what pictures of one scene share: both halves of RealBlur show the same scenes under the same names."""
+    return pair.blurry.parent.as_posix() if dataset.layout is Layout.REALBLUR else pair.scene
+
+
+def _by_scene(dataset: Dataset) -> dict[str, list[Pair]]:
     scenes: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        scenes.setdefault(pair.scene, []).append(pair)
+    for pair in dataset.pairs:
+        scenes.setdefault(_scene_of(pair, dataset), []).append(pair)
     return scenes
 
 
@@ -275,9 +279,10 @@ def _clamped(cut: Cut, picture: Tensor) -> Cut | None:
     return Cut(min(max(cut.y, 0), height - cut.side), min(max(cut.x, 0), width - cut.side), cut.side)
 
 
-def _check_one_size(first_path: object, first: Tensor, second_path: object, second: Tensor) -> None:
-    if first.shape != second.shape:
+def check_one_size(pair: Pair, blurry: Tensor, sharp: Tensor) -> None:
+    """Returns if both pictures (3, H, W) of a pair have one size. Raises DatasetError."""
+    if blurry.shape != sharp.shape:
         raise DatasetError(
-            f"{first_path} is {first.shape[2]}×{first.shape[1]}, but {second_path} is "
-            f"{second.shape[2]}×{second.shape[1]}. Pairs must have one size: remove this one."
+            f"{pair.blurry} is {blurry.shape[2]}×{blurry.shape[1]}, but {pair.sharp} is "
+            f"{sharp.shape[2]}×{sharp.shape[1]}. Pairs must have one size: remove this one."
         )

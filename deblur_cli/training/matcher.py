@@ -36,6 +36,7 @@ from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.reference import looked_at, make_references
 from deblur_cli.shutter.settings import ReferenceSettings, ShutterSettings
 from deblur_cli.training.config import MatcherConfig
+from deblur_cli.training.makers import check_one_size
 
 BORDER_PX = 16
 """Places so near to the border may lie outside of the second view; they are not counted."""
@@ -107,23 +108,26 @@ def prepare_matcher(
     *,
     seed: int,
     taught: bool = False,
+    resumed: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> MatcherReport | None:
-    """Returns how much the network's matcher knows, having loaded or taught it unless it is `taught` already.
+    """Returns how much the network's matcher knows, having loaded or taught it unless it is `taught` or `resumed`.
 
     None for a network without one. It is measured on held-out pictures where there are any. Deterministic in the seed.
     Raises MissingWeightsError where VGG19 is out of reach, DatasetError for pictures that are too small to learn from,
-    and ConfigurationError where the matcher knows nothing, so that a training would teach the network to mistrust it.
+    and ConfigurationError where the matcher knows nothing, so that a training would teach the network to mistrust it;
+    not of a resumed one that learns along. KeyboardInterrupt once `stop` says so: half a matcher is of no use.
     """
     matcher = matcher_of(network)
     if matcher is None:
         return None
     features = matcher.features.to(device)
     source = PlaceSource(datasets, config.patch_px, device)
-    if not taught:
+    if not (taught or resumed):
         if isinstance(features, VGGMatchFeatures) or config.vgg19:
             load_vgg19(features, progress)
         else:
-            teach(matcher, source, config, seed, progress)
+            teach(matcher, source, config, seed, progress, stop)
     unseen = PlaceSource(held_out, config.patch_px, device) if held_out else source
     untrained = replace(matcher, features=_untrained(features, seed))
     report = MatcherReport(share_found(matcher, unseen), share_found(untrained, unseen))
@@ -131,7 +135,8 @@ def prepare_matcher(
         f"The matcher finds {report.found:.0%} of the places of blurred squares in another view of "
         f"{'held-out' if held_out else 'training'} scenes; an untrained one finds {report.untrained:.0%}."
     )
-    if report.found < ENOUGH and report.gain < config.least_gain:
+    decides = matcher.fixed or not resumed
+    if decides and report.found < ENOUGH and report.gain < config.least_gain:
         raise ConfigurationError(
             f"What the network matches by finds {report.found:.0%} of the places in a reference, an untrained one "
             f"{report.untrained:.0%}: it knows nothing, and the network would learn to borrow nothing. Raise "
@@ -164,8 +169,18 @@ def load_vgg19(features: nn.Module, progress: Progress) -> None:
     )
 
 
-def teach(matcher: Matcher, source: PlaceSource, config: MatcherConfig, seed: int, progress: Progress) -> None:
-    """Trains the matcher's features to tell places apart however they are blurred; frozen ones stay frozen after."""
+def teach(
+    matcher: Matcher,
+    source: PlaceSource,
+    config: MatcherConfig,
+    seed: int,
+    progress: Progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains the matcher's features to tell places apart however they are blurred; frozen ones stay frozen after.
+
+    Raises KeyboardInterrupt once `stop` says so.
+    """
     features = matcher.features.train()
     wanted = [parameter.requires_grad for parameter in features.parameters()]
     features.requires_grad_(True)
@@ -183,6 +198,8 @@ def teach(matcher: Matcher, source: PlaceSource, config: MatcherConfig, seed: in
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             stage.advance()
+            if stop():
+                raise KeyboardInterrupt
     for parameter, was in zip(features.parameters(), wanted, strict=True):
         parameter.requires_grad_(was)
 
@@ -278,6 +295,7 @@ class PlaceSource:
         for _ in range(count):
             pair = draw.choice(self._pairs)
             blurry, sharp = self._store.get(pair.blurry), self._store.get(pair.sharp)
+            check_one_size(pair, blurry, sharp)
             shrink = draw.choice([by for by in (1, 2) if by * self._side <= min(sharp.shape[1:])] or [1])
             side = shrink * self._side
             y, x = (draw.randint(0, length - side) for length in sharp.shape[1:])

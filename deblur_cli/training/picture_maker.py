@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,7 +24,7 @@ from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.trajectory import CameraPath
 from deblur_cli.training.averaged_frames import HIGH_RATE, Exposure, average, check_length
 from deblur_cli.training.config import TrainConfig
-from deblur_cli.training.whole_pictures import Part, WholePicture, whole_picture
+from deblur_cli.training.whole_pictures import Part, WholePicture, source_name, whole_picture
 
 SHUTTER, HIGH, CLIP = "shutter", "high-rate", "clip"
 CPU = torch.device("cpu")
@@ -38,7 +41,7 @@ class PictureMaker:
 
         Raises DatasetError where there are neither photographs nor clips, and for a clip that is too short.
         """
-        self._config, self._part = config, part
+        self._config, self._part, self._settings = config, part, settings_digest(config)
         self._photos = tuple(photo for dataset in datasets for photo in dataset.photos)
         clips = sorted({path for dataset in datasets for path in _clips_of(dataset)})
         fast = {clip for clip in clips if measure_clip(clip).rate >= HIGH_RATE}
@@ -70,7 +73,7 @@ class PictureMaker:
         blurry = as_saved(finish(made.blurry, shutter, generator)[0])
         path_px = float(made.path_px[0])
         truth = blurry if path_px == 0 else as_saved(made.sharp[0])
-        facts = _facts(photo.stem, SHUTTER, path_px, at_rest=path_px == 0)
+        facts = self._facts(photo, SHUTTER, path_px, at_rest=path_px == 0)
         return whole_picture(blurry, truth, facts, _moments(scene.path))
 
     def _by_frames(self, maker: str, clip: Path, draw: random.Random, generator: torch.Generator) -> WholePicture:
@@ -84,12 +87,30 @@ class PictureMaker:
         if draw.random() >= pictures.frames_as_they_are:
             blurry = finish(blurry[None], self._config.shutter, generator)[0]
         saved, at_rest = as_saved(blurry), made.path_px < STILL_PX
-        facts = _facts(clip.stem, maker, made.path_px, at_rest=at_rest)
+        facts = self._facts(clip, maker, made.path_px, at_rest=at_rest)
         return whole_picture(saved, saved if at_rest else as_saved(truth), facts)
+
+    def _facts(self, source: Path, maker: str, path_px: float, *, at_rest: bool) -> dict[str, str]:
+        return {
+            "source": source_name(source),
+            "maker": maker,
+            "path_px": f"{path_px:.3f}",
+            "at_rest": str(int(at_rest)),
+            "settings": self._settings,
+        }
 
     def _exposure(self, *, in_light: bool) -> Exposure:
         pictures = self._config.pictures
         return Exposure(pictures.frames, pictures.intervals, pictures.side_px, self._config.data.scale, in_light)
+
+
+def settings_digest(config: TrainConfig) -> str:
+    """Returns eight hexadecimal digits of all settings that a picture depends on, its number and the seed apart."""
+    pictures = asdict(config.pictures)
+    for name in ("count", "held_out", "held_out_windows", "candidates"):
+        del pictures[name]
+    decisive = {"pictures": pictures, "shutter": asdict(config.shutter), "scale": config.data.scale}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def as_saved(picture: Tensor) -> Tensor:
@@ -124,7 +145,3 @@ def _moments(path: CameraPath) -> Tensor:
     """Returns the path of the one picture of a batch, (T, 6), as `whole_pictures.BASE` has it."""
     centre = path.centre.expand(path.frames, 2)
     return torch.cat((path.shift[0], path.roll[0, :, None], path.zoom[0, :, None], centre), dim=1)
-
-
-def _facts(source: str, maker: str, path_px: float, *, at_rest: bool) -> dict[str, str]:
-    return {"source": source, "maker": maker, "path_px": f"{path_px:.3f}", "at_rest": str(int(at_rest))}

@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from deblur_cli.datasets.readers import Layout, read_dataset
 from deblur_cli.datasets.video import Frame
 from deblur_cli.errors import ConfigurationError, DatasetError
@@ -18,9 +16,10 @@ from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.data import HeldOut, SampleStream, held_out_batches, hold_back, large_enough
 from deblur_cli.training.fill import Filling, fill
 from deblur_cli.training.loop import Setting
+from deblur_cli.training.picture_maker import settings_digest
 from deblur_cli.training.start import Start
 from deblur_cli.training.tasks import Batch
-from deblur_cli.training.whole_pictures import PARTS, PictureCache
+from deblur_cli.training.whole_pictures import PARTS, PictureCache, source_name
 from deblur_cli.training.windows import WindowStream, held_out_windows
 
 BatchAt = Callable[[int], Batch]
@@ -85,18 +84,28 @@ def open_source(
         return _ring(setting, pictures, begun, progress)
     if not make_missing(config, pictures, cache, progress, stop):
         return None
-    check_apart(cache, config, pictures)
-    return _windows(setting, cache, begun.network)
+    check_made(cache, config, pictures, progress)
+    return _windows(setting, cache, begun)
 
 
-def check_apart(cache: Path, config: TrainConfig, pictures: HeldOut) -> None:
-    """Returns if no picture to train on was made of what is held back now. Raises DatasetError."""
-    parts = ((PictureCache(cache, part), part) for part in PARTS)
+def check_made(cache: Path, config: TrainConfig, pictures: HeldOut, progress: Progress) -> None:
+    """Returns if no picture to train on was made of what is held back now; notes those that other settings made.
+
+    Raises DatasetError.
+    """
     counts = {"train": config.pictures.count, "held-out": config.pictures.held_out}
-    seen = {part: {store.facts(number).get("source") for number in range(counts[part])} for store, part in parts}
-    kept_back = {photo.stem for dataset in pictures.held_out for photo in dataset.photos}
+    facts = {part: [PictureCache(cache, part).facts(number) for number in range(counts[part])] for part in PARTS}
+    made = settings_digest(config)
+    others = sum(it.get("settings", made) != made for part in PARTS for it in facts[part])
+    if others:
+        progress.note(
+            f"{cache}: {others} of {sum(counts.values())} pictures were made with other settings of pictures, shutter "
+            "or data.scale than the recipe's, and are used as they are. Another --cache makes new ones."
+        )
+    seen = {part: {it.get("source") for it in facts[part]} for part in PARTS}
+    kept_back = {source_name(photo) for dataset in pictures.held_out for photo in dataset.photos}
     frames = (f for dataset in pictures.held_out for sequence in dataset.sequences for f in sequence.frames)
-    kept_back |= {frame.video.stem for frame in frames if isinstance(frame, Frame)}
+    kept_back |= {source_name(frame.video) for frame in frames if isinstance(frame, Frame)}
     both = sorted(str(name) for name in seen["train"] & (seen["held-out"] | kept_back))
     if both:
         raise DatasetError(
@@ -105,23 +114,27 @@ def check_apart(cache: Path, config: TrainConfig, pictures: HeldOut) -> None:
         )
 
 
-def _windows(setting: Setting, cache: Path, network: nn.Module) -> Source:
-    selects = hasattr(network, "selector")
+def _windows(setting: Setting, cache: Path, begun: Start) -> Source:
+    selects, ordered = hasattr(begun.network, "selector"), _order(begun)
     train_on, judged = (PictureCache(cache, part) for part in PARTS)
 
     @contextmanager
     def opened(step: int) -> Iterator[BatchAt]:
-        yield WindowStream(train_on, setting.config, setting.device, rank=setting.world.rank, selects=selects).batch
+        stream = WindowStream(train_on, setting.config, setting.device, rank=setting.world.rank, selects=selects)
+        yield lambda number: ordered(stream.batch(number))
 
-    return Source(held_out_windows(judged, setting.config, setting.device, selects=selects), opened, selects)
+    held_out = held_out_windows(judged, setting.config, setting.device, selects=selects)
+    return Source([ordered(batch) for batch in held_out], opened, selects)
+
+
+def _order(begun: Start) -> Callable[[Batch], Batch]:
+    """Returns what brings a batch into the order of channels that the engine will run the network with."""
+    bgr = begun.architecture.default_traits(begun.settings).bgr
+    return Batch.as_bgr if bgr else lambda batch: batch
 
 
 def _ring(setting: Setting, pictures: HeldOut, begun: Start, progress: Progress) -> Source:
-    bgr = begun.architecture.default_traits(begun.settings).bgr
-
-    def ordered(batch: Batch) -> Batch:
-        """Returns the batch in the order of channels that the engine will run the network with."""
-        return batch.as_bgr() if bgr else batch
+    ordered = _order(begun)
 
     @contextmanager
     def opened(step: int) -> Iterator[BatchAt]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +12,11 @@ from torch import Tensor, nn
 from deblur_cli.catalogue.entries import MODEL_TYPES
 from deblur_cli.catalogue.find import find, find_any
 from deblur_cli.catalogue.load import load
-from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.datasets.draw import seed_for
-from deblur_cli.errors import ConfigurationError, TrainingError
+from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.networks.contract import Architecture, InputKind
+from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import Progress
 from deblur_cli.training.adversary import discriminator_named
@@ -62,22 +61,39 @@ def architecture_of(config: NetworkConfig, kind: InputKind = InputKind.SINGLE) -
 def check_network(config: TrainConfig) -> None:
     """Returns if the recipe names networks that there are, and patches that fit. Raises ConfigurationError."""
     architecture, settings = architecture_of(config.network, config.kind)
+    _check_pictures(config, settings)
     multiple, patch = architecture.default_traits(settings).size_multiple, config.data.patch_px
     if patch % multiple:
         raise ConfigurationError(
             f"{architecture.name} takes pictures whose sides are multiples of {multiple}, and {patch} is none. "
             f"Choose --patch {max(1, round(patch / multiple)) * multiple}."
         )
-    shown = getattr(settings, CANDIDATES, 0)
-    if config.pictures.count and bool(shown) != bool(config.pictures.candidates):
-        raise ConfigurationError(
-            f"The network is shown {shown} candidates, and pictures.candidates names "
-            f"{', '.join(config.pictures.candidates) or 'none'}. Let both say the same."
-        )
-    if config.pictures.count and patch != WINDOW_PX:
-        raise ConfigurationError(f"Windows of whole pictures have {WINDOW_PX} pixels. Choose --patch {WINDOW_PX}.")
     if config.adversary.network:
         discriminator_named(config.adversary.network)
+
+
+def _check_pictures(config: TrainConfig, settings: Any) -> None:
+    """Returns if the network can be trained on whole pictures, where there are any. Raises ConfigurationError."""
+    pictures = config.pictures
+    if config.selector.passes and not (pictures.count and isinstance(settings, FilterBankUNetConfig)):
+        raise ConfigurationError(
+            "selector: only a filter bank's selector can be fitted, and only to whole pictures. Leave [selector] out, "
+            "or name the network filter-bank-unet and give pictures a count."
+        )
+    if not pictures.count:
+        return
+    if config.kind is not InputKind.SINGLE:
+        raise ConfigurationError(
+            f"A whole picture is of one photo, and this training is for {TAKES[config.kind]}. Leave --pictures out."
+        )
+    shown = getattr(settings, CANDIDATES, 0)
+    if bool(shown) != bool(pictures.candidates):
+        raise ConfigurationError(
+            f"The network is shown {shown} candidates, and pictures.candidates names "
+            f"{', '.join(pictures.candidates) or 'none'}. Let both say the same."
+        )
+    if config.data.patch_px != WINDOW_PX:
+        raise ConfigurationError(f"Windows of whole pictures have {WINDOW_PX} pixels. Choose --patch {WINDOW_PX}.")
 
 
 def fresh(config: TrainConfig) -> Start:
@@ -160,17 +176,3 @@ def _fits(known: Tensor, own: Tensor) -> bool:
         return True
     wider = known.dim() == own.dim() == 4 and known.shape[1] < own.shape[1]
     return wider and (known.shape[0], *known.shape[2:]) == (own.shape[0], *own.shape[2:])
-
-
-def export_weights(start: Start, weights: Mapping[str, Tensor], path: Path) -> Path:
-    """Writes the weights for use, half precision safetensors that name their network, and returns the file.
-
-    Raises CannotWriteError, and TrainingError for weights that half precision cannot hold.
-    """
-    try:
-        save_model(path, start.architecture.name, start.settings, weights)
-    except ValueError as error:
-        raise TrainingError(
-            f"The weights cannot be exported: {error}. The training has gone astray: start again with a lower rate."
-        ) from error
-    return path

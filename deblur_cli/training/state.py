@@ -14,6 +14,8 @@ from deblur_cli.errors import CheckpointError, ConfigurationError
 from deblur_cli.training.checkpoint import Checkpoint
 from deblur_cli.training.config import OptimiserConfig, TrainConfig
 
+COUNTERS = ("step", "elapsed_s", "best_psnr", "before", "round", "fitted")
+"""What a checkpoint keeps as it is."""
 SHARE = "share"
 """What a group of parameters calls its rate relative to the others'."""
 
@@ -117,17 +119,12 @@ def to_checkpoint(state: TrainState, config: TrainConfig, data: str) -> Checkpoi
     return Checkpoint(
         config=config,
         data=data,
-        step=state.step,
-        elapsed_s=state.elapsed_s,
-        best_psnr=state.best_psnr,
         network=state.network.state_dict(),
         averaged=state.averaged.state_dict(),
         optimiser=state.optimiser.state_dict(),
         adversary=None if state.adversary is None else state.adversary.network.state_dict(),
         adversary_optimiser=None if state.adversary is None else state.adversary.optimiser.state_dict(),
-        before=state.before,
-        round=state.round,
-        fitted=state.fitted,
+        **{name: getattr(state, name) for name in COUNTERS},
     )
 
 
@@ -148,9 +145,5 @@ def restore_state(state: TrainState, checkpoint: Checkpoint) -> None:
             f"The checkpoint's weights do not fit the network of this version ({str(error).splitlines()[0]}). "
             "Resume with the version that made it."
         ) from error
-    state.step = checkpoint.step
-    state.elapsed_s = checkpoint.elapsed_s
-    state.best_psnr = checkpoint.best_psnr
-    state.before = checkpoint.before
-    state.round = checkpoint.round
-    state.fitted = checkpoint.fitted
+    for name in COUNTERS:
+        setattr(state, name, getattr(checkpoint, name))

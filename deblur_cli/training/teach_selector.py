@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deblur_cli.networks.blur_selector import BlurSelector
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import Progress
 from deblur_cli.training.config import TrainConfig
@@ -32,6 +34,10 @@ class SelectorFit:
     made_worse: int
     windows: int
     kept: bool
+
+
+class _StoppedError(Exception):
+    """Somebody asked the training to stop."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +64,47 @@ def teach_selector(
     None once `stop` says so: the network is then as it was. The forms of a bank are kept beside the pictures, so a
     second fit of the same bank takes minutes. Raises DatasetError, CannotWriteError.
     """
-    pictures, settings = config.pictures, config.selector
-    learned = _see(network, folder, "train", pictures.count, settings.windows, progress, stop)
-    judged = _see(network, folder, "held-out", pictures.held_out, pictures.held_out_windows, progress, stop)
-    if learned is None or judged is None:
+    pictures = config.pictures
+    learned = _see(network, folder, "train", pictures.count, config.selector.windows, progress, stop)
+    if learned is None:
         return None
-    selector = network.selector
-    if is_new(selector):
-        standardise(selector, learned.spectra)
-    with progress.stage("Fitting the selector"):
-        fitted = fit_selector(selector, learned.spectra, learned.forms, settings, config.run.seed)
+    judged = _see(network, folder, "held-out", pictures.held_out, pictures.held_out_windows, progress, stop)
+    if judged is None:
+        return None
+    former = copy.deepcopy(network.selector).cpu()
+    if is_new(former):
+        standardise(former, learned.spectra)
+    fitted = _fitted(former, learned, config, progress, stop)
+    if fitted is None:
+        return None
     moved = judged.moved()
-    before, after = (_gains(each, moved) for each in (selector.cpu(), fitted))
+    before, after = (_gains(each, moved) for each in (former, fitted))
     kept = not len(after) or bool(after.mean() > before.mean())
-    if kept:
-        selector.load_state_dict(fitted.state_dict())
-    selector.to(network.bank_full.device)
+    network.selector.load_state_dict((fitted if kept else former).state_dict())
     worse = int((after < -HARM_DB).sum())
     return SelectorFit(_mean(before), _mean(after), worse, len(after), kept)
 
 
+def _fitted(
+    selector: BlurSelector, seen: _Seen, config: TrainConfig, progress: Progress, stop: Callable[[], bool]
+) -> BlurSelector | None:
+    """Returns the selector fitted to what was seen; None once `stop` says so."""
+    with progress.stage("Fitting the selector", config.selector.passes, "passes") as stage:
+
+        def passed() -> None:
+            stage.advance()
+            if stop():
+                raise _StoppedError
+
+        try:
+            return fit_selector(selector, seen.spectra, seen.forms, config.selector, config.run.seed, passed=passed)
+        except _StoppedError:
+            return None
+
+
 @torch.no_grad()
-def _gains(selector: torch.nn.Module, seen: _Seen) -> Tensor:
-    return -decibels(weights_of(selector, seen.spectra), seen.forms)  # type: ignore[arg-type]
+def _gains(selector: BlurSelector, seen: _Seen) -> Tensor:
+    return -decibels(weights_of(selector, seen.spectra), seen.forms)
 
 
 def _mean(gains: Tensor) -> float:

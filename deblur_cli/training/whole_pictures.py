@@ -11,11 +11,11 @@ is written whole or not at all, so that several processes may fill one folder an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from deblur_cli.catalogue.weight_file import read_header, read_tensor, write_saf
 from deblur_cli.errors import DamagedWeightsError, DatasetError
 from deblur_cli.networks.blur_selector import WINDOW_PX, BlurSelector, window_starts
 
+T = TypeVar("T")
 Part = Literal["train", "held-out"]
 PARTS: tuple[Part, Part] = ("train", "held-out")
 BLURRY, TRUTH, SPECTRA, PATH = "blurry", "truth", "spectra", "path"
@@ -41,7 +42,8 @@ BASE: Mapping[str, str] = {
 class WholePicture:
     """A picture and what belongs to it: `arrays` as `BASE` and `additions.ADDITIONS` describe them.
 
-    `facts`: `source` (name of the photograph or clip), `maker` (shutter, high-rate or clip), `path_px`, `at_rest`.
+    `facts`: `source` (`source_name` of the photograph or clip), `maker` (shutter, high-rate or clip), `path_px`,
+    `at_rest`, and `settings`, a digest of those that it was made with.
     """
 
     arrays: Mapping[str, Tensor]
@@ -65,6 +67,11 @@ def whole_picture(blurry: Tensor, truth: Tensor, facts: Mapping[str, str], path:
         spectra = _selector().spectra(grey)[0].flatten(0, 1).clone()
     moments = torch.zeros(0, 6) if path is None else path
     return WholePicture({BLURRY: blurry, TRUTH: truth, SPECTRA: spectra, PATH: moments}, facts)
+
+
+def source_name(path: Path) -> str:
+    """Returns a photograph's or clip's name as text: bytes that are none are spelled out."""
+    return path.stem.encode("utf-8", "backslashreplace").decode()
 
 
 @cache
@@ -119,32 +126,37 @@ class PictureCache:
 
     def array(self, number: int, name: str) -> Tensor:
         """Returns one array of a picture, or an addition. Raises DatasetError."""
-        return self._read(self.file(number) if name in BASE else self.file(number, name), name)
+        return self._tensor(number, name)
 
     def facts(self, number: int) -> Mapping[str, str]:
-        """Returns what is known of a picture. Raises DamagedWeightsError."""
-        return read_header(self.file(number)).metadata
+        """Returns what is known of a picture. Raises DatasetError."""
+        return _read(self.file(number), "what is known of it", read_header).metadata
 
     def size(self, number: int) -> tuple[int, int]:
-        """Returns height and width of a picture. Raises DamagedWeightsError."""
-        height, width = read_header(self.file(number)).shapes[BLURRY][1:]
+        """Returns height and width of a picture. Raises DatasetError."""
+        height, width = _read(self.file(number), "its size", read_header).shapes[BLURRY][1:]
         return height, width
 
     def window(self, number: int, name: str, corner: tuple[int, int]) -> Tensor:
         """Returns a window, (C, WINDOW_PX, WINDOW_PX), of an array (C, H, W). Raises DatasetError."""
-        path = self.file(number) if name in BASE else self.file(number, name)
         y, x = corner
-        return self._read(path, name, (slice(None), slice(y, y + WINDOW_PX), slice(x, x + WINDOW_PX)))
+        return self._tensor(number, name, (slice(None), slice(y, y + WINDOW_PX), slice(x, x + WINDOW_PX)))
 
     def spectra(self, number: int, window: int | None = None) -> Tensor:
         """Returns what a selector sees of one window, or of all. Raises DatasetError."""
         inside = slice(None) if window is None else slice(window, window + 1)
-        spectra = self._read(self.file(number), SPECTRA, (inside,))
+        spectra = self._tensor(number, SPECTRA, (inside,))
         return spectra if window is None else spectra[0]
 
-    @staticmethod
-    def _read(path: Path, name: str, inside: tuple[slice, ...] | None = None) -> Tensor:
-        try:
-            return read_tensor(path, name, inside)
-        except DamagedWeightsError as error:
-            raise DatasetError(f"{path}: {name} cannot be read. Delete that file: it is made again.") from error
+    def _tensor(self, number: int, name: str, inside: tuple[slice, ...] | None = None) -> Tensor:
+        path = self.file(number) if name in BASE else self.file(number, name)
+        return _read(path, name, lambda file: read_tensor(file, name, inside))
+
+
+def _read(path: Path, what: str, read: Callable[[Path], T]) -> T:
+    """Returns what is read of a file of the folder. Raises DatasetError."""
+    try:
+        return read(path)
+    except DamagedWeightsError as error:
+        remedy = "Delete that file: it is made again." if path.exists() else "It is made again by the next run."
+        raise DatasetError(f"{path}: {what} cannot be read. {remedy}") from error

@@ -239,6 +239,15 @@ def test_a_partial_file_of_other_content_does_not_survive(
     assert resolve(entry).read_bytes() == CONTENT
 
 
+def test_a_file_that_another_program_left_is_verified_before_its_first_use(
+    hub: LoopbackHub, entry: Entry[SingleModel], tmp_path: Path
+) -> None:
+    blobs = tmp_path / "hf" / "hub" / "models--second--copy" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / str(entry.sha256)).write_bytes(b"y" * len(CONTENT))
+    assert resolve(entry).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize(
     "environment",
     [

@@ -13,7 +13,7 @@ from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.catalogue.source import Bundled
 from deblur_cli.catalogue.weight_file import save_model, write_safetensors
-from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
+from deblur_cli.errors import DamagedWeightsError, MissingWeightsError, TrainingError
 from deblur_cli.networks.contract import LocalPooling, SingleModel
 from deblur_cli.networks.papers import nafnet
 from deblur_cli.networks.papers.local_pooling import apply_local_pooling
@@ -130,6 +130,6 @@ def test_export_keeps_eleven_bits_and_refuses_what_half_precision_cannot_hold(tm
     loaded = load(find(str(tmp_path / "a.safetensors"), SingleModel)).network.state_dict()
     assert all(torch.allclose(loaded[name], weights[name], rtol=1e-3, atol=1e-6) for name in weights)
     weights["stem.weight"] = torch.full_like(weights["stem.weight"], 1e6)
-    with pytest.raises(ValueError, match=r"stem\.weight has values"):
+    with pytest.raises(TrainingError, match=r"stem\.weight has values"):
         save_model(tmp_path / "b.safetensors", "filter-bank-unet", TINY_BANK, weights)
     assert not (tmp_path / "b.safetensors").exists()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
 
 from deblur_cli.cli import app
+from deblur_cli.diagnosis import doctor as module
 from deblur_cli.diagnosis.check import Check, State
 
 FINE = (Check("deblur", State.OK, "1.0"), Check("heic", State.NOTE, "cannot be used", "Run: pip install it"))
@@ -42,6 +44,21 @@ def test_json_is_for_bug_reports(checks: tuple[Check, ...]) -> None:
         "remedy": "Run: pip install it",
     }
     assert len(answer["checks"]) == len(checks)
+
+
+def test_a_check_that_fails_itself_is_a_problem_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> Iterator[Check]:
+        yield FINE[0]
+        raise PermissionError(13, "Permission denied", "/proc/x")
+
+    monkeypatch.setattr(module, "LOOKS", {"memory": fails, "Hub": lambda: iter([FINE[1]])})
+    found = list(module.examine())
+    assert [(check.name, check.state) for check in found] == [
+        ("deblur", State.OK),
+        ("memory", State.PROBLEM),
+        ("heic", State.NOTE),
+    ]
+    assert "Permission denied (/proc/x)" in found[1].remedy
 
 
 @pytest.mark.slow

@@ -51,6 +51,11 @@ def run(*arguments: str, command: str = "single") -> Result:
         (["--batch", "0"], ConfigurationError, "batch at least 1"),
         (["--steps", "0"], ConfigurationError, "steps must be at least 1"),
         (["--minutes", "-1"], ConfigurationError, "minutes must be positive"),
+        (
+            ["--recipe", "deblur-single", "--network", "nafnet", "--pictures", "0", "--cache", "no"],
+            ConfigurationError,
+            "no whole pictures yet",
+        ),
         (["--resume", "--out", "nowhere"], CheckpointError, "There is no checkpoint"),
     ],
 )
@@ -61,6 +66,16 @@ def test_wrong_usage_is_told_before_anything_runs(
     assert isinstance(result.exception, kind)
     assert message in str(result.exception)
     assert recorder.jobs == []
+
+
+def test_a_recipe_without_whole_pictures_makes_none() -> None:
+    result = CliRunner().invoke(app, ["pictures", "--data", "photos", "--recipe", "laptop"])
+    assert isinstance(result.exception, UsageError)
+    assert "wants no whole pictures. Give --count" in str(result.exception)
+
+
+def test_no_threads_at_all_is_wrong_usage() -> None:
+    assert run("--data", "photos", "--threads", "0").exit_code == 2
 
 
 def test_data_is_asked_for() -> None:

@@ -43,6 +43,7 @@ def written(tmp_path: Path, text: str) -> str:
         ("[loss]\nl1 = -1", "loss: weights cannot be negative"),
         ("[adversary]\nweight = 0", "adversary: weight and rate must be positive"),
         ("[reference]\nshift = 3", "reference: unknown key 'shift' (did you mean 'shift_px'?)"),
+        ("[optimiser]\nmean_of_rounds = true", "wants at least two rounds"),
         ("data = 3", "data: 3 is not of the kind"),
         ("[data", "is not valid TOML"),
     ],

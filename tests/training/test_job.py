@@ -21,6 +21,7 @@ from deblur_cli.training.config import (
     DataConfig,
     NetworkConfig,
     PicturesConfig,
+    SelectorConfig,
     TrainConfig,
     load_recipe,
     recipe_names,
@@ -223,3 +224,37 @@ def test_a_network_and_the_pictures_have_the_same_candidates(options: dict[str, 
     )
     with pytest.raises(ConfigurationError, match="Let both say the same"):
         check_network(config)
+
+
+PICTURES, NAFNET = PicturesConfig(count=1), NetworkConfig("nafnet")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TrainConfig(selector=SelectorConfig(passes=1)), "only to whole pictures"),
+        (
+            TrainConfig(network=NetworkConfig("nafnet"), selector=SelectorConfig(passes=1), pictures=PICTURES),
+            "a filter",
+        ),
+        (TrainConfig(InputKind.PAIR, NetworkConfig("deblur-rnn"), pictures=PICTURES), "for a noisy and a blurry"),
+        (TrainConfig(InputKind.REFERENCE, NetworkConfig("ref-nafnet"), pictures=PICTURES), "for a photo and a ref"),
+    ],
+)
+def test_whole_pictures_that_cannot_be_trained_on_are_refused_before_they_are_made(
+    config: TrainConfig, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        check_network(config)
+
+
+def test_what_another_training_left_in_the_folder_is_no_result(job: TrainJob) -> None:
+    """A training that was killed before its first checkpoint leaves a best state, and a file half-written."""
+    nothing_held_back = replace(job.config, data=replace(job.config.data, held_out=0.0))
+    job.out.mkdir()
+    half = job.out / ".deblur-999999999-0123456789ab.tmp"
+    for left in (job.out / "best.pt", half):
+        left.write_bytes(b"of another training")
+    result = train(replace(job, config=nothing_held_back))
+    assert result.model is not None
+    assert not half.exists()

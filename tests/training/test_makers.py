@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from deblur_cli.datasets.readers import Dataset, Layout, read_dataset
 from deblur_cli.errors import DatasetError
@@ -33,8 +34,6 @@ def kinds(small_config: TrainConfig) -> dict[InputKind, TrainConfig]:
 @pytest.fixture
 def neighbours(photo_factory: Callable[..., Path], tmp_path: Path) -> Path:
     """Two scenes of pairs as GoPro has them: blurry n is grey 4n, sharp n is grey 4n + 2; the second scene from 128."""
-    from PIL import Image
-
     for scene in (0, 1):
         for kind in ("blur", "sharp"):
             folder = tmp_path / "gopro" / "train" / f"S{scene}" / kind
@@ -125,6 +124,25 @@ def test_references_are_neighbours_of_the_same_scene(kinds: dict[InputKind, Trai
     assert 15 <= blurry_references <= 48  # two of ten
 
 
+def test_both_halves_of_realblur_show_scenes_of_one_name_and_never_lend_each_other(
+    kinds: dict[InputKind, TrainConfig], tmp_path: Path
+) -> None:
+    """The other half's neighbour may be the very truth, developed otherwise."""
+    for half, base in (("J", 0), ("R", 128)):
+        lines = []
+        for number in range(3):
+            names = [f"RealBlur-{half}/scene1/{kind}/{kind}_{number}.png" for kind in ("gt", "blur")]
+            for name in names:
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (60, 60), (base + number,) * 3).save(tmp_path / name)
+            lines.append(" ".join(names))
+        (tmp_path / f"RealBlur_{half}_train_list.txt").write_text("\n".join(lines))
+    maker = maker_of(kinds[InputKind.REFERENCE], read_dataset(tmp_path))
+    for number in range(24):
+        query, reference = (level(picture) for picture in maker.make(number).inputs)
+        assert query // 128 == reference // 128
+
+
 def test_references_of_other_scenes_come_as_often_as_asked(
     kinds: dict[InputKind, TrainConfig], neighbours: Path
 ) -> None:
@@ -157,8 +175,6 @@ def test_a_pair_lends_its_truth_as_the_noisy_frame(kinds: dict[InputKind, TrainC
 
 def test_high_rate_frames_are_averaged_as_the_paper_does(kinds: dict[InputKind, TrainConfig], tmp_path: Path) -> None:
     """Frame n is grey 2n: the truth is the first, the second is left out, the third to the last are averaged."""
-    from PIL import Image
-
     folder = tmp_path / "all" / "train" / "S0"
     folder.mkdir(parents=True)
     for number in range(60):
@@ -186,7 +202,6 @@ def test_high_rate_frames_are_averaged_as_the_paper_does(kinds: dict[InputKind, 
 def test_views_show_the_same_part_of_the_scene(kinds: dict[InputKind, TrainConfig], tmp_path: Path) -> None:
     """Two photographs of one wall, 30 pixels apart: the reference's crop is searched for, not cut at the same place."""
     import numpy as np
-    from PIL import Image
 
     from tests.conftest import textured
 

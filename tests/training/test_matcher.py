@@ -119,6 +119,31 @@ def test_an_untaught_matcher_is_refused(pictures: Path) -> None:
         prepare_matcher(network(WITH_MATCHER[1]), TAUGHT, data, [], CPU, SILENT, seed=0, taught=True)
 
 
+def test_a_resumed_matcher_that_does_not_learn_along_is_refused_too(pictures: Path) -> None:
+    data = [read_dataset(pictures)]
+    along, fixed = WITH_MATCHER[0], WITH_MATCHER[1]
+    with pytest.raises(ConfigurationError, match="begin anew without --resume"):
+        prepare_matcher(network(fixed), TAUGHT, data, [], CPU, SILENT, seed=0, resumed=True)
+    never = replace(TAUGHT, least_gain=2.0)
+    assert prepare_matcher(network(along), never, data, [], CPU, SILENT, seed=0, resumed=True) is not None
+
+
+def test_ctrl_c_ends_the_teaching_at_once(pictures: Path) -> None:
+    endless = replace(TAUGHT, steps=10**9)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_matcher(
+            network(WITH_MATCHER[0]), endless, [read_dataset(pictures)], [], CPU, SILENT, seed=0, stop=lambda: True
+        )
+
+
+def test_pairs_of_two_sizes_are_named(photo_factory: Callable[..., Path], tmp_path: Path) -> None:
+    for name, size in (("blur", (120, 130)), ("sharp", (130, 120))):
+        photo_factory(f"pairs/{name}/a.png", size=size)
+    source = PlaceSource([read_dataset(tmp_path / "pairs")], 64, CPU)
+    with pytest.raises(DatasetError, match="Pairs must have one size"):
+        source.draw(1, (2.0, 3.0), "test")
+
+
 def test_pictures_too_small_to_learn_from_are_named(photo_factory: Callable[..., Path], tmp_path: Path) -> None:
     small = photo_factory("small/a.png", size=(60, 60))
     with pytest.raises(DatasetError, match=r"a\.png: too small"):

@@ -23,8 +23,9 @@ from deblur_cli.training import additions
 from deblur_cli.training import fill as module
 from deblur_cli.training.config import DataConfig, PicturesConfig, TrainConfig
 from deblur_cli.training.fill import Filling, check_additions, fill
+from deblur_cli.training.job import digest
 from deblur_cli.training.picture_maker import PictureMaker
-from deblur_cli.training.whole_pictures import PATH, WholePicture
+from deblur_cli.training.whole_pictures import PATH, PictureCache, WholePicture
 from tests.conftest import ROOT
 from tests.training.test_averaged_frames import clip
 
@@ -69,6 +70,17 @@ def test_the_shutters_pictures_come_with_their_path(photos: Path) -> None:
     x, y = (torch.stack(it) for it in zip(*(camera.displacement(zero, zero, t) for t in range(8)), strict=True))
     assert float(x.mean().abs() + y.mean().abs()) < 1e-3
     assert float(torch.hypot(x.diff(dim=0), y.diff(dim=0)).sum()) > 4
+
+
+def test_names_that_are_no_text_are_spelled_out(photos: Path, tmp_path: Path) -> None:
+    odd = photos / os.fsdecode("été.png".encode("latin-1"))
+    for photo in photos.glob("p*.png"):
+        photo.replace(odd)
+    datasets = [read_dataset(photos)]
+    cache = PictureCache(tmp_path, "train")
+    cache.put(0, PictureMaker(datasets, config(), "train").make(0))
+    assert cache.facts(0)["source"] == "\\udce9t\\udce9"
+    assert digest(datasets) != digest([])
 
 
 def test_where_nothing_moved_the_blurry_picture_is_the_truth(photos: Path) -> None:
@@ -223,9 +235,11 @@ def test_processes_end_with_a_training_that_is_killed(photos: Path, tmp_path: Pa
     cache = tmp_path / "cache"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
     with subprocess.Popen([sys.executable, str(script), str(photos), str(cache)], env=environment) as running:
-        _until(lambda: bool(list((cache / "train").glob("0*.safetensors"))))
-        workers = _told_by_ps("pid=", "--ppid", running.pid)
-        running.kill()
+        try:
+            _until(lambda: bool(list((cache / "train").glob("0*.safetensors"))))
+            workers = _told_by_ps("pid=", "--ppid", running.pid)
+        finally:
+            running.kill()
     assert workers
     # One that has ended may wait for somebody to ask how.
     _until(lambda: all(_told_by_ps("stat=", "-p", process)[:1] in ([], ["Z"]) for process in workers))
@@ -236,7 +250,7 @@ def _told_by_ps(what: str, of: str, process: int | str) -> list[str]:
     return told.stdout.split()
 
 
-def _until(holds: Callable[[], bool], within_s: float = 300.0) -> None:
+def _until(holds: Callable[[], bool], within_s: float = 600.0) -> None:
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, "it took too long"

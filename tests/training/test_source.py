@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from deblur_cli.errors import ConfigurationError, DatasetError
-from deblur_cli.progress import SILENT
+from deblur_cli.networks.registry import ARCHITECTURES
+from deblur_cli.progress import SILENT, Progress
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training import source as module
 from deblur_cli.training.checkpoint import load_checkpoint
@@ -25,14 +27,20 @@ from deblur_cli.training.config import (
     SelectorConfig,
     TrainConfig,
 )
+from deblur_cli.training.data import HeldOut
+from deblur_cli.training.distributed import World
 from deblur_cli.training.job import TrainJob, make_pictures, train
-from deblur_cli.training.source import read_pictures, with_pictures
-from deblur_cli.training.start import fresh
+from deblur_cli.training.loop import Setting
+from deblur_cli.training.picture_maker import settings_digest
+from deblur_cli.training.source import Source, open_source, read_pictures, with_pictures
+from deblur_cli.training.start import Start, fresh
 from deblur_cli.training.state import mean_of_rounds, new_state, restore_state
 from deblur_cli.training.tasks import Batch, WindowTask
 from deblur_cli.training.validate import Validator
-from deblur_cli.training.whole_pictures import PictureCache
+from deblur_cli.training.whole_pictures import PARTS, PictureCache, whole_picture
 from deblur_cli.training.windows import held_out_windows
+from tests.conftest import textured
+from tests.training.test_ring import WatchedProgress
 
 TINY = {
     "channels": [4, 4, 8], "encoder_blocks": [0, 0], "middle_blocks": 0, "decoder_blocks": [0, 0],
@@ -149,6 +157,50 @@ def test_pictures_of_what_is_held_back_are_not_trained_on(job: TrainJob) -> None
         trained_on.write_bytes(held_out.read_bytes())
     with pytest.raises(DatasetError, match="what is held back now"):
         train(job)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A folder with a picture to train on and one to judge by, which other settings made."""
+    for part in PARTS:
+        blurry, truth = (torch.from_numpy(textured((240, 240), s)).permute(2, 0, 1).contiguous() for s in (0, 1))
+        facts = {"source": part, "settings": "0badcafe"}
+        PictureCache(tmp_path / "filled", part).put(0, whole_picture(blurry, truth, facts))
+    return tmp_path / "filled"
+
+
+def opened(folder: Path, begun: Start, progress: Progress) -> Source:
+    config = replace(CONFIG, pictures=replace(CONFIG.pictures, count=1, held_out=1))
+    setting = Setting(config, torch.device("cpu"), torch.float32, World(), folder, "")
+    found = open_source(setting, HeldOut((), ()), folder, begun, progress, stop=lambda: False)
+    assert found is not None
+    return found
+
+
+def test_windows_come_in_the_networks_own_order_of_colours(filled: Path) -> None:
+    rgb, bgr = (
+        Start(nn.Identity(), line, line.config()) for line in ARCHITECTURES if line.name in ("nafnet", "deblurnet")
+    )
+    one, other = (opened(filled, begun, SILENT) for begun in (rgb, bgr))
+    assert torch.equal(one.held_out[0].inputs[0].flip(1), other.held_out[0].inputs[0])
+    with one.open(0) as batch_at, other.open(0) as flipped_at:
+        assert torch.equal(batch_at(0).truth.flip(1), flipped_at(0).truth)
+
+
+def test_pictures_of_other_settings_are_used_and_that_is_told(filled: Path) -> None:
+    line = next(line for line in ARCHITECTURES if line.name == "nafnet")
+    progress = WatchedProgress()
+    opened(filled, Start(nn.Identity(), line, line.config()), progress)
+    assert "2 of 2 pictures were made with other settings" in progress.notes[0]
+    for part in PARTS:
+        cache = PictureCache(filled, part)
+        picture = cache.get(0)
+        cache.put(0, replace(picture, facts={**picture.facts, "settings": settings_digest(CONFIG)}))
+    opened(filled, Start(nn.Identity(), line, line.config()), progress)
+    assert len(progress.notes) == 1
+    path = replace(CONFIG, shutter=replace(CONFIG.shutter, path_px=(4.0, 6.0)))
+    assert settings_digest(path) != settings_digest(CONFIG)
+    assert settings_digest(replace(CONFIG, run=replace(CONFIG.run, seed=4))) == settings_digest(CONFIG)
 
 
 def test_other_patches_than_windows_are_refused(job: TrainJob) -> None:

@@ -77,3 +77,17 @@ def test_a_stop_leaves_the_selector_as_it_was(folder: Path) -> None:
     network = tiny_bank()
     assert teach_selector(network, folder, CONFIG, SILENT, stop=lambda: True) is None
     assert is_new(network.selector)
+
+
+def test_a_stop_within_the_fit_does_too(folder: Path) -> None:
+    network = tiny_bank()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3 + 1 + 5  # the pictures, and five passes
+
+    assert teach_selector(network, folder, CONFIG, SILENT, stop=stop) is None
+    assert len(asked) == 10
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -77,3 +77,8 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     cache.file(0).write_bytes(cache.file(0).read_bytes()[:1000])
     with pytest.raises(DatasetError, match=r"000000.safetensors.*made again"):
         cache.get(0)
+    for read in (cache.size, cache.facts):
+        with pytest.raises(DatasetError, match=r"000000.safetensors.*Delete that file"):
+            read(0)
+        with pytest.raises(DatasetError, match=r"000001.safetensors.*made again by the next run"):
+            read(1)
