@@ -29,6 +29,11 @@ def _steers(character: str) -> bool:
     return not character.isprintable() and character != "\u00a0" and not "\ud800" <= character <= "\udfff"
 
 
+def without_name(message: str, path: Path) -> str:
+    """Returns a sentence about a photo without its name, for where that stands already."""
+    return message.removeprefix(f"{shown_path(path.name)}: ")
+
+
 SOME_FAILED, WRONG_USAGE, ALL_FAILED, INTERRUPTED = 1, 2, 3, 130
 """The exit codes beside 0: some photos failed, wrong usage, all failed, Ctrl-C."""
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deblur_cli.commands import options, report
+from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.errors import ALL_FAILED, SOME_FAILED, UsageError
+from deblur_cli.errors import UsageError
 from deblur_cli.evaluation.published import PublishedFigure, published_for
+from deblur_cli.evaluation.scores import ReferenceKind
 from deblur_cli.pipelines.jobs import RestoreSettings
 
 if TYPE_CHECKING:
@@ -27,20 +27,6 @@ PAIR_COLUMNS = ("folder", "photo", "psnr_in", "ssim_in", "psnr_out", "ssim_out",
 PUBLISHED_HEADER = ("published", "needs", "photos", "input dB", "SSIM", "output dB", "SSIM", "worse")
 IDENTITY_HEADER = ("photo", "dB to itself", "SSIM", "red %", "green %", "blue %")
 IDENTITY_COLUMNS = ("photo", "psnr", "ssim", "red_percent", "green_percent", "blue_percent", "already_sharp")
-
-
-class ReferenceChoice(StrEnum):
-    """What a reference network is given; the same names as `evaluation.reference.ReferenceKind`, which brings torch."""
-
-    SHARP = "sharp"
-    SELF = "self"
-    WRONG = "wrong"
-    NONE = "none"
-    PIPELINE = "pipeline"
-    NEIGHBOUR = "neighbour"
-    SHARPEST = "sharpest"
-    MIDDLE = "middle"
-    BLURRIEST = "blurriest"
 
 
 @dataclass(frozen=True)
@@ -72,7 +58,7 @@ def evaluate(
         typer.Option("--pairs", help="Folders with noisy/, pair_blur/ and sharp/: measure as `deblur pair` fuses."),
     ] = False,
     references: Annotated[
-        list[ReferenceChoice] | None,
+        list[ReferenceKind] | None,
         typer.Option(
             "--reference",
             metavar="KIND",
@@ -111,13 +97,13 @@ def evaluate(
     from deblur_cli.evaluation.evaluate import evaluate as score
 
     settings = RestoreSettings(strength, scale.value_or_none, tile)
+    kinds = {"--identity": identity, "--outputs": outputs is not None, "--reference": bool(references)}
+    way = {"--strength": strength != 1, "--scale": settings.scale is not None, "--tile": tile is not None}
+    about = {"--layout": layout is not None, "--published": published}
+    _refuse_beside("--pairs", pairs, kinds | about)
+    _refuse_beside("--identity", identity, {"--reference": bool(references)} | about)
+    _refuse_beside("--outputs", outputs is not None, {"--reference": bool(references)} | way)
     if pairs:
-        if identity or outputs is not None or layout is not None or references:
-            raise UsageError(
-                "--pairs goes with neither --identity, --outputs, --layout nor --reference. Leave these out."
-            )
-        if published:
-            raise UsageError("Nothing is published of --pairs by these methods. Leave --published out.")
         from deblur_cli.evaluation.pairs import PairsEvaluationJob
 
         _evaluate_pairs(
@@ -129,8 +115,6 @@ def evaluate(
         return
     job = EvaluateJob(tuple(folders), model, device, precision, settings, layout_named(layout), outputs, max_megapixels)
     if references:
-        if identity:
-            raise UsageError("--identity compares each photo with itself and takes no --reference. Leave one out.")
         if published and (len(set(references)) > 1 or as_csv or as_json):
             raise UsageError(
                 "With --reference, --published is shown below the table of one kind. Give one --reference, and neither "
@@ -154,9 +138,16 @@ def evaluate(
         _leave(failed, sum(len(folder.photos) for folder in evaluation.folders))
 
 
+def _refuse_beside(option: str, given: bool, others: Mapping[str, bool]) -> None:
+    """Raises UsageError where options are given that another one leaves nothing to do."""
+    idle = [name for name, is_given in others.items() if given and is_given]
+    if idle:
+        raise UsageError(f"{' and '.join(idle)} would do nothing beside {option}. Leave one of them out.")
+
+
 def _evaluate_references(
     job: EvaluateJob,
-    references: Sequence[ReferenceChoice],
+    references: Sequence[ReferenceKind],
     terminal: Terminal,
     published: bool,
     *,
@@ -164,11 +155,10 @@ def _evaluate_references(
     as_json: bool,
 ) -> None:
     """Scores the photos with each kind of reference: a kind alone as any network, several as a column each."""
-    from deblur_cli.evaluation.reference import ReferenceKind, evaluate_references
+    from deblur_cli.evaluation.reference import evaluate_references
 
-    kinds = [ReferenceKind(choice.value) for choice in dict.fromkeys(references)]
     with terminal as progress:
-        results = evaluate_references(job, kinds, progress)
+        results = evaluate_references(job, list(dict.fromkeys(references)), progress)
     if as_json:
         report.answer_json(results)
     elif as_csv:
@@ -350,8 +340,4 @@ def _show_identity(result: IdentityEvaluation, *, as_csv: bool, as_json: bool) -
 
 
 def _leave(failed: Sequence[FailedPhoto], scored: int) -> None:
-    """Names the photos that failed and leaves with the exit code that says how many; returns where none did."""
-    for photo in failed:
-        report.error(photo.reason)
-    if failed:
-        raise typer.Exit(SOME_FAILED if scored else ALL_FAILED)
+    outcome.leave([photo.reason for photo in failed], all_failed=not scored)

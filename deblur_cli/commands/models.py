@@ -10,6 +10,7 @@ import typer
 
 from deblur_cli.commands.options import Device, Json, Precision, Quiet, Verbose
 from deblur_cli.commands.report import Terminal, answer, answer_json, answer_lines, answer_table
+from deblur_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from deblur_cli.catalogue.listing import Listed
@@ -65,6 +66,7 @@ def list_models(
     from deblur_cli.catalogue import listing
     from deblur_cli.evaluation.timings import recall_timings
 
+    _check_wishes(time, device, precision)
     with Terminal() as terminal:
         known = listing.list_models(terminal)
         if time:
@@ -100,6 +102,7 @@ def show(
     from deblur_cli.commands.show_profile import show_profile
     from deblur_cli.evaluation.timings import recall_timings
 
+    _check_wishes(time, device, precision)
     if is_profile(Path(name)):
         show_profile(Path(name), as_json=as_json)
         return
@@ -154,6 +157,12 @@ def where(
         remedy = item.notes if item.source is None else f"`deblur models pull {item.name}` fetches it."
         raise MissingWeightsError(f"{item.name} is not on this computer. {remedy}")
     answer(str(path))
+
+
+def _check_wishes(time: bool, device: str, precision: str) -> None:
+    """Raises UsageError for a device or precision where nothing is timed on it."""
+    if not time and (device, precision) != ("auto", "auto"):
+        raise UsageError("--device and --precision say where a network is timed. Add --time, or leave them out.")
 
 
 def _find(name: str, terminal: Terminal) -> Listed:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import typer
 
 from deblur_cli.commands import report
-from deblur_cli.errors import ALL_FAILED, SOME_FAILED, shown_path
-from deblur_cli.pipelines.jobs import PhotoResult, SingleResult, Status
+from deblur_cli.commands.report import Terminal
+from deblur_cli.errors import ALL_FAILED, SOME_FAILED, DeblurError, shown_path
+from deblur_cli.pipelines.jobs import PairsResult, PhotoResult, SingleResult, Status
+
+WORDS = {
+    Status.DONE: "restored",
+    Status.UNCHANGED: "sharp already",
+    Status.SKIPPED: "already there",
+    Status.PLANNED: "to restore",
+    Status.FAILED: "failed",
+}
 
 
 def show_photos(result: SingleResult) -> None:
@@ -16,8 +26,7 @@ def show_photos(result: SingleResult) -> None:
     for photo in result.photos:
         if photo.status is not Status.FAILED:
             show_photo(photo)
-    if len(result.photos) > 1:
-        report.answer(_summary(result))
+    show_counts(result, len(result.photos), "photos", WORDS)
 
 
 def show_photo(photo: PhotoResult) -> None:
@@ -38,24 +47,58 @@ def _line(photo: PhotoResult) -> str:
     return f"{line} ({', '.join(facts)})" + (f"; {photo.message}" if photo.message else "")
 
 
-def _summary(result: SingleResult) -> str:
-    words = (
-        (Status.DONE, "restored"),
-        (Status.UNCHANGED, "sharp already"),
-        (Status.SKIPPED, "already there"),
-        (Status.PLANNED, "to restore"),
-        (Status.FAILED, "failed"),
-    )
-    counts = [f"{result.count(status)} {word}" for status, word in words if result.count(status)]
-    return f"{len(result.photos)} photos: {', '.join(counts)}; {result.seconds:.1f} s."
-
-
-def leave(failed: Sequence[PhotoResult], total: int) -> None:
-    """Names the photos that failed and leaves with the exit code that says how many; returns where none did."""
-    if not failed:
-        return
-    for photo in failed:
-        report.error(photo.message)
+def show_counts(result: SingleResult | PairsResult, total: int, noun: str, words: Mapping[Status, str]) -> None:
+    """Prints how many of several came out how: "3 photos: 2 restored, 1 failed; 4.1 s."."""
+    counts = [f"{result.count(status)} {word}" for status, word in words.items() if result.count(status)]
     if total > 1:
-        report.error(f"{len(failed)} of {total} photos failed.")
-    raise typer.Exit(ALL_FAILED if len(failed) == total else SOME_FAILED)
+        report.answer(f"{total} {noun}: {', '.join(counts)}; {result.seconds:.1f} s.")
+
+
+def finish(
+    result: SingleResult,
+    progress: Terminal,
+    *,
+    as_json: bool,
+    quiet: bool,
+    strength: float | None,
+    page: Path | None,
+    max_megapixels: float,
+) -> None:
+    """Prints what became of all photos, writes what shows it, and leaves with the exit code that says how it went.
+
+    With a `strength`, the one that results were made at, strips of strengths are written; with `page` a page. What
+    cannot be written of these is told; the photos are restored all the same.
+    """
+    from deblur_cli.reporting.restored import report_restored
+    from deblur_cli.reporting.strengths import compare_strengths
+
+    if as_json:
+        report.answer_json(result)
+    elif not quiet:
+        show_photos(result)
+    problems: tuple[str, ...] = ()
+    with progress:
+        if strength is not None:
+            problems = compare_strengths(result, strength, progress, max_megapixels=max_megapixels)
+        if page is not None:
+            problems += tried(lambda: report_restored(result, page, progress, max_megapixels=max_megapixels))
+    failed, total = len(result.failed), len(result.photos)
+    count = (f"{failed} of {total} photos failed.",) if failed and total > 1 else ()
+    leave((*(photo.message for photo in result.failed), *count, *problems), all_failed=failed == total > 0)
+
+
+def tried(write: Callable[[], None]) -> tuple[str, ...]:
+    """Returns why something that shows the results could not be written; nothing where it could."""
+    try:
+        write()
+    except DeblurError as error:
+        return (str(error),)
+    return ()
+
+
+def leave(problems: Sequence[str], *, all_failed: bool) -> None:
+    """Tells what went wrong and leaves with the exit code that says how much; returns where nothing did."""
+    for message in problems:
+        report.error(message)
+    if problems:
+        raise typer.Exit(ALL_FAILED if all_failed else SOME_FAILED)

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deblur_cli.commands import options, report
+from deblur_cli.commands import options, outcome, report
 from deblur_cli.commands.report import Terminal
-from deblur_cli.errors import ALL_FAILED, SOME_FAILED, shown_path
+from deblur_cli.errors import shown_path
 from deblur_cli.pipelines.jobs import OutputOptions, PairJob, PairResult, PairsResult, RestoreSettings, Status
 
 COLOURS_DIFFER = 1.15
-
-
-class PairFormat(StrEnum):
-    """File formats that a fused pair is written in; DNG where both frames are camera raw."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    TIFF = "tiff"
-    WEBP = "webp"
-    AVIF = "avif"
-    HEIC = "heic"
-    DNG = "dng"
+WORDS = {**outcome.WORDS, Status.DONE: "fused", Status.UNCHANGED: "unchanged", Status.PLANNED: "to fuse"}
 
 
 def pair(
@@ -40,7 +28,7 @@ def pair(
     model: options.Model = None,
     scale: options.Scale = options.ScaleChoice.AUTO,
     photo_format: Annotated[
-        PairFormat | None,
+        options.PhotoOrRawFormat | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
@@ -85,7 +73,7 @@ def pair(
         inputs=tuple(photos),
         output=OutputOptions(
             out=out,
-            format=None if photo_format is None else photo_format.value,
+            format=photo_format,
             quality=quality,
             recursive=recursive,
             overwrite=overwrite,
@@ -104,10 +92,12 @@ def pair(
         report.answer_json(result)
     elif not quiet:
         _show(result)
+    problems: tuple[str, ...] = ()
     if report_page is not None and not dry_run:
         with progress:
-            report_pairs(result, report_page, progress, max_megapixels=max_megapixels)
-    _leave(result)
+            problems = outcome.tried(lambda: report_pairs(result, report_page, progress, max_megapixels=max_megapixels))
+    all_failed = result.count(Status.FAILED) == len(result.pairs)
+    outcome.leave((*result.failures, *problems), all_failed=bool(result.failures) and all_failed)
 
 
 def _show(result: PairsResult) -> None:
@@ -115,16 +105,7 @@ def _show(result: PairsResult) -> None:
     for one in result.pairs:
         if one.status is not Status.FAILED:
             report.answer(_line(one))
-    if len(result.pairs) > 1:
-        words = (
-            (Status.DONE, "fused"),
-            (Status.UNCHANGED, "unchanged"),
-            (Status.SKIPPED, "already there"),
-            (Status.PLANNED, "to fuse"),
-            (Status.FAILED, "failed"),
-        )
-        counts = [f"{result.count(status)} {word}" for status, word in words if result.count(status)]
-        report.answer(f"{len(result.pairs)} pairs: {', '.join(counts)}; {result.seconds:.1f} s.")
+    outcome.show_counts(result, len(result.pairs), "pairs", WORDS)
 
 
 def _line(one: PairResult) -> str:
@@ -148,13 +129,3 @@ def _light(gain: tuple[float, float, float]) -> str:
     if max(gain) <= COLOURS_DIFFER * min(gain):
         return f"{sum(gain) / 3:.3g} times the light"
     return f"{' / '.join(f'{value:.3g}' for value in gain)} times the red / green / blue light"
-
-
-def _leave(result: PairsResult) -> None:
-    """Names what failed and leaves with the exit code that says how much; returns where nothing did."""
-    failures = result.failures
-    if not failures:
-        return
-    for message in failures:
-        report.error(message)
-    raise typer.Exit(ALL_FAILED if result.count(Status.FAILED) == len(result.pairs) else SOME_FAILED)

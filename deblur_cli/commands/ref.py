@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deblur_cli.commands import options, outcome, report
+from deblur_cli.commands import options, outcome
 from deblur_cli.commands.report import Terminal
 from deblur_cli.errors import UsageError
 from deblur_cli.pipelines.jobs import OutputOptions, RefJob, RestoreSettings
@@ -82,8 +82,7 @@ def ref(
     """
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.ref import deblur_with_reference
-    from deblur_cli.reporting.restored import report_restored
-    from deblur_cli.reporting.strengths import check_strengths, compare_strengths
+    from deblur_cli.reporting.strengths import check_strengths
     from deblur_cli.reporting.write import check_report
 
     check_report(report_page)
@@ -92,7 +91,7 @@ def ref(
         inputs=tuple(photos),
         output=OutputOptions(
             out=out,
-            format=None if photo_format is None else photo_format.value,
+            format=photo_format,
             quality=quality,
             recursive=recursive,
             overwrite=overwrite,
@@ -111,17 +110,15 @@ def ref(
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:
         result = deblur_with_reference(job, progress)
-    if as_json:
-        report.answer_json(result)
-    elif not quiet:
-        outcome.show_photos(result)
-    if strengths:
-        with progress:
-            compare_strengths(result, strength, progress, max_megapixels=max_megapixels)
-    if report_page is not None and not dry_run:
-        with progress:
-            report_restored(result, report_page, progress, max_megapixels=max_megapixels)
-    outcome.leave(result.failed, len(result.photos))
+    outcome.finish(
+        result,
+        progress,
+        as_json=as_json,
+        quiet=quiet,
+        strength=strength if strengths else None,
+        page=None if dry_run else report_page,
+        max_megapixels=max_megapixels,
+    )
 
 
 def _paths(references: list[str]) -> tuple[Path, ...]:

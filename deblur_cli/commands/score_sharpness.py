@@ -15,14 +15,16 @@ from typing import Annotated
 
 import typer
 
-from deblur_cli.commands import options, report
-from deblur_cli.errors import ALL_FAILED, SOME_FAILED, CannotWriteError, OutputExistsError, UsageError
+from deblur_cli.commands import options, outcome, report
+from deblur_cli.errors import CannotWriteError, OutputExistsError, PhotoError, UsageError
 from deblur_cli.files import write_whole
+from deblur_cli.imaging.read import read_size
 from deblur_cli.pipelines.score_sharpness import FailedPhoto, ScoredPhoto, ScoreJob, ScoreResult, rank_by_sharpness
 
 CHART_PHOTOS = 40
 """A chart with more bars cannot be read."""
 THUMBNAIL_PX = 120
+HEAD_BYTES = 512
 COLUMNS = ("rank", "photo", "score", "noise", "source")
 
 Best = Annotated[int | None, typer.Option("--best", min=1, metavar="N", help="List only the N sharpest.")]
@@ -113,17 +115,20 @@ def score_sharpness(
     result = rank_by_sharpness(job, terminal)
     ranked = result.ranked[:best]
     rows = [_row(rank, photo) for rank, photo in enumerate(ranked, 1)]
+    _show(rows, result, as_json=json_output, as_csv=csv_file == "-")
+    problems: tuple[str, ...] = ()
     if table_file is not None:
-        _write_whole(table_file, _as_csv(rows))
+        problems += outcome.tried(lambda: _write_whole(table_file, _as_csv(rows)))
     if plot is not None and ranked:
-        _write_whole(plot, _draw(ranked[:CHART_PHOTOS]))
+        problems += outcome.tried(lambda: _write_whole(plot, _draw(ranked[:CHART_PHOTOS])))
         if len(ranked) > CHART_PHOTOS:
             terminal.note(f"{plot.name} shows the {CHART_PHOTOS} sharpest of {len(ranked)} photos.")
     if report_page is not None:
         with terminal:
-            report_scores(result, report_page, terminal, max_megapixels=max_megapixels)
-    _show(rows, result, as_json=json_output, as_csv=csv_file == "-")
-    _report_failures(result)
+            problems += outcome.tried(
+                lambda: report_scores(result, report_page, terminal, max_megapixels=max_megapixels)
+            )
+    outcome.leave((*_failures(result), *problems), all_failed=not result.ranked)
 
 
 def _refuse_early(table_file: Path | None, plot: Path | None, overwrite: bool) -> None:
@@ -135,10 +140,22 @@ def _refuse_early(table_file: Path | None, plot: Path | None, overwrite: bool) -
     for target in (table_file, plot):
         if target is None:
             continue
+        if _is_photo(target):
+            raise OutputExistsError(target, "is a photo, and photos are never overwritten. Give another name.")
         if target.exists() and not overwrite:
             raise OutputExistsError(target, "already exists; use --overwrite, or give another name.")
         if not target.parent.is_dir():
             raise CannotWriteError(target, f"cannot be written: there is no folder {target.parent}. Create it first.")
+
+
+def _is_photo(target: Path) -> bool:
+    """Returns whether a file is a photo, other than a chart of ours: matplotlib signs its files in their heads."""
+    try:
+        read_size(target)
+        with target.open("rb") as file:
+            return b"Matplotlib" not in file.read(HEAD_BYTES)
+    except (PhotoError, OSError):
+        return False
 
 
 def _row(rank: int, photo: ScoredPhoto) -> RankedRow:
@@ -161,15 +178,15 @@ def _show(rows: Sequence[RankedRow], result: ScoreResult, *, as_json: bool, as_c
         report.answer_table(COLUMNS, cells, left=2)
 
 
-def _report_failures(result: ScoreResult) -> None:
-    """Names the failed photos on stderr and leaves with exit code 1 or 3 where there are any."""
+def _failures(result: ScoreResult) -> tuple[str, ...]:
+    """Returns a sentence for each photo that failed, and one for all."""
     if not result.failed:
-        return
-    for photo in result.failed:
-        report.error(photo.reason)
+        return ()
     total = len(result.failed) + len(result.ranked)
-    report.error(f"{len(result.failed)} of {total} photos could not be scored.")
-    raise typer.Exit(SOME_FAILED if result.ranked else ALL_FAILED)
+    return (
+        *(photo.reason for photo in result.failed),
+        f"{len(result.failed)} of {total} photos could not be scored.",
+    )
 
 
 def _as_csv(rows: Sequence[RankedRow]) -> bytes:
@@ -222,4 +239,6 @@ def _write_whole(target: Path, content: bytes) -> None:
     try:
         write_whole(target, content)
     except OSError as error:
-        raise CannotWriteError(target, f"cannot be written: {error.strerror}. Choose another folder.") from error
+        raise CannotWriteError(
+            target, f"cannot be written: {error.strerror or error}. Choose another folder."
+        ) from error

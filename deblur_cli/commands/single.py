@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deblur_cli.commands import options, outcome, report
+from deblur_cli.commands import options, outcome
 from deblur_cli.commands.report import Terminal
 from deblur_cli.pipelines.jobs import OutputOptions, RestoreSettings, SingleJob
 
@@ -50,8 +50,7 @@ def single(
     """
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.single import deblur_single
-    from deblur_cli.reporting.restored import report_restored
-    from deblur_cli.reporting.strengths import check_strengths, compare_strengths
+    from deblur_cli.reporting.strengths import check_strengths
     from deblur_cli.reporting.write import check_report
 
     check_report(report_page)
@@ -60,7 +59,7 @@ def single(
         inputs=tuple(photos),
         output=OutputOptions(
             out=out,
-            format=None if photo_format is None else photo_format.value,
+            format=photo_format,
             quality=quality,
             recursive=recursive,
             overwrite=overwrite,
@@ -76,14 +75,12 @@ def single(
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:
         result = deblur_single(job, progress)
-    if as_json:
-        report.answer_json(result)
-    elif not quiet:
-        outcome.show_photos(result)
-    if strengths:
-        with progress:
-            compare_strengths(result, strength, progress, max_megapixels=max_megapixels)
-    if report_page is not None and not dry_run:
-        with progress:
-            report_restored(result, report_page, progress, max_megapixels=max_megapixels)
-    outcome.leave(result.failed, len(result.photos))
+    outcome.finish(
+        result,
+        progress,
+        as_json=as_json,
+        quiet=quiet,
+        strength=strength if strengths else None,
+        page=None if dry_run else report_page,
+        max_megapixels=max_megapixels,
+    )

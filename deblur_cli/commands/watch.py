@@ -56,7 +56,7 @@ def watch(
         inputs=(folder,),
         output=OutputOptions(
             out=out,
-            format=None if photo_format is None else photo_format.value,
+            format=photo_format,
             quality=quality,
             recursive=recursive,
             compare=compare,

@@ -95,7 +95,8 @@ def evaluate(
     DatasetError for a folder without pairs, and what models and devices raise.
     """
     sets = [part for folder in job.folders for part in read_sets(folder, job.layout)]
-    source = _source(job, progress) if open_source is None else open_source(sets)
+    blurry = [pair.blurry for part in sets for pair in part.pairs]
+    source = _source(job, blurry, progress) if open_source is None else open_source(sets)
     folders: list[FolderScores] = []
     seconds = megapixels = 0.0
     with progress.stage("Photos", sum(len(part.pairs) for part in sets), "photos") as stage:
@@ -125,7 +126,7 @@ def evaluate_identity(job: EvaluateJob, progress: Progress = SILENT) -> Identity
     photos = found.paths
     if not photos and not found.failures:
         raise nothing_found(job.folders, found, recursive=True)
-    source = _source(job, progress)
+    source = _source(job, photos, progress)
     scored: list[IdentityScore] = []
     failed = [FailedPhoto(error.path, str(error)) for error in found.failures]
     with progress.stage("Photos", len(photos), "photos") as stage:
@@ -143,11 +144,11 @@ def evaluate_identity(job: EvaluateJob, progress: Progress = SILENT) -> Identity
     )
 
 
-def _source(job: EvaluateJob, progress: Progress) -> OutputSource:
+def _source(job: EvaluateJob, photos: Sequence[Path], progress: Progress) -> OutputSource:
     if job.outputs is not None:
         if job.model is not None:
             raise UsageError("--outputs scores pictures made before, so --model has nothing to do. Leave one out.")
-        return OutputSource(_from_files(list_outputs(job.outputs), job.max_megapixels))
+        return OutputSource(_from_files(list_outputs(job.outputs, photos), job.max_megapixels))
     entry = find(job.model, SingleModel)
     device = choose(job.device, job.precision)
     model = load(entry, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from deblur_cli.pipelines.outputs import side_files
 
 @dataclass(frozen=True)
 class Outputs:
-    """The pictures below a folder, by stem. An output is named as its photo, with or without `_something` after it."""
+    """The pictures below a folder, by the stem of the photo that they were made of."""
 
     root: Path
-    by_stem: dict[str, tuple[Path, ...]]
+    by_stem: Mapping[str, Sequence[Path]]
 
     def of(self, photo: Path) -> Path:
         """Returns the output of a photo; of several with its name, the one whose folders agree best.
@@ -32,26 +33,25 @@ class Outputs:
         return ranked[0]
 
 
-def list_outputs(root: Path) -> Outputs:
-    """Returns the pictures below a folder of outputs. Raises DatasetError where there is none.
+def list_outputs(root: Path, photos: Iterable[Path]) -> Outputs:
+    """Returns the pictures below a folder that these photos became. Raises DatasetError where there is no picture.
 
-    What `deblur` writes beside its results (comparisons, confidence maps, translations) is no output.
+    An output is named as its photo, with or without `_something` after it; s1_a_deblurred is of s1_a where there is
+    such a photo, else of s1. What `deblur` writes beside its results (comparisons, confidence maps, translations) is no
+    output.
     """
+    stems = {photo.stem for photo in photos}
     by_stem: defaultdict[str, list[Path]] = defaultdict(list)
     pictures = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.name[0] != ".")
     beside = side_files(pictures)
-    for path in (path for path in pictures if path not in beside):
-        for stem in _stems(path.stem):
-            by_stem[stem].append(path)
-    if not by_stem:
+    outputs = [path for path in pictures if path not in beside]
+    if not outputs:
         raise DatasetError(f"{root} holds no pictures. Give the folder with the restored photos.")
-    return Outputs(root, {stem: tuple(paths) for stem, paths in by_stem.items()})
-
-
-def _stems(stem: str) -> list[str]:
-    """Returns every name of a photo that a file of this stem could be the output of: s01_a_b of s01, s01_a, s01_a_b."""
-    words = stem.split("_")
-    return ["_".join(words[:count]) for count in range(1, len(words) + 1)]
+    for path in outputs:
+        words = path.stem.split("_")
+        names = ("_".join(words[:count]) for count in range(len(words), 0, -1))
+        by_stem[next((name for name in names if name in stems), path.stem)].append(path)
+    return Outputs(root, by_stem)
 
 
 def _agreement(output: Path, photo: Path) -> tuple[bool, int]:

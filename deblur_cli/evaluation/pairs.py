@@ -18,10 +18,9 @@ from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import (
     DatasetError,
     MismatchedPairError,
-    OutOfMemoryError,
-    PhotoError,
     UnknownModelError,
     UnsupportedPhotoError,
+    describe_failure,
 )
 from deblur_cli.evaluation.scores import MOST_DB, FailedPhoto
 from deblur_cli.imaging.photo import Photo
@@ -30,6 +29,7 @@ from deblur_cli.imaging.samples import quantise
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.measure.fidelity import psnr, ssim
 from deblur_cli.networks.contract import PairModel, SingleModel
+from deblur_cli.pipelines.batch import CONCERNS_ALL
 from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.pair import read_pair
@@ -140,10 +140,12 @@ def evaluate_pairs(job: PairsEvaluationJob, progress: Progress = SILENT) -> Pair
                     pair, _ = pair_named(noisy, blurry, max_megapixels=job.max_megapixels)
                     scored.append(_score(pair, truth, networks, job.max_megapixels, progress))
                     megapixels += truth.megapixels
-                except (PhotoError, MismatchedPairError, OutOfMemoryError) as error:
-                    failed.append(FailedPhoto(blurry, str(error)))
+                except Exception as error:  # as in a batch: whatever one pair fails with is its own
+                    if isinstance(error, CONCERNS_ALL) and not isinstance(error, MismatchedPairError):
+                        raise
+                    failed.append(FailedPhoto(blurry, describe_failure(blurry, error)))
                 stage.advance()
-            folders.append(_summarised(folder, scored, failed))
+            folders.append(_summarised(folder, scored, [*failed, *_alone(folder)]))
     seconds = sum(pair.network_seconds for part in folders for pair in part.pairs)
     device = networks.pair_device
     single = None if networks.single is None else networks.single.name
@@ -154,18 +156,34 @@ def evaluate_pairs(job: PairsEvaluationJob, progress: Progress = SILENT) -> Pair
 
 def _members(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
     """Yields noisy, blurry and sharp pictures of equal names. Raises DatasetError."""
-    blurry = next((folder / name for name in BLURRY_NAMES if pictures_in(folder / name)), None)
-    if blurry is None or not pictures_in(folder / NOISY) or not pictures_in(folder / SHARP):
+    noisy, blurry, sharp = _parts(folder).values()
+    shared = noisy.keys() & blurry.keys() & sharp.keys()
+    if not shared:
+        raise DatasetError(f"{folder}: no picture has one name in {', '.join(_parts(folder))}. Rename them.")
+    for stem in sorted(shared, key=lambda name: natural_key(Path(name))):
+        yield noisy[stem], blurry[stem], sharp[stem]
+
+
+def _alone(folder: Path) -> Iterator[FailedPhoto]:
+    """Yields the pictures that lack another of their name, with the sentence that says where."""
+    parts = _parts(folder)
+    for paths in parts.values():
+        for stem, path in paths.items():
+            lacking = [name for name, others in parts.items() if stem not in others]
+            if lacking:
+                yield FailedPhoto(path, f"{path}: there is no picture of its name in {' and '.join(lacking)}.")
+
+
+def _parts(folder: Path) -> dict[str, dict[str, Path]]:
+    """Returns the pictures by stem of the folders of noisy, blurry and sharp ones, by folder. Raises DatasetError."""
+    blurry = next((name for name in BLURRY_NAMES if pictures_in(folder / name)), BLURRY_NAMES[0])
+    parts = {name: {path.stem: path for path in pictures_in(folder / name)} for name in (NOISY, blurry, SHARP)}
+    if not all(parts.values()):
         raise DatasetError(
             f"{folder} holds no pairs of exposures. Looked for the folders {NOISY}, {BLURRY_NAMES[0]} (or "
             f"{', '.join(BLURRY_NAMES[1:])}) and {SHARP}, with pictures of equal names."
         )
-    known = [{path.stem: path for path in pictures_in(part)} for part in (folder / NOISY, blurry, folder / SHARP)]
-    shared = set.intersection(*(set(paths) for paths in known))
-    if not shared:
-        raise DatasetError(f"{folder}: no picture has one name in {NOISY}, {blurry.name} and {SHARP}. Rename them.")
-    for stem in sorted(shared, key=lambda name: natural_key(Path(name))):
-        yield known[0][stem], known[1][stem], known[2][stem]
+    return parts
 
 
 def _networks(job: PairsEvaluationJob, progress: Progress) -> _PairNetworks:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from deblur_cli.datasets.sets import PairSet
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import DatasetError, UsageError
 from deblur_cli.evaluation.evaluate import EvaluateJob, OutputSource, Produced, at_8_bit, evaluate
-from deblur_cli.evaluation.scores import Evaluation
+from deblur_cli.evaluation.scores import Evaluation, ReferenceKind
 from deblur_cli.geometry.register import register_places
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_grey, read_photo
@@ -32,30 +31,6 @@ from deblur_cli.pipelines.lay_reference import LaidReference, lay, lay_reference
 from deblur_cli.pipelines.restore_one import RestoredPhoto, is_already_sharp, left_alone, restore_photo
 from deblur_cli.pipelines.restore_with import restore_with
 from deblur_cli.progress import SILENT, Progress
-
-
-class ReferenceKind(StrEnum):
-    """What the network is given beside the photo."""
-
-    SHARP = "sharp"
-    """The picture of that name in ref/."""
-    SELF = "self"
-    """The blurry photo itself."""
-    WRONG = "wrong"
-    """Another photo's reference."""
-    NONE = "none"
-    """A picture without content, of the photo's mean colour."""
-    PIPELINE = "pipeline"
-    """The picture in ref/, as `deblur ref` uses it: where it does not help, the single-image network."""
-    NEIGHBOUR = "neighbour"
-    """Another frame of the scene, drawn as Zou et al. do: at most 30 before or after, eight in ten sharp."""
-    SHARPEST = "sharpest"
-    """Table 5 of Zou et al.: of the blurry frames in that range the sharpest by eq. 7."""
-    MIDDLE = "middle"
-    """Table 5: the one in the middle."""
-    BLURRIEST = "blurriest"
-    """Table 5: the blurriest."""
-
 
 PLACES = {ReferenceKind.SHARPEST: 1.0, ReferenceKind.MIDDLE: 0.5, ReferenceKind.BLURRIEST: 0.0}
 """Where in the order of sharpness the reference stands."""
@@ -117,11 +92,14 @@ def _references(sets: Sequence[PairSet], kind: ReferenceKind) -> dict[Path, Path
 
     Without a folder ref/ the frames of a scene are each other's references: its neighbours' sharp pictures.
     """
-    pairs = [pair for part in sets for pair in part.pairs]
+    # Each set by itself: both halves of RealBlur show the same scenes under the same names.
     if kind in PLACES:
-        return ranked_references(pairs, eq_7_sharpness, PLACES[kind])
+        ranked = (ranked_references(part.pairs, eq_7_sharpness, PLACES[kind]) for part in sets)
+        return {blurry: reference for found in ranked for blurry, reference in found.items()}
     if kind is ReferenceKind.NEIGHBOUR:
-        return drawn_references(pairs)
+        drawn = (drawn_references(part.pairs) for part in sets)
+        return {blurry: reference for found in drawn for blurry, reference in found.items()}
+    pairs = [pair for part in sets for pair in part.pairs]
     if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
         return {}
     if kind is ReferenceKind.WRONG and all(pair.reference is None for pair in pairs):

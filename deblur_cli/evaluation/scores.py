@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from statistics import fmean
 
@@ -11,6 +12,29 @@ WORSE_DB = 0.1
 """A photo counts as made worse where it lost more than this."""
 MOST_DB = 100.0
 """PSNR of equal pictures, which is infinite: means need a number."""
+
+
+class ReferenceKind(StrEnum):
+    """What a reference network is given beside the photo."""
+
+    SHARP = "sharp"
+    """The picture of that name in ref/."""
+    SELF = "self"
+    """The blurry photo itself."""
+    WRONG = "wrong"
+    """Another photo's reference."""
+    NONE = "none"
+    """A picture without content, of the photo's mean colour."""
+    PIPELINE = "pipeline"
+    """The picture in ref/, as `deblur ref` uses it: where it does not help, the single-image network."""
+    NEIGHBOUR = "neighbour"
+    """Another frame of the scene, drawn as Zou et al. do: at most 30 before or after, eight in ten sharp."""
+    SHARPEST = "sharpest"
+    """Table 5 of Zou et al.: of the blurry frames in that range the sharpest by eq. 7."""
+    MIDDLE = "middle"
+    """Table 5: the one in the middle."""
+    BLURRIEST = "blurriest"
+    """Table 5: the blurriest."""
 
 
 @dataclass(frozen=True)

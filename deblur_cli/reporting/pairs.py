@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deblur_cli.errors import without_name
 from deblur_cli.pipelines.jobs import PairResult, PairsResult, Status
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.reporting.page import Card, Kind, Page, View
@@ -52,7 +53,7 @@ def _views(pair: PairResult) -> tuple[View, ...]:
 def _explanation(pair: PairResult, model: str) -> tuple[str, ...]:
     """Returns what was done with the pair and why, as sentences."""
     if pair.status is Status.FAILED:
-        return sentence(pair.message.removeprefix(f"{pair.blurry.name}: "))
+        return sentence(without_name(pair.message, pair.blurry))
     said = [f"That they are a pair is told by {pair.known_by}."] if pair.known_by else []
     if pair.status is Status.DONE:
         merged = (

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.arrays import Bytes
-from deblur_cli.errors import PhotoError
+from deblur_cli.errors import describe_failure
 from deblur_cli.geometry.exposure import apply_gain
 from deblur_cli.imaging.preview import ScreenPicture, encode_part, encode_small, for_screen, read_for_screen
 from deblur_cli.imaging.read import read_photo
@@ -73,21 +73,23 @@ def pictures_of(
     for index, view in enumerate(views):
         try:
             shown.append(_read(view, max_megapixels))
-        except PhotoError as error:
-            yield Missing(f"{number}-{index}", str(error))
-            return
+        except Exception as error:  # noqa: BLE001 - whatever one picture fails with, the page is written
+            yield Missing(f"{number}-{index}", describe_failure(view.path, error))
+            shown.clear()
+            break
     part = telling_part(shown) if shown else None
     for index, picture in enumerate(shown):
         yield page_picture(f"{number}-{index}", picture, part)
     del shown
     for index, other in enumerate(beside):
+        name = f"{number}-b{index}"
         try:
             picture = read_for_screen(other.path, max_megapixels=max_megapixels, embedded=True)
-        except PhotoError as error:
-            yield Missing(f"{number}-b{index}", str(error))
+            small = as_text(encode_small(picture, other.long_side_px, BESIDE_QUALITY))
+        except Exception as error:  # noqa: BLE001 - as above
+            yield Missing(name, describe_failure(other.path, error))
             continue
-        small = as_text(encode_small(picture, other.long_side_px, BESIDE_QUALITY))
-        yield PagePicture(f"{number}-b{index}", picture.width, picture.height, small)
+        yield PagePicture(name, picture.width, picture.height, small)
 
 
 def _read(view: View, max_megapixels: float) -> ScreenPicture:

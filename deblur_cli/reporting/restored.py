@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from deblur_cli.errors import without_name
 from deblur_cli.pipelines.jobs import Blur2BlurResult, PhotoResult, ReferenceUse, RefResult, SingleResult, Status
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.reporting.page import Beside, Card, Kind, Page, View
@@ -83,7 +84,7 @@ def _explanation(photo: PhotoResult, result: SingleResult) -> tuple[str, ...]:
     if photo.status is Status.UNCHANGED:
         extent = "" if photo.extent_px is None else f": its blur of {photo.extent_px:.1f} px is what sharp photos have"
         return (f"Was sharp already and has kept its pixels{extent}.",)
-    return sentence(photo.message.removeprefix(f"{photo.path.name}: "))
+    return sentence(without_name(photo.message, photo.path))
 
 
 def _done(photo: PhotoResult, result: SingleResult) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deblur_cli.errors import PhotoError
+from deblur_cli.errors import describe_failure, without_name
 from deblur_cli.imaging.preview import encode_part, encode_small, read_for_screen
 from deblur_cli.pipelines.picks import Burst, group_bursts
 from deblur_cli.pipelines.score_sharpness import ScoreResult
@@ -65,7 +65,7 @@ def contact_sheet(result: ScoreResult, bursts: Sequence[Burst]) -> ContactSheet:
         ("bursts", str(several)),
         ("photos by themselves", str(len(bursts) - several)),
     )
-    failed = tuple((one.photo.name, one.reason.removeprefix(f"{one.photo.name}: ")) for one in result.failed)
+    failed = tuple((one.photo.name, without_name(one.reason, one.photo)) for one in result.failed)
     return ContactSheet("Sharpness", summary, shots, failed)
 
 
@@ -80,8 +80,9 @@ def _pictures(
             name = str(numbers[photo.path])
             try:
                 picture = read_for_screen(photo.path, max_megapixels=max_megapixels, embedded=True)
-            except PhotoError as error:
-                yield Missing(name, str(error))
+            except Exception as error:  # noqa: BLE001 - whatever one picture fails with, the page is written
+                yield Missing(name, describe_failure(photo.path, error))
+                stage.advance()
                 continue
             if (picture.width, picture.height) != size:
                 part, size = telling_part([picture], DETAIL_PX, THUMBNAIL_PX), (picture.width, picture.height)

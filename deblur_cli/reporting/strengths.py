@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from deblur_cli.arrays import Pixels
-from deblur_cli.errors import UsageError
+from deblur_cli.errors import UsageError, describe_failure
 from deblur_cli.imaging.photo import Metadata, Photo
 from deblur_cli.imaging.preview import for_screen
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo
-from deblur_cli.pipelines.jobs import PhotoResult, SingleResult, Status
+from deblur_cli.pipelines.jobs import SingleResult, Status
 from deblur_cli.pipelines.outputs import STRENGTHS_SUFFIX
 from deblur_cli.pipelines.strengthen import strengthen
 from deblur_cli.progress import SILENT, Progress
@@ -34,16 +34,21 @@ def check_strengths(wanted: bool, strength: float) -> None:
 
 def compare_strengths(
     result: SingleResult, strength: float, progress: Progress = SILENT, *, max_megapixels: float = 250.0
-) -> None:
+) -> tuple[str, ...]:
     """Writes NAME_strengths.png beside each restored photo's result, which was made at `strength`.
 
-    An earlier strip is replaced. Raises PhotoError, CannotWriteError.
+    An earlier strip is replaced. Returns a sentence for each strip that could not be written.
     """
-    restored = [photo for photo in result.photos if photo.status is Status.DONE and photo.output is not None]
+    restored = [(photo.path, photo.output) for photo in result.photos if photo.status is Status.DONE and photo.output]
+    problems = []
     with progress.stage("Strengths", len(restored), "photos") as stage:
-        for photo in restored:
-            _write(photo, strength, max_megapixels)
+        for before, after in restored:
+            try:
+                _write(before, after, strength, max_megapixels)
+            except Exception as error:  # noqa: BLE001 - as in a batch: whatever one photo fails with is its own
+                problems.append(describe_failure(before, error))
             stage.advance()
+    return tuple(problems)
 
 
 def strip_file(output: Path) -> Path:
@@ -51,15 +56,13 @@ def strip_file(output: Path) -> Path:
     return output.with_name(f"{output.stem}{STRENGTHS_SUFFIX}.png")
 
 
-def _write(photo: PhotoResult, strength: float, max_megapixels: float) -> None:
-    if photo.output is None:
-        raise ValueError(f"{photo.path.name} has no result")
-    before = read_photo(photo.path, max_megapixels=max_megapixels)
-    after = read_photo(photo.output, max_megapixels=max_megapixels)
+def _write(photo: Path, output: Path, strength: float, max_megapixels: float) -> None:
+    before = read_photo(photo, max_megapixels=max_megapixels)
+    after = read_photo(output, max_megapixels=max_megapixels)
     part = telling_part([for_screen(before), for_screen(after)], PANEL_PX, max(PANEL_PX)) or _whole(before)
     picture = strip(_cut(before, part), _cut(after, part), strength)
     shown = replace(before, pixels=picture, alpha=None, metadata=Metadata(), bit_depth=8, jpeg=None)
-    write_photo(shown, strip_file(photo.output), overwrite=True)
+    write_photo(shown, strip_file(output), overwrite=True)
 
 
 def strip(before: Pixels, after: Pixels, strength: float) -> Pixels:

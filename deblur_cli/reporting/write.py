@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class PlacedCard:
 
 
 def check_report(target: Path | None) -> None:
-    """Raises UsageError for a page that would not be HTML, OutputExistsError where a file lies there that is no report.
+    """Raises UsageError for a page that would not be HTML, OutputExistsError where a file lies there that is no report,
+    CannotWriteError where none can be written.
 
     A report of an earlier run is replaced: the same command again shows what was done since. None: no page is wanted.
     """
@@ -52,6 +54,9 @@ def check_report(target: Path | None) -> None:
         raise UsageError(f"--report {target} is a folder. Name a file in it, such as {target / 'report.html'}.")
     if target.exists() and not _is_ours(target):
         raise OutputExistsError(target, "already exists and is no report of deblur. Give the report another name.")
+    folder = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
+        raise CannotWriteError(target, f"cannot be written in {folder}. Give another place with --report.")
 
 
 def write_page(page: Page, target: Path, progress: Progress = SILENT, *, max_megapixels: float = 250.0) -> None:

@@ -48,10 +48,13 @@ def run(*arguments: str | Path):
         (("--layout", "gorpo"), 2, "There is no layout called 'gorpo'"),
         (("--layout", "hide"), 3, "layout hide was named"),
         (("--outputs", "nowhere"), 3, "holds no pictures"),
-        (("--published", "--pairs"), 2, "Leave --published out"),
+        (("--published", "--pairs"), 2, "--published would do nothing beside --pairs"),
+        (("--published", "--layout", "pairs", "--identity"), 2, "--layout and --published would do nothing beside"),
+        (("--identity", "--reference", "sharp"), 2, "--reference would do nothing beside --identity"),
+        (("--outputs", "x", "--strength", "0.5", "--tile", "64"), 2, "--strength and --tile would do nothing"),
         (("--published", "--reference", "sharp", "--reference", "none"), 2, "Give one --reference"),
         (("--published", "--reference", "sharp", "--json"), 2, "Give one --reference"),
-        (("--pairs", "--reference", "sharp"), 2, "nor --reference"),
+        (("--pairs", "--reference", "sharp"), 2, "--reference would do nothing beside --pairs"),
     ],
 )
 def test_exit_codes_and_messages(arguments: tuple[str, ...], code: int, said: str, shake: Path) -> None:

@@ -175,3 +175,10 @@ def test_the_real_list_names_all_with_licence_and_training(monkeypatch: pytest.M
     table = run("list").stdout
     assert all(name in table for name in rows)
     assert "motion blur" in table
+
+
+@pytest.mark.parametrize("arguments", [("list", "--device", "cpu"), ("show", "tiny", "--precision", "float32")])
+def test_a_device_that_nothing_is_timed_on_is_wrong_usage(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Add --time" in result.stderr

@@ -63,6 +63,30 @@ def test_existing_file_is_not_replaced_unless_asked(burst: Path, option: str) ->
     assert target.read_bytes() != b"mine"
 
 
+def test_a_photo_is_never_overwritten_and_a_chart_is(burst: Path) -> None:
+    """As a shell makes of `--csv *.png --overwrite`: the first photo's name is the option's."""
+    before = (burst / "blurred.png").read_bytes()
+    for option in ("--csv", "--plot"):
+        result = run(option, burst / "blurred.png", burst / "sharp.png", "--overwrite")
+        assert isinstance(result.exception, OutputExistsError)
+        assert "never overwritten" in str(result.exception)
+    assert (burst / "blurred.png").read_bytes() == before
+    chart = burst.parent / "chart.png"
+    assert run(burst, "--plot", chart).exit_code == 0
+    assert run(burst, "--plot", chart, "--overwrite").exit_code == 0
+
+
+def test_the_ranking_is_told_though_it_cannot_be_kept(burst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(target: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "write_whole", full)
+    result = run(burst, "--csv", burst.parent / "ranking.csv")
+    assert result.exit_code == 1
+    assert "sharp.png" in result.stdout
+    assert "ranking.csv: cannot be written: No space left" in result.stderr
+
+
 def test_target_in_a_missing_folder_is_refused(burst: Path) -> None:
     result = run(burst, "--csv", burst / "no" / "ranking.csv")
     assert isinstance(result.exception, CannotWriteError)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deblur_cli.cli import app
+from deblur_cli.errors import CannotWriteError
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import single
 from tests.support.fake_networks import Brighten, install, single_model
@@ -183,6 +184,25 @@ def test_a_report_shows_every_photo_failures_first(photo_factory: Make, tmp_path
     text = (tmp_path / "pages/report.html").read_text("utf-8")
     assert "Already exists" in text, "a later run shows what earlier ones did"
     assert 'data-name="c.png"' in text
+
+
+def test_a_report_that_cannot_be_written_leaves_the_rest_as_it_is(
+    photo_factory: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, say: photos are restored, those that failed are named, and not all of them did."""
+
+    def full(result: object, target: Path, *_: object, **__: object) -> None:
+        raise CannotWriteError(target, "cannot be written: No space left on device.")
+
+    monkeypatch.setattr("deblur_cli.reporting.restored.report_restored", full)
+    photo_factory("shoot/a.png")
+    assert run("shoot", "-o", "out", "--report", "report.html").exit_code == 1
+    (tmp_path / "shoot/b.jpg").write_bytes(b"")
+    result = run("shoot", "-o", "other", "--report", "report.html", "--compare-strengths")
+    assert result.exit_code == 1
+    assert "Error: b.jpg: is empty" in result.stderr
+    assert "Error: report.html: cannot be written" in result.stderr
+    assert (tmp_path / "other/a_strengths.png").exists()
 
 
 def test_a_report_is_refused_before_any_work(photo_factory: Make, tmp_path: Path) -> None:

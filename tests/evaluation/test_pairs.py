@@ -99,6 +99,31 @@ def test_a_pair_that_cannot_be_scored_is_named_and_the_others_go_on(folder: Path
     assert len(result.folders[0].pairs) == 1
 
 
+def test_whatever_a_pair_fails_with_is_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fuse, fused = pairs.fuse_pair, []
+
+    def once(*arguments: object) -> object:
+        fused.append(1)
+        if len(fused) == 1:
+            raise MemoryError
+        return fuse(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pairs, "fuse_pair", once)
+    (part,) = evaluate_pairs(job(folder)).folders
+    assert "p1.jpg: does not fit in this machine's memory" in part.failed[0].reason
+    assert [pair.photo.name for pair in part.pairs] == ["p2.jpg"]
+
+
+def test_pictures_without_their_others_are_named(folder: Path) -> None:
+    (folder / "noisy/p1.jpg").unlink()
+    (part,) = evaluate_pairs(job(folder)).folders
+    assert [pair.photo.name for pair in part.pairs] == ["p2.jpg"]
+    assert [failed.reason.partition("set/")[2] for failed in part.failed] == [
+        "pair_blur/p1.jpg: there is no picture of its name in noisy.",
+        "sharp/p1.jpg: there is no picture of its name in noisy.",
+    ]
+
+
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
 def test_the_command(folder: Path, form: str) -> None:
     more = [] if form == "table" else [f"--{form}"]
@@ -117,4 +142,4 @@ def test_the_command(folder: Path, form: str) -> None:
 def test_options_that_do_not_go_together(folder: Path) -> None:
     result = CliRunner().invoke(app, ["evaluate", str(folder), "--pairs", "--identity"])
     assert result.exit_code == 2
-    assert "--pairs goes with neither" in result.stderr
+    assert "--identity would do nothing beside --pairs" in result.stderr

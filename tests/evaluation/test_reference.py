@@ -13,6 +13,7 @@ from deblur_cli.errors import DatasetError, UsageError
 from deblur_cli.evaluation import reference as module
 from deblur_cli.evaluation.evaluate import EvaluateJob
 from deblur_cli.evaluation.reference import ReferenceKind, evaluate_references
+from deblur_cli.imaging.photo import Photo
 from deblur_cli.measure.blur_extent import BlurExtent
 from tests.support.bursts import frame, save
 from tests.support.fake_networks import Borrow, Brighten, install_ref, reference_model, single_model
@@ -128,16 +129,6 @@ class TestCommand:
         assert lines[0].startswith("reference,folder,photo,psnr_in")
         assert len(lines) == 4
 
-    def test_identity_takes_none(self, bench: Path) -> None:
-        result = run(str(bench), "--reference", "sharp", "--identity")
-        assert result.exit_code == 2
-        assert "takes no --reference" in result.stderr
-
-    def test_the_choices_are_the_evaluations(self) -> None:
-        from deblur_cli.commands.evaluate import ReferenceChoice
-
-        assert [choice.value for choice in ReferenceChoice] == [kind.value for kind in ReferenceKind]
-
 
 @pytest.fixture
 def gopro(tmp_path: Path) -> Path:
@@ -162,6 +153,29 @@ def test_a_data_set_without_references_is_scored_by_the_papers_protocol(
     first = {kind: found[0] for kind, found in scores.items()}  # blurred much; the others somewhat and hardly
     assert first[ReferenceKind.SHARPEST] > first[ReferenceKind.BLURRIEST] + 0.3
     assert first[ReferenceKind.BLURRIEST] > first[ReferenceKind.WRONG]
+
+
+def test_both_halves_of_realblur_are_each_others_references_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They show the same scenes under the same names: the other half's neighbour may be the very truth."""
+    for half in "JR":
+        for number, blur in enumerate((4.0, 1.0)):
+            save(tmp_path / f"both/RealBlur-{half}/scene1/blur/blur_{number}.png", frame(5, 0, blur))
+            save(tmp_path / f"both/RealBlur-{half}/scene1/gt/gt_{number}.png", frame(5, 0, 0))
+        names = [f"RealBlur-{half}/scene1/gt/gt_{n}.png RealBlur-{half}/scene1/blur/blur_{n}.png" for n in (0, 1)]
+        (tmp_path / f"both/RealBlur_{half}_test_list.txt").write_text("\n".join(names))
+    given: list[tuple[Path, Path]] = []
+    restored = module._restored
+
+    def spy(photo: Photo, kind: ReferenceKind, file: Path, *rest: object) -> object:
+        given.append((photo.path, file))
+        return restored(photo, kind, file, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_restored", spy)
+    evaluate_references(job(tmp_path / "both"), [ReferenceKind.NEIGHBOUR, ReferenceKind.SHARPEST])
+    assert len(given) == 8
+    assert all(reference.parents[1] == photo.parents[1] for photo, reference in given)
 
 
 def test_the_plain_request_says_what_such_a_data_set_needs(gopro: Path) -> None:

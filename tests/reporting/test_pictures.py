@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from deblur_cli.imaging.preview import ScreenPicture
+from deblur_cli.reporting import pictures as module
 from deblur_cli.reporting.page import Beside, View
 from deblur_cli.reporting.pictures import (
     PART_PX,
@@ -74,6 +75,19 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "gone.png: does not exist" in missing.reason
     beside = list(pictures_of(0, views[:1], [Beside("reference", tmp_path / "gone.png")], 250))
     assert [type(picture) for picture in beside] == [PagePicture, Missing]
+
+
+def test_whatever_a_picture_fails_with_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path, **_: object) -> ScreenPicture:
+        if path.name == "a.png":
+            raise MemoryError
+        return ScreenPicture(np.zeros((20, 30, 3), np.uint8))
+
+    monkeypatch.setattr(module, "read_for_screen", read)
+    first, second = pictures_of(0, [View("before", tmp_path / "a.png")], [Beside("map", tmp_path / "b.png")], 250)
+    assert isinstance(first, Missing)
+    assert "does not fit in this machine's memory" in first.reason
+    assert isinstance(second, PagePicture)
 
 
 def test_a_gain_brightens_a_picture(tmp_path: Path) -> None:

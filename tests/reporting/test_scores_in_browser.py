@@ -116,3 +116,18 @@ def test_an_enlarged_photo_that_was_moved_is_the_pages_own(
 def test_it_fits_a_phone(sheet: Path, open_page: Callable[..., Any]) -> None:
     tab = open_page(sheet, 390)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_photo_that_is_gone_leaves_its_sentence_and_the_sheet_goes_on(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    photos = [shot(tmp_path, f"IMG_{number}.jpg", number, 0, 900 * number) for number in range(2)]
+    photos[0].path.unlink()
+    report_scores(ScoreResult(tuple(photos), ()), tmp_path / "scores.html")
+    tab = open_page(tmp_path / "scores.html")
+    wait_until(tab, "document.querySelector('.frame').textContent.includes('IMG_0.jpg: does not exist')")
+    tab.keyboard.press("z")  # all are shown anew
+    wait_until(tab, "document.querySelector('.shot img').naturalWidth === 400")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")
+    assert not tab.evaluate("document.getElementById('large').open"), "there is nothing to enlarge"

@@ -45,7 +45,10 @@ def test_a_strip_lies_beside_the_result_and_shows_what_changed_most(tmp_path: Pa
         Image.fromarray(pixels).save(tmp_path / name)
     done = PhotoResult(tmp_path / "a.png", tmp_path / "a_deblurred.png", Status.DONE)
     skipped = PhotoResult(tmp_path / "b.png", tmp_path / "b_deblurred.png", Status.SKIPPED)
-    compare_strengths(SingleResult((done, skipped), "fake", "cpu", "float32", 1.0), 1.0)
+    gone = PhotoResult(tmp_path / "c.png", tmp_path / "c_deblurred.png", Status.DONE)
+    problems = compare_strengths(SingleResult((gone, done, skipped), "fake", "cpu", "float32", 1.0), 1.0)
+    assert len(problems) == 1
+    assert problems[0].startswith("c.png: "), "the others have theirs all the same"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a_deblurred.png", "a_deblurred_strengths.png"]
     picture = np.asarray(Image.open(tmp_path / "a_deblurred_strengths.png"))
     assert picture.shape == (480 + TITLE_PX, 5 * 480 + 4 * GAP_PX, 3)

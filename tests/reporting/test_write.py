@@ -47,6 +47,14 @@ def test_a_page_that_cannot_be_written_says_which_option(tmp_path: Path) -> None
         write_page(page(), tmp_path / "file" / "report.html")
 
 
+def test_where_a_page_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWriteError, match="Give another place with --report"):
+        check_report(tmp_path / "file" / "pages" / "report.html")
+    check_report(tmp_path / "new" / "pages" / "report.html")
+    assert not (tmp_path / "new").exists()
+
+
 def test_names_are_escaped_and_bytes_that_are_no_text_spelled_out(tmp_path: Path) -> None:
     target = tmp_path / "report.html"
     write_page(page(Card("<b>&\udce9.jpg", Kind.FAILED)), target)

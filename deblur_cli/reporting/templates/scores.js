@@ -15,8 +15,8 @@ function address(text) {
 
 function show(shot) {
   const image = shot.querySelector("img");
-  const small = held("p", image.dataset.picture);
-  if (!small) return;
+  const small = image && held("p", image.dataset.picture);
+  if (!small) return; // a sentence stands in its place
   if (small.dataset.missing) {
     shot.querySelector(".frame").textContent = small.dataset.missing;
     return;
@@ -94,9 +94,11 @@ function toggleHelp() {
 }
 
 function enlarge(frame) {
+  const image = frame.querySelector("img");
+  if (!image) return;
   const large = document.getElementById("large").querySelector("img");
-  const small = held("p", frame.querySelector("img").dataset.picture);
-  large.alt = frame.querySelector("img").alt;
+  const small = held("p", image.dataset.picture);
+  large.alt = image.alt;
   large.onerror = () => {
     large.onerror = null; // the page was moved away from its photos: it has its own pictures
     large.src = address(small);
