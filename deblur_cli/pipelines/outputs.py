@@ -95,7 +95,7 @@ def plan_photos(
             "Only `deblur single` and `deblur pair` write DNG. Take TIFF, which keeps 16 bits: --format tiff."
         )
     found = find_inputs(inputs, options, progress)
-    photos = _raw_rather_than_jpeg(found.photos, options, progress)
+    photos = raw_rather_than_jpeg(found.photos, options, progress)
     for photo in photos:
         if wants_dng and not _is_raw(photo.path):
             raise UsageError(
@@ -234,7 +234,7 @@ def _resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _raw_rather_than_jpeg(
+def raw_rather_than_jpeg(
     photos: Sequence[FoundPhoto], options: OutputOptions, progress: Progress
 ) -> tuple[FoundPhoto, ...]:
     """Returns the photos without those JPEGs and HEICs that would be written to the target of their own camera raw."""

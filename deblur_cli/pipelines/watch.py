@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -14,12 +14,19 @@ import watchfiles
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import choose, fit_to_network
-from deblur_cli.errors import UsageError
-from deblur_cli.imaging.find import find_photos
+from deblur_cli.errors import UsageError, shown_path
+from deblur_cli.imaging.find import FoundPhoto, find_photos
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.pipelines.batch import Steps, Waiting, run_photos
-from deblur_cli.pipelines.jobs import PhotoResult, SingleJob, Status
-from deblur_cli.pipelines.outputs import Plan, PlannedOutput, names_file, origin_of, plan_outputs
+from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, SingleJob, Status
+from deblur_cli.pipelines.outputs import (
+    Plan,
+    PlannedOutput,
+    names_file,
+    origin_of,
+    plan_outputs,
+    raw_rather_than_jpeg,
+)
 from deblur_cli.pipelines.restore_one import restore_photo
 from deblur_cli.pipelines.single import ReadOne, RestoredOne, photo_steps
 from deblur_cli.progress import SILENT, Progress
@@ -96,9 +103,12 @@ class Arrivals:
         if status is Status.FAILED and not arrival.failed:
             arrival.failed = True
             return False
-        self._done[path] = arrival.stamp
-        del self._waiting[path]
+        self.give_up(path)
         return True
+
+    def give_up(self, path: Path) -> None:
+        """Takes down that a photo is done with as it is."""
+        self._done[path] = self._waiting.pop(path).stamp
 
 
 def watch_folder(job: WatchJob, progress: Progress = SILENT, stop: Event | None = None) -> Iterator[PhotoResult]:
@@ -173,10 +183,15 @@ def _restored(
     """Yields the results of all photos that are there whole now."""
     plans = {plan.source: plan for plan in _plans(job.single)}
     whole = arrivals.whole(tuple(plans), time.monotonic())
-    for first in range(0, len(whole), AT_ONCE):
+    for path in whole:
+        if problem := plans[path].problem:
+            arrivals.give_up(path)
+            yield PhotoResult(path, None, Status.FAILED, problem)
+    possible = [plans[path] for path in whole if not plans[path].problem]
+    for first in range(0, len(possible), AT_ONCE):
         if stop.is_set():
             return
-        plan = Plan(tuple(plans[path] for path in whole[first : first + AT_ONCE]))
+        plan = Plan(tuple(possible[first : first + AT_ONCE]))
         for result in run_photos(plan, job.single.output, start, progress):
             if arrivals.tell(result.path, result.status) and result.status is not Status.SKIPPED:
                 yield result
@@ -191,7 +206,23 @@ def _plans(job: SingleJob) -> tuple[PlannedOutput, ...]:
     for failure in found.failures:
         if failure.path in job.inputs:
             raise failure
-    return plan_outputs([photo for photo in found.photos if not _is_ours(photo.path, job)], job.output)
+    photos = tuple(photo for photo in found.photos if not _is_ours(photo.path, job))
+    return tuple(_apart(raw_rather_than_jpeg(photos, job.output, SILENT), job.output))
+
+
+def _apart(photos: Sequence[FoundPhoto], options: OutputOptions) -> Iterator[PlannedOutput]:
+    """Yields each photo with its target; where two would have one result, that is the later one's problem alone."""
+    taken: dict[Path, Path] = {}
+    for photo in photos:
+        (plan,) = plan_outputs([photo], options)
+        places = [plan.target, *(path for _, path in plan.side_files)]
+        other = next((taken[place] for place in places if place in taken), None)
+        if other is None:
+            taken |= dict.fromkeys(places, photo.path)
+            yield plan
+            continue
+        names = shown_path(photo.path.name), shown_path(plan.target.name), shown_path(other.name)
+        yield replace(plan, problem="{}: its result would be {}, as that of {} is. Rename one of them.".format(*names))
 
 
 def _is_ours(path: Path, job: SingleJob) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblur_cli.errors import DeblurError, OutputCollisionError, UnreadablePhotoError, UsageError
+from deblur_cli.errors import DeblurError, UnreadablePhotoError, UsageError
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import single, watch
 from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, SingleJob, Status
@@ -83,11 +83,32 @@ def test_what_is_no_folder_is_refused(photo_factory: Make) -> None:
         next(watch_folder(WatchJob(SingleJob((photo_factory("a.png"),)))))
 
 
-def test_two_photos_with_one_result_stop_it(photo_factory: Make, tmp_path: Path) -> None:
+def test_of_two_photos_with_one_result_the_later_is_told_and_the_watch_goes_on(
+    photo_factory: Make, tmp_path: Path
+) -> None:
     photo_factory("in/a.png"), photo_factory("in/a.jpg")
     with Watcher(tmp_path / "in", out=tmp_path / "out", format="tiff") as running:
-        until(lambda: running.error)
-    assert isinstance(running.error, OutputCollisionError)
+        until(lambda: len(running.results) == 2)
+        photo_factory("in/b.png")
+        until(lambda: len(running.results) == 3)
+    told = {result.path.name: (result.status, result.message) for result in running.results}
+    assert told["a.jpg"][0] is told["b.png"][0] is Status.DONE
+    assert told["a.png"] == (
+        Status.FAILED,
+        "a.png: its result would be a.tif, as that of a.jpg is. Rename one of them.",
+    )
+
+
+def test_a_camera_that_writes_raw_and_jpeg_does_not_stop_it(photo_factory: Make, tmp_path: Path) -> None:
+    photo_factory("in/a.jpg")
+    (tmp_path / "in/a.cr2").write_bytes(b"")
+    with Watcher(tmp_path / "in", out=tmp_path / "out", format="jpeg") as running:
+        photo_factory("in/b.jpg")
+        until(lambda: {result.path.name for result in running.results} >= {"b.jpg", "a.cr2"})
+    assert {result.path.name: result.status for result in running.results} == {
+        "b.jpg": Status.DONE,
+        "a.cr2": Status.FAILED,  # it is empty
+    }
 
 
 def test_what_is_there_and_what_arrives_is_restored_once(
