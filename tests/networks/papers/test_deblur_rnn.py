@@ -1,62 +1,26 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from deblur_cli.catalogue.weight_file import save_model
-from deblur_cli.networks.papers.deblur_rnn import (
-    ARCHITECTURE,
-    SMALL,
-    DeblurRNN,
-    DeblurRNNConfig,
-    FirstCell,
-    NextCell,
-    size_multiple,
-)
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.papers.deblur_rnn import ARCHITECTURE, DeblurRNNConfig, FirstCell, NextCell
+from tests.networks.papers.test_pair_networks import network as any_network
+from tests.networks.papers.test_pair_networks import pair
 
 TINY = DeblurRNNConfig((4, 8, 8))
-HALF_BYTES, LIMIT_BYTES = 2, 16 * 2**20
-
-
-def network(config: DeblurRNNConfig = TINY, seed: int = 0, *, awake: bool = True) -> DeblurRNN:
-    torch.manual_seed(seed)
-    result = DeblurRNN(config).eval()
-    if awake:
-        for name, parameter in result.named_parameters():
-            if not parameter.abs().sum() or name.endswith("shares.weight"):
-                nn.init.normal_(parameter, std=0.2)
-    return result
-
-
-def pair(*size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    noisy, blurry = torch.rand(2, *size, generator=torch.Generator().manual_seed(seed))
-    return noisy, blurry
-
-
-def test_no_scales_are_refused() -> None:
-    with pytest.raises(ValueError, match="one scale at least"):
-        DeblurRNN(DeblurRNNConfig(()))
+network = partial(any_network, ARCHITECTURE)
 
 
 def test_a_bottleneck_of_one_place_cannot_be_trained() -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         network().train()(*pair(1, 3, 8, 8))
-
-
-@pytest.mark.parametrize("config", [TINY, SMALL, DeblurRNNConfig(), DeblurRNNConfig((6,))])
-def test_any_configuration_is_recognised(config: DeblurRNNConfig) -> None:
-    assert ARCHITECTURE.infer(shapes_of(DeblurRNN, config)) == config
-
-
-def test_the_small_one_fits_sixteen_megabytes_in_half_precision() -> None:
-    values = sum(torch.Size(shape).numel() for shape in shapes_of(DeblurRNN, SMALL).values())
-    assert 0.85 * LIMIT_BYTES < HALF_BYTES * values < 0.95 * LIMIT_BYTES
 
 
 def test_untrained_both_outputs_are_the_noisy_picture() -> None:
@@ -107,22 +71,6 @@ def test_the_first_cell_is_the_next_one_given_an_empty_state() -> None:
     assert keep.shape == take.shape
 
 
-@pytest.mark.parametrize("levels", [1, 3])
-def test_size_rule_is_the_true_one(levels: int) -> None:
-    config = DeblurRNNConfig((2,) * levels)
-    net, multiple = network(config), size_multiple(config)
-    assert ARCHITECTURE.default_traits(config).size_multiple == multiple == 2**levels
-    fits = []
-    for side in range(1, 2 * multiple + 1):
-        noisy, blurry = pair(1, 3, side, multiple)
-        try:
-            with torch.inference_mode():
-                fits.append(net(noisy, blurry).shape == noisy.shape)
-        except RuntimeError:
-            fits.append(False)
-    assert [side for side, fit in enumerate(fits, 1) if fit] == [multiple, 2 * multiple]
-
-
 def test_the_denoised_picture_depends_on_the_denoising_net_alone() -> None:
     net = network()
     named = dict(net.named_parameters())
@@ -134,7 +82,7 @@ def test_the_denoised_picture_depends_on_the_denoising_net_alone() -> None:
 
 def test_a_few_steps_learn_to_denoise_and_deblur() -> None:
     torch.manual_seed(0)
-    net = network(DeblurRNNConfig((4, 8)), awake=False).train()
+    net = network((4, 8), awake=False).train()
     sharp = torch.nn.functional.interpolate(torch.rand(2, 3, 8, 8), size=32, mode="bilinear")
     noisy, blurry = sharp + 0.2 * torch.randn_like(sharp), sharp.roll(3, -1)
     losses = []
@@ -157,7 +105,7 @@ def test_an_exported_file_loads_strictly_and_computes_the_same(tmp_path: Path) -
     weights = load_file(tmp_path / "pair.safetensors")
     config = ARCHITECTURE.infer({name: tuple(value.shape) for name, value in weights.items()})
     assert config == TINY
-    again = network(config, seed=1)
+    again = network(config.channels, seed=1)
     again.load_state_dict({name: value.float() for name, value in weights.items()}, strict=True)
     with torch.inference_mode():
         assert (again(*pictures) - net(*pictures)).abs().max() < 5e-3

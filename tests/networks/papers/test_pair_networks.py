@@ -1,0 +1,70 @@
+"""What DeblurRNN and DeblurMerger, the two networks of Zhang et al., have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deblur_cli.networks.contract import Architecture
+from deblur_cli.networks.papers import deblur_merger, deblur_rnn
+from deblur_cli.networks.skip_init import shapes_of
+
+HALF_BYTES, LIMIT_BYTES = 2, 16 * 2**20
+SMALL = {"deblur-rnn": deblur_rnn.SMALL, "deblur-merger": deblur_merger.SMALL}
+both = pytest.mark.parametrize(
+    "line", [deblur_rnn.ARCHITECTURE, deblur_merger.ARCHITECTURE], ids=lambda line: str(line.name)
+)
+
+
+def network(line: Architecture, channels: tuple[int, ...] = (4, 8, 8), seed: int = 0, *, awake: bool = True) -> Any:
+    """Returns a network in evaluation mode; `awake`: what begins at nothing is drawn too."""
+    torch.manual_seed(seed)
+    result = line.build(line.config(channels)).eval()
+    if awake:
+        for name, parameter in result.named_parameters():
+            if not parameter.abs().sum() or name.endswith("shares.weight"):
+                nn.init.normal_(parameter, std=0.2)
+    return result
+
+
+def pair(*size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    noisy, blurry = torch.rand(2, *size, generator=torch.Generator().manual_seed(seed))
+    return noisy, blurry
+
+
+@both
+def test_no_scales_are_refused(line: Architecture) -> None:
+    with pytest.raises(ValueError, match="one scale at least"):
+        line.build(line.config(()))
+
+
+@both
+def test_any_configuration_is_recognised(line: Architecture) -> None:
+    for config in (line.config((4, 8, 8)), SMALL[line.name], line.config(), line.config((6,))):
+        assert line.infer(shapes_of(line.build, config)) == config
+
+
+@both
+def test_the_small_one_fits_sixteen_megabytes_in_half_precision(line: Architecture) -> None:
+    values = sum(torch.Size(shape).numel() for shape in shapes_of(line.build, SMALL[line.name]).values())
+    assert 0.85 * LIMIT_BYTES < HALF_BYTES * values < 0.95 * LIMIT_BYTES
+
+
+@both
+@pytest.mark.parametrize("levels", [1, 3])
+def test_size_rule_is_the_true_one(line: Architecture, levels: int) -> None:
+    channels = (2,) * levels
+    net, multiple = network(line, channels), line.default_traits(line.config(channels)).size_multiple
+    assert multiple == 2**levels
+    fits = []
+    for side in range(1, 2 * multiple + 1):
+        noisy, blurry = pair(1, 3, side, multiple)
+        try:
+            with torch.inference_mode():
+                fits.append(net(noisy, blurry).shape == noisy.shape)
+        except RuntimeError:
+            fits.append(False)
+    assert [side for side, fit in enumerate(fits, 1) if fit] == [multiple, 2 * multiple]
