@@ -226,7 +226,7 @@ def _transport_errors() -> tuple[type[Exception], ...]:
     ValueError is the client's and the library's word for an address that cannot be.
     """
     loaded = (sys.modules.get(name) for name in ("httpx", "httpx2"))
-    return (ValueError, *(module.HTTPError for module in loaded if module is not None))
+    return (ValueError, *(kind for module in loaded if module for kind in (module.HTTPError, module.InvalidURL)))
 
 
 def _first_line(error: Exception) -> str:

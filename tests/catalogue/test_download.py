@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.download import HubSettings, Whereabouts, locate, resolve
+from deblur_cli.catalogue.download import HubError, HubSettings, Whereabouts, locate, ping, resolve
 from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.source import Bundled, Copy, Hub, cache_dir
@@ -237,6 +237,12 @@ def test_a_partial_file_of_other_content_does_not_survive(
     partial.write_bytes(b"x" * (len(CONTENT) + 1))
     next(blobs.glob(str(entry.sha256))).unlink()
     assert resolve(entry).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("endpoint", ["http://hub:port", "htp://hub", "no address"])
+def test_an_address_that_cannot_be_is_an_error_of_the_hub(endpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(HubError):
+        ping(HubSettings(tmp_path, endpoint, offline=False), 1.0)
 
 
 def test_a_file_that_another_program_left_is_verified_before_its_first_use(
