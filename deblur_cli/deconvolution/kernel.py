@@ -28,7 +28,8 @@ def cleaned(kernel: Tensor) -> Tensor:
     kernel = torch.where(kernel < FAINTEST * largest, 0.0, kernel)
     pieces = _pieces(kernel > 0)
     light = torch.zeros(int(pieces.max()) + 1, device=kernel.device).index_add_(0, pieces.flatten(), kernel.flatten())
-    kernel = torch.where(light[pieces] < STRAY * kernel.sum(), 0.0, kernel)
+    # A kernel of many pieces keeps the brightest, however little of the light that holds.
+    kernel = torch.where(light[pieces] < min(STRAY * float(kernel.sum()), float(light.max())), 0.0, kernel)
     return kernel / kernel.sum()
 
 

@@ -54,3 +54,13 @@ def test_kernels_agree_wherever_they_stand_and_others_less() -> None:
     kernel = hook(25)
     assert agreement(kernel, kernel.roll((2, -3), (0, 1))) == pytest.approx(1, abs=1e-3)
     assert agreement(kernel, kernel.flip(0, 1)) < 0.8
+
+
+def test_a_kernel_of_many_pieces_keeps_the_brightest() -> None:
+    scattered = torch.zeros(21, 21)
+    scattered[1::3, 1::3] = 1.0
+    scattered[10, 10] = 2.0
+    kept = cleaned(scattered)
+    assert float(kept.sum()) == pytest.approx(1)
+    assert int(torch.count_nonzero(kept)) == 1
+    assert kept[10, 10] == 1
