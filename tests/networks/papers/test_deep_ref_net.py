@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import ReferenceOutput
 from deblur_cli.networks.papers.deep_ref_net import (
-    ARCHITECTURE,
     MULTIPLE,
     Aggregation,
     DeepRefNet,
@@ -51,20 +50,6 @@ def scene(height: int, width: int, seed: int = 0) -> Tensor:
 def test_configurations_that_make_no_network_are_refused(config: DeepRefNetConfig, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DeepRefNet(config)
-
-
-@pytest.mark.parametrize("config", [TINY, DeepRefNetConfig(), DeepRefNetConfig((6, 5, 4), 0, (2, 3, 4))])
-def test_any_configuration_is_recognised(config: DeepRefNetConfig) -> None:
-    assert ARCHITECTURE.infer(shapes_of(DeepRefNet, config)) == config
-
-
-def test_one_name_missing_added_or_of_another_shape_is_not_recognised() -> None:
-    shapes = shapes_of(DeepRefNet, TINY)
-    for name in [*shapes][::5]:
-        assert ARCHITECTURE.infer({key: value for key, value in shapes.items() if key != name}) is None
-        assert ARCHITECTURE.infer({**shapes, name: (*shapes[name][:-1], shapes[name][-1] + 1)}) is None
-    assert ARCHITECTURE.infer({**shapes, "extra": (1,)}) is None
-    assert ARCHITECTURE.infer({**shapes, "reference.layers.0.weight": ()}) is None
 
 
 def test_the_default_has_the_published_number_of_parameters() -> None:
