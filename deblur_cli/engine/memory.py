@@ -80,8 +80,8 @@ def activation_bytes_per_pixel(model: Model, device: Device) -> float:
     grey = torch.full((1, 3, side, side), 0.5, device=device.torch_device)
     inputs = [grey] if isinstance(model, SingleModel) else [grey, grey.clone()]
     live = _LiveBytes()
-    with torch.inference_mode(), live:
-        precision.run(model.network, device, inputs)
+    with torch.inference_mode(), live, precision.lowered(device):
+        model.network(*precision.channels_last(inputs))
     outside = 4 * 3 * (len(inputs) + 1)
     return UNSEEN * (live.peak / side**2 + outside)
 

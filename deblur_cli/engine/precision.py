@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.engine.device import Device
-from deblur_cli.networks.contract import ReferenceOutput
 
 
 def move(network: nn.Module, device: Device) -> nn.Module:
@@ -25,32 +24,15 @@ def move(network: nn.Module, device: Device) -> nn.Module:
     return network
 
 
-def run(network: nn.Module, device: Device, inputs: Sequence[Tensor], candidates: Tensor | None = None) -> Tensor:
-    """Returns the network's answer to the inputs as float32 on the device.
-
-    `inputs` are (B, 3, H, W) float32 on the device; `candidates` (B, C, H, W) for a network whose traits ask for them.
-    Must be called under `torch.inference_mode` when nothing is to be learnt.
-    """
-    shown = {} if candidates is None else {"candidates": candidates}
-    with _lowered(device):
-        answer: Tensor = network(*_laid_out(inputs), **shown)
-    return answer.float()
+def lowered(device: Device) -> torch.autocast:
+    """Returns the context in which a network runs in the device's precision; what it answers may be in 16 bits."""
+    lower = device.dtype is not torch.float32
+    return torch.autocast(device.torch_device.type, device.dtype if lower else None, enabled=lower)
 
 
-def run_with_confidence(network: nn.Module, device: Device, inputs: Sequence[Tensor]) -> ReferenceOutput:
-    """Returns a reference network's answer as `run` does, and what it says of where that comes from, in float32."""
-    with _lowered(device):
-        answer: ReferenceOutput = network(*_laid_out(inputs), with_confidence=True)
-    return ReferenceOutput(*(part.float() for part in answer))
-
-
-def _lowered(device: Device) -> torch.autocast:
-    lowered = device.dtype is not torch.float32
-    return torch.autocast(device.torch_device.type, device.dtype if lowered else None, enabled=lowered)
-
-
-def _laid_out(inputs: Sequence[Tensor]) -> list[Tensor]:
-    return [tensor.contiguous(memory_format=torch.channels_last) for tensor in inputs]
+def channels_last(pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Returns pictures (B, 3, H, W) in the order in memory that `move` gave the weights."""
+    return [tensor.contiguous(memory_format=torch.channels_last) for tensor in pictures]
 
 
 def wait(device: Device) -> None:
@@ -59,3 +41,11 @@ def wait(device: Device) -> None:
         torch.cuda.synchronize(device.torch_device)
     elif device.torch_device.type == "mps":
         torch.mps.synchronize()
+
+
+def free_cached(device: Device) -> None:
+    """Gives back the memory that PyTorch keeps for itself on the device."""
+    if device.torch_device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.torch_device.type == "mps":
+        torch.mps.empty_cache()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,28 +29,24 @@ MEMORY_COMPLAINTS = ("not enough memory", "can't allocate memory", "out of memor
 
 
 @dataclass(frozen=True)
-class Restored:
-    """A restored picture: (H, W, 3) float32 in [0, 1], and how it was made.
+class EngineReport:
+    """How the engine ran the network over a picture.
 
     `tile_px` is the longer side of the tiles. `refused_tiles` of the `tiles` were implausible and keep the photo's own
-    pixels. `network_seconds` is what the network itself took, without cutting, judging and putting together. `blur` is
-    what a network was shown that asks for estimated kernels.
+    pixels. `network_seconds` is what the network itself took, without cutting, judging and putting together.
     """
 
-    pixels: Pixels
     tile_px: int
-    overlap_px: int
     tiles: int
     refused_tiles: int
     network_seconds: float
-    borrowed: Borrowed | None = None
-    blur: FoundBlur | None = None
 
 
 @dataclass(frozen=True)
-class Borrowed:
-    """What a reference network took from where: at each pixel of the picture how much (`confidence`, (H, W), [0, 1]),
-    and where in the reference, in pixels x then y relative to the pixel itself (`flow`, (H, W, 2)).
+class Correspondence:
+    """What a reference network took from where in the reference, at each pixel of the picture.
+
+    `confidence` (H, W) in [0, 1] is how much; `flow` (H, W, 2) from where, in pixels x then y relative to the pixel.
     """
 
     confidence: Pixels
@@ -57,11 +54,31 @@ class Borrowed:
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """What one pass over all tiles gave beside the pixels."""
+class Restored(EngineReport):
+    """A restored picture, (H, W, 3) float32 in [0, 1], and how it was made.
 
-    refusals: Counter[str]
-    seconds: float
+    `blur` is what a network was shown that asks for estimated kernels; `translated` what it was given in the photo's
+    place, where a translator came first and that is wanted.
+    """
+
+    pixels: Pixels
+    correspondence: Correspondence | None = None
+    blur: FoundBlur | None = None
+    translated: Pixels | None = None
+
+    @property
+    def report(self) -> EngineReport:
+        """How the engine ran, without any picture."""
+        return EngineReport(self.tile_px, self.tiles, self.refused_tiles, self.network_seconds)
+
+    def after(self, earlier: EngineReport) -> Restored:
+        """Returns this result with tiles and seconds of what ran before it counted in."""
+        return replace(
+            self,
+            tiles=earlier.tiles + self.tiles,
+            refused_tiles=earlier.refused_tiles + self.refused_tiles,
+            network_seconds=earlier.network_seconds + self.network_seconds,
+        )
 
 
 def restore(
@@ -79,82 +96,71 @@ def restore(
     (H, W, 3) float32, RGB, display-encoded, at least one pixel. `tile_px` None takes what fits the free memory; tiles
     are halved when memory runs out all the same. Beside the inputs one picture is held, the result. Tiles equal the
     whole picture within 1e-5 in float32 for a network that sees no farther than `TilePlan.exact_reach_px`. The
-    network is left on the device. `with_confidence`, for a ReferenceModel alone, also tells what was borrowed, which
-    holds as much again as the picture.
+    network is left on the device. `with_confidence`, for a ReferenceModel alone, also tells where what it took came
+    from, which holds as much again as the picture.
 
     Raises OutOfMemoryError where the smallest tile does not fit, UsageError for a `tile_px` that is too small,
     DeviceError where the precision asked for is not safe for this network, ValueError for inputs that don't fit.
     """
-    _check(model, inputs)
-    if with_confidence and not isinstance(model, ReferenceModel):
-        raise ValueError(f"{model.name} borrows from no reference, so it has no confidence")
+    _check(model, inputs, with_confidence)
     device = fit_to_network(device, model.name, model.traits)
     choice = _asked_for(model, tile_px) if tile_px is not None else None
     with torch.inference_mode():
         _move(model, device)
         blur = find_blur(inputs[0], device, progress) if model.traits.candidates else None
         choice = choice or _choose(model, device)
-        done = _restore_in_tiles(model, device, inputs, progress, choice, with_confidence, blur)
-    return replace(done, blur=blur)
-
-
-def _restore_in_tiles(
-    model: Model,
-    device: Device,
-    inputs: Sequence[Pixels],
-    progress: Progress,
-    choice: TileChoice,
-    with_confidence: bool,
-    blur: FoundBlur | None,
-) -> Restored:
-    height, width = inputs[0].shape[:2]
-    result = _Result(inputs[0].copy(), _nothing_borrowed(height, width) if with_confidence else None)
-    plan = _plan(model, height, width, choice.tile_px)
-    progress.detail(f"{model.name} on {device.torch_device} in {device.dtype_name} ({device.reason}).")
-    while True:
-        rows, columns = plan.shape
-        progress.detail(
-            f"{plan.count} {'tile' if plan.count == 1 else 'tiles'} of {columns} × {rows} px, overlapping by "
-            f"{plan.rows.overlap_px} px ({choice.reason})."
-        )
-        done = _try_all_tiles(model, device, inputs, result, plan, progress, blur)
-        if done is not None:
-            break
-        # All tiles are equally large, so the first one fails or none: beginning again costs next to nothing.
-        result.begin_again(inputs[0])
-        choice = _halved(model, plan)
-        plan = _plan(model, height, width, choice.tile_px)
-    np.clip(result.pixels, 0, 1, out=result.pixels)
-    refused = done.refusals.total()
-    if refused:
-        why = ", ".join(done.refusals)
-        progress.note(
-            f"{refused} of {plan.count} tiles came out of {model.name} implausible ({why}) and stay as they were."
-        )
-    overlap_px = plan.rows.overlap_px
-    return Restored(result.pixels, max(plan.shape), overlap_px, plan.count, refused, done.seconds, result.borrowed)
+        canvas = _Canvas.of(inputs[0], with_confidence)
+        progress.detail(f"{model.name} on {device.torch_device} in {device.dtype_name} ({device.reason}).")
+        while True:
+            plan = _plan(model, inputs[0], choice, progress)
+            try:
+                with progress.stage("restoring", plan.count, "tiles") as stage:
+                    report, refusals = _restore_tiles(model, device, inputs, canvas, plan, stage, blur)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not _is_about_memory(error):
+                    raise
+            # Only here, where the error and the tensors that its traceback holds are gone, can memory be given back.
+            precision.free_cached(device)
+            # All tiles are equally large, so the first one fails or none: beginning again costs next to nothing.
+            canvas.begin_again(inputs[0])
+            choice = _halved(model, plan)
+    if refusals:
+        _tell_refusals(model, report, refusals, progress)
+    np.clip(canvas.pixels, 0, 1, out=canvas.pixels)
+    return Restored(**asdict(report), pixels=canvas.pixels, correspondence=canvas.correspondence, blur=blur)
 
 
 @dataclass(frozen=True)
-class _Result:
-    """What the tiles are added to: `pixels` began as the photo, what is borrowed as nothing."""
+class _Canvas:
+    """What the tiles are added to: `pixels` began as the photo, the correspondence as none."""
 
     pixels: Pixels
-    borrowed: Borrowed | None
+    correspondence: Correspondence | None
+
+    @staticmethod
+    def of(photo: Pixels, with_confidence: bool) -> _Canvas:
+        """Returns where no tile has been added yet."""
+        height, width = photo.shape[:2]
+        nothing = Correspondence(np.zeros((height, width), np.float32), np.zeros((height, width, 2), np.float32))
+        return _Canvas(photo.copy(), nothing if with_confidence else None)
 
     def begin_again(self, photo: Pixels) -> None:
         """Undoes all tiles."""
         np.copyto(self.pixels, photo)
-        if self.borrowed is not None:
-            self.borrowed.confidence.fill(0)
-            self.borrowed.flow.fill(0)
+        if self.correspondence is not None:
+            self.correspondence.confidence.fill(0)
+            self.correspondence.flow.fill(0)
+
+    def add(self, tile: Tile, original: Tensor, restored: Tensor, matched: ReferenceOutput | None) -> None:
+        """Adds what the network made of a tile."""
+        _add_weighted(self.pixels, tile, to_pixels(restored - original))
+        if self.correspondence is not None and matched is not None:
+            _add_weighted(self.correspondence.confidence[..., None], tile, to_pixels(matched.confidence.float()))
+            _add_weighted(self.correspondence.flow, tile, to_pixels(matched.flow.float()))
 
 
-def _nothing_borrowed(height: int, width: int) -> Borrowed:
-    return Borrowed(np.zeros((height, width), np.float32), np.zeros((height, width, 2), np.float32))
-
-
-def _check(model: Model, inputs: Sequence[Pixels]) -> None:
+def _check(model: Model, inputs: Sequence[Pixels], with_confidence: bool) -> None:
     expected = 1 if isinstance(model, SingleModel) else 2
     if len(inputs) != expected:
         raise ValueError(f"{model.name} takes {expected} pictures, got {len(inputs)}")
@@ -163,6 +169,8 @@ def _check(model: Model, inputs: Sequence[Pixels]) -> None:
             raise ValueError(f"expected (H, W, 3) float32 pixels, got {pixels.shape} {pixels.dtype}")
         if pixels.shape != inputs[0].shape:
             raise ValueError(f"expected pictures of one size, got {inputs[0].shape} and {pixels.shape}")
+    if with_confidence and not isinstance(model, ReferenceModel):
+        raise ValueError(f"{model.name} takes from no reference, so it has no confidence")
 
 
 def _asked_for(model: Model, tile_px: int) -> TileChoice:
@@ -172,9 +180,17 @@ def _asked_for(model: Model, tile_px: int) -> TileChoice:
     return TileChoice(tile_px, "asked for")
 
 
-def _plan(model: Model, height: int, width: int, tile_px: int) -> TilePlan:
-    traits = model.traits
-    return plan_tiles(height, width, tile_px=tile_px, overlap_px=traits.overlap_px, multiple=traits.size_multiple)
+def _plan(model: Model, picture: Pixels, choice: TileChoice, progress: Progress) -> TilePlan:
+    """Returns the tiles of a picture, and tells them."""
+    height, width = picture.shape[:2]
+    overlap_px, multiple = model.traits.overlap_px, model.traits.size_multiple
+    plan = plan_tiles(height, width, tile_px=choice.tile_px, overlap_px=overlap_px, multiple=multiple)
+    rows, columns = plan.shape
+    progress.detail(
+        f"{plan.count} {'tile' if plan.count == 1 else 'tiles'} of {columns} × {rows} px, overlapping by "
+        f"{plan.rows.overlap_px} px ({choice.reason})."
+    )
+    return plan
 
 
 def _move(model: Model, device: Device) -> None:
@@ -215,74 +231,48 @@ def _is_about_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(complaint in str(error) for complaint in MEMORY_COMPLAINTS)
 
 
-def _try_all_tiles(
+def _restore_tiles(
     model: Model,
     device: Device,
     inputs: Sequence[Pixels],
-    result: _Result,
-    plan: TilePlan,
-    progress: Progress,
-    blur: FoundBlur | None,
-) -> _Pass | None:
-    """Returns what the pass gave, its changes added to `result`; None where memory ran out, with `result` half done."""
-    try:
-        with progress.stage("restoring", plan.count, "tiles") as stage:
-            return _all_tiles(model, device, inputs, result, plan, stage, blur)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_about_memory(error):
-            raise
-    # Only here, where the error and the tensors that its traceback holds are gone, can their memory be given back.
-    if device.torch_device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.torch_device.type == "mps":
-        torch.mps.empty_cache()
-    return None
-
-
-def _all_tiles(
-    model: Model,
-    device: Device,
-    inputs: Sequence[Pixels],
-    result: _Result,
+    canvas: _Canvas,
     plan: TilePlan,
     stage: Stage,
     blur: FoundBlur | None,
-) -> _Pass:
+) -> tuple[EngineReport, Counter[str]]:
+    """Runs the network over every tile and adds what it changed; returns how that went, and why tiles were refused."""
     refusals: Counter[str] = Counter()
     seconds = 0.0
+    asked: dict[str, Any] = {} if canvas.correspondence is None else {"with_confidence": True}
     for tile in plan.tiles():
         patches = [to_tensor(cut(pixels, tile)).to(device.torch_device) for pixels in inputs]
-        undone = None if blur is None else _candidates(blur, tile).to(device.torch_device)
+        if blur is not None:
+            undone = cut(blur.candidates, tile).astype(np.float32)
+            asked["candidates"] = to_tensor(undone).to(device.torch_device)
         precision.wait(device)
         began = time.perf_counter()
-        restored, borrowed = _run(model, device, patches, undone, with_confidence=result.borrowed is not None)
+        ordered = [patch.flip(1) for patch in patches] if model.traits.bgr else patches
+        with precision.lowered(device):
+            answer = model.network(*precision.channels_last(ordered), **asked)
+        matched = answer if isinstance(answer, ReferenceOutput) else None
+        restored = (answer if matched is None else matched.restored).float()
+        restored = restored.flip(1) if model.traits.bgr else restored
         precision.wait(device)
         seconds += time.perf_counter() - began
         verdict = judge(restored, patches)
         if verdict.plausible:
-            _add_weighted(result.pixels, tile, to_pixels(restored - patches[0]))
-            if borrowed is not None and result.borrowed is not None:
-                _add_weighted(result.borrowed.confidence[..., None], tile, to_pixels(borrowed.confidence))
-                _add_weighted(result.borrowed.flow, tile, to_pixels(borrowed.flow))
+            canvas.add(tile, patches[0], restored, matched)
         else:
             refusals[verdict.reason] += 1
         stage.advance()
-    return _Pass(refusals, seconds)
+    return EngineReport(max(plan.shape), plan.count, refusals.total(), seconds), refusals
 
 
-def _candidates(blur: FoundBlur, tile: Tile) -> Tensor:
-    """Returns what a network is shown beside a tile, (1, C, h, w)."""
-    return to_tensor(cut(blur.candidates, tile).astype(np.float32))
-
-
-def _run(
-    model: Model, device: Device, patches: Sequence[Tensor], candidates: Tensor | None, *, with_confidence: bool
-) -> tuple[Tensor, ReferenceOutput | None]:
-    """Returns the network's answer, RGB, whatever order of channels it works in, and what it borrowed if asked."""
-    ordered = [patch.flip(1) for patch in patches] if model.traits.bgr else patches
-    borrowed = precision.run_with_confidence(model.network, device, ordered) if with_confidence else None
-    answer = precision.run(model.network, device, ordered, candidates) if borrowed is None else borrowed.restored
-    return answer.flip(1) if model.traits.bgr else answer, borrowed
+def _tell_refusals(model: Model, report: EngineReport, refusals: Counter[str], progress: Progress) -> None:
+    progress.note(
+        f"{report.refused_tiles} of {report.tiles} tiles came out of {model.name} implausible "
+        f"({', '.join(refusals)}) and stay as they were."
+    )
 
 
 def _add_weighted(result: Pixels, tile: Tile, change: Pixels) -> None:

@@ -16,7 +16,7 @@ docs/explanation/big-photos.md says it for photographers, with figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -26,7 +26,7 @@ from deblur_cli.arrays import Pixels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Restored, restore
 from deblur_cli.errors import UsageError
-from deblur_cli.networks.contract import SingleModel
+from deblur_cli.networks.contract import Model, PairModel, ReferenceModel, SingleModel
 from deblur_cli.progress import SILENT, Progress
 
 SCALES = (1.0, 0.5, 0.25)
@@ -57,30 +57,74 @@ class _Merge:
     fade: Pixels
 
 
+@dataclass(frozen=True)
+class Translator:
+    """A network that turns a camera's blur into blur that the deblurring network knows, and where it runs.
+
+    Apart from that network rather than one with it: each has its own tiles, padding and precision, and where the
+    translator goes wrong the deblurring network sees the photo itself. `keep`: the translation is wanted too.
+    """
+
+    model: SingleModel
+    device: Device
+    keep: bool = False
+
+
 def restore_at_scale(
-    model: SingleModel,
+    model: Model,
     device: Device,
-    pixels: Pixels,
+    pictures: Sequence[Pixels],
     scale: float,
     progress: Progress = SILENT,
     *,
     tile_px: int | None = None,
+    translator: Translator | None = None,
 ) -> Restored:
-    """Returns the photo restored as it looks at `scale`, 1, 0.5 or 0.25, and brought back to full resolution.
+    """Returns the first picture restored from `scale`, 1, 0.5 or 0.25, up to its full resolution.
 
-    `pixels` are (H, W, 3) float32, RGB, display-encoded, [0, 1]; so is the result. Where the restoration changes
-    nothing the photo stays bit for bit. At 1 this is `restore`. Tiles and overlap are told in pixels of the scale.
-    Beside photo and result, three pictures of the small size are held. Raises UsageError for another scale, and what
-    `restore` raises.
+    `pictures` are what `restore` takes: the photo, a photo and its reference, or a noisy and a blurry exposure, each
+    (H, W, 3) float32, RGB, display-encoded, [0, 1]; so is the result. At 1 this is `restore`. Below, what the network
+    changed in the shrunken photo is carried up; where it changes nothing the photo stays bit for bit. With a second
+    picture that result then is what the network begins with at twice the scale, since there the second picture has
+    detail that a smaller one lacks. Tiles are told in pixels of the scale, and are counted over all scales. A reference
+    network tells its correspondence too. Beside photo and result, three pictures of the small size are held.
+
+    Raises UsageError for another scale, and what `restore` raises.
     """
     if scale not in SCALES:
         raise UsageError(f"There is no scale {scale:g}. Take --scale 1, 0.5 or 0.25, or auto.")
+    matching = isinstance(model, ReferenceModel)
     if scale == 1:
-        return restore(model, device, [pixels], progress, tile_px=tile_px)
-    factor = round(1 / scale)
-    small = shrink(pixels, factor)
-    restored = restore(model, device, [small], progress, tile_px=tile_px)
-    return replace(restored, pixels=carry_up(pixels, small, restored.pixels, factor))
+        if translator is None:
+            return restore(model, device, pictures, progress, tile_px=tile_px, with_confidence=matching)
+        first = restore(translator.model, translator.device, pictures, progress, tile_px=tile_px)
+        done = restore(model, device, [first.pixels], progress, tile_px=tile_px)
+        return replace(done.after(first), translated=first.pixels if translator.keep else None)
+    factor = round(1 / scale) if isinstance(model, SingleModel) else 2
+    small = [shrink(picture, factor) for picture in pictures]
+    coarse = restore_at_scale(model, device, small, scale * factor, progress, tile_px=tile_px, translator=translator)
+    if isinstance(model, SingleModel):
+        pixels = carry_up(pictures[0], small[0], coarse.pixels, factor)
+        translated = (
+            coarse.translated
+            if coarse.translated is None
+            else carry_up(pictures[0], small[0], coarse.translated, factor)
+        )
+        return replace(coarse, pixels=pixels, translated=translated)
+    begun = _begun(model, pictures, small, coarse.pixels)
+    return restore(model, device, begun, progress, tile_px=tile_px, with_confidence=matching).after(coarse)
+
+
+def _begun(model: Model, pictures: Sequence[Pixels], small: Sequence[Pixels], coarse: Pixels) -> list[Pixels]:
+    """Returns what the network sees at a scale, given what it made of half of that.
+
+    A pair's result is clean, and blurred by a few pixels alone: it takes the long exposure's place as it is.
+    """
+    first, second = pictures
+    if not isinstance(model, PairModel):
+        return [carry_up(first, small[0], coarse, 2), second]
+    height, width = first.shape[:2]
+    return [first, np.ascontiguousarray(enlarge(coarse, 2, 0, len(coarse))[:height, :width])]
 
 
 def carry_up(pixels: Pixels, small: Pixels, restored: Pixels, factor: int) -> Pixels:

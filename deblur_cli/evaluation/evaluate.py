@@ -33,7 +33,7 @@ from deblur_cli.measure.fidelity import psnr, ssim
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.pipelines.batch import Steps, run_overlapping
 from deblur_cli.pipelines.jobs import RestoreSettings
-from deblur_cli.pipelines.restore_one import RestoredPhoto, restore_photo
+from deblur_cli.pipelines.restore import RestoredPhoto, restore_photo
 from deblur_cli.progress import SILENT, Progress
 
 SSIM_LEAST_PX = 11

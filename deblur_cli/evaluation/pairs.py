@@ -35,7 +35,7 @@ from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.pair import read_pair
 from deblur_cli.pipelines.pair_light import brightened
 from deblur_cli.pipelines.pairing import FoundPair, pair_named
-from deblur_cli.pipelines.restore_one import restore_photo
+from deblur_cli.pipelines.restore import restore_photo
 from deblur_cli.progress import SILENT, Progress
 
 NOISY = "noisy"

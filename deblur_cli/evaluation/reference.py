@@ -26,10 +26,15 @@ from deblur_cli.imaging.read import read_grey, read_photo
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.measure.sharpness import WORKING_PX, score_fourier
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
+from deblur_cli.pipelines.align_reference import AlignedReference, align_reference, stretch_reference, warp_reference
 from deblur_cli.pipelines.jobs import ReferenceUse
-from deblur_cli.pipelines.lay_reference import LaidReference, lay, lay_reference, lay_unaligned
-from deblur_cli.pipelines.restore_one import RestoredPhoto, is_already_sharp, left_alone, restore_photo
-from deblur_cli.pipelines.restore_with import restore_with
+from deblur_cli.pipelines.restore import (
+    RestoredPhoto,
+    is_already_sharp,
+    left_alone,
+    restore_photo,
+    restore_with_references,
+)
 from deblur_cli.progress import SILENT, Progress
 
 PLACES = {ReferenceKind.SHARPEST: 1.0, ReferenceKind.MIDDLE: 0.5, ReferenceKind.BLURRIEST: 0.0}
@@ -58,10 +63,10 @@ def evaluate_references(
 ) -> tuple[ReferenceEvaluation, ...]:
     """Returns the scores of the job's photos with each kind of reference, in the order asked for.
 
-    Protocol as in `evaluate`. The network gets every reference whether it helps or not, laid over the photo where that
-    can be done with confidence, or as it is where the network matches by itself; only PIPELINE refuses. Photos that are
-    sharp already stay as they are. Raises UsageError, DatasetError for folders without references, and what models and
-    devices raise.
+    Protocol as in `evaluate`. The network gets every reference whether it helps or not, aligned with the photo where
+    that can be done with confidence, or as it is where the network matches by itself; only PIPELINE refuses. Photos
+    that are sharp already stay as they are. Raises UsageError, DatasetError for folders without references, and what
+    models and devices raise.
     """
     if job.outputs is not None:
         raise UsageError("--outputs scores pictures made before, so --reference has nothing to do. Leave one out.")
@@ -152,15 +157,14 @@ def _restored(
         return left_alone(photo, extent)
     reference = _content(photo, kind, file, job.max_megapixels)
     if kind is ReferenceKind.PIPELINE:
-        laid = lay_reference(photo, reference, progress)
-        if isinstance(laid, ReferenceUse):
+        aligned = align_reference(photo, reference, progress)
+        if isinstance(aligned, ReferenceUse):
             single, device = networks.single()
             return restore_photo(photo, extent, single, device, job.settings, progress)
     else:
         as_it_is = networks.model.traits.any_scene and kind in AS_PUBLISHED
-        laid = lay_unaligned(photo, reference) if as_it_is else _lay_anyhow(photo, reference, kind)
-    done = restore_with(photo, extent, [laid], networks.model, networks.device, job.settings, progress)
-    return done.restored
+        aligned = stretch_reference(photo, reference) if as_it_is else _align_anyhow(photo, reference, kind)
+    return restore_with_references(photo, extent, [aligned], networks.model, networks.device, job.settings, progress)
 
 
 def _content(photo: Photo, kind: ReferenceKind, file: Path | None, max_megapixels: float) -> Photo:
@@ -173,11 +177,11 @@ def _content(photo: Photo, kind: ReferenceKind, file: Path | None, max_megapixel
     return photo
 
 
-def _lay_anyhow(photo: Photo, reference: Photo, kind: ReferenceKind) -> LaidReference:
-    """Returns the reference laid over the photo; as it is, stretched to the photo's size, where it does not fit."""
+def _align_anyhow(photo: Photo, reference: Photo, kind: ReferenceKind) -> AlignedReference:
+    """Returns the reference aligned over the photo; as it is, stretched to the photo's size, where it does not fit."""
     if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
-        return lay_unaligned(photo, reference)
+        return stretch_reference(photo, reference)
     found = register_places(
         reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding
     )
-    return lay(photo, reference, found) if found.trusted else lay_unaligned(photo, reference)
+    return warp_reference(photo, reference, found) if found.trusted else stretch_reference(photo, reference)

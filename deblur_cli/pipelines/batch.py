@@ -123,7 +123,13 @@ def run_overlapping(items: Sequence[ItemT], steps: Steps[ItemT, ReadT, RestoredT
             following = items[index + 1 : index + 2]
             overlap = bool(following) and _fit(items[index - (behind is not None) : index + 2], steps)
             ahead = reader.submit(steps.read, following[0]) if overlap else None
-            current = _restored(item, reading, steps)
+            current: RestoredT | BaseException
+            try:
+                current = steps.restore(item, reading.result())
+            except CONCERNS_ALL:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary of each photo: `failed` says what it was
+                current = error
             del reading  # it holds a photo
             if behind is not None:
                 yield behind.result()
@@ -138,17 +144,6 @@ def run_overlapping(items: Sequence[ItemT], steps: Steps[ItemT, ReadT, RestoredT
 
 def _fit(items: Sequence[ItemT], steps: Steps[ItemT, ReadT, RestoredT, ResultT]) -> bool:
     return sum(steps.megapixels(item) for item in items) <= MOST_MEGAPIXELS_HELD
-
-
-def _restored(
-    item: ItemT, reading: Future[ReadT], steps: Steps[ItemT, ReadT, RestoredT, ResultT]
-) -> RestoredT | BaseException:
-    try:
-        return steps.restore(item, reading.result())
-    except CONCERNS_ALL:
-        raise
-    except Exception as error:  # noqa: BLE001 - the boundary of each photo: `failed` says what it was
-        return error
 
 
 def _written(

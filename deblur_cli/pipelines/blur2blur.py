@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, find_made_for, load_profile, read_profile
 from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.engine.scale import Translator
 from deblur_cli.errors import UsageError
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.photo import Photo
-from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.pipelines.batch import Steps, Waiting, run_photos
 from deblur_cli.pipelines.jobs import Blur2BlurJob, Blur2BlurResult, PhotoResult
 from deblur_cli.pipelines.outputs import plan_photos
-from deblur_cli.pipelines.restore_one import RestoredPhoto, restore_photo
-from deblur_cli.pipelines.restore_translated import Chain, restore_translated
-from deblur_cli.pipelines.single import ReadOne, RestoredOne, RestoreOne, photo_steps
+from deblur_cli.pipelines.single import ReadOne, RestoredOne, photo_steps
 from deblur_cli.progress import SILENT, Progress
-
-HELD = 1.5
-"""Photo, translation and result are held at once, where otherwise two pictures are."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +59,13 @@ def deblur_with_profile(job: Blur2BlurJob, progress: Progress = SILENT) -> Blur2
         )
 
     def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
-        restore_one = _warned(_loaded(job, networks, progress), profile.camera)
-        return photo_steps(restore_one, job, progress, held=HELD)
+        warn = partial(other_camera, camera=profile.camera)
+        adapted = load_profile(job.camera, profile)
+        if networks.entry is None:
+            return photo_steps(adapted, networks.device, job, progress, warn=warn)
+        translator = Translator(adapted, networks.device, keep=job.output.keep_translated)
+        model = load(networks.entry, progress)
+        return photo_steps(model, networks.entry_device, job, progress, translator=translator, warn=warn)
 
     photos = run_photos(plan, job.output, start, progress)
     seconds = time.monotonic() - started
@@ -85,24 +86,6 @@ def _networks(job: Blur2BlurJob, profile: CameraProfile) -> _Networks:
     if job.model is not None:  # an adapted network stands for itself; one that is named must be what it was made of
         find_made_for(profile, job.camera, job.model)
     return _Networks(profile, own, None, own)
-
-
-def _loaded(job: Blur2BlurJob, networks: _Networks, progress: Progress) -> RestoreOne:
-    """Returns what restores a photo, its networks loaded. Raises WeightsError."""
-    adapted = load_profile(job.camera, networks.profile)
-    if networks.entry is None:
-        return lambda photo, extent: restore_photo(photo, extent, adapted, networks.device, job.settings, progress)
-    chain = Chain(adapted, networks.device, load(networks.entry, progress), networks.entry_device)
-    return lambda photo, extent: restore_translated(
-        photo, extent, chain, job.settings, progress, keep_translated=job.output.keep_translated
-    )
-
-
-def _warned(restore_one: RestoreOne, camera: Camera) -> RestoreOne:
-    def restore(photo: Photo, extent: BlurExtent) -> RestoredPhoto:
-        return replace(restore_one(photo, extent), warning=other_camera(photo, camera))
-
-    return restore
 
 
 def other_camera(photo: Photo, camera: Camera) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.arrays import Pixels
-from deblur_cli.engine.restore import Borrowed
+from deblur_cli.engine.restore import Correspondence
 from deblur_cli.geometry.alignment import Transform, apply
 from deblur_cli.imaging.samples import LUMA
 
@@ -36,7 +36,7 @@ ROW_PX = 30
 
 
 def confidence_map(
-    photo: Pixels, names: Sequence[str], borrowed: Sequence[Borrowed], transforms: Sequence[Transform]
+    photo: Pixels, names: Sequence[str], borrowed: Sequence[Correspondence], transforms: Sequence[Transform]
 ) -> Pixels:
     """Returns the picture, (h, w, 3) float32 sRGB in [0, 1]: the photo above, at most LONG_SIDE_PX long, legend below.
 
@@ -67,7 +67,7 @@ def _greyed(photo: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def _draw_arrows(
-    picture: Picture, borrowed: Sequence[Borrowed], transforms: Sequence[Transform], shape: tuple[int, int]
+    picture: Picture, borrowed: Sequence[Correspondence], transforms: Sequence[Transform], shape: tuple[int, int]
 ) -> float:
     """Draws an arrow a place, for the reference that gave most there; returns the pixels that the longest spans."""
     step = max(shape) / ARROWS_ACROSS
@@ -91,7 +91,7 @@ def _draw_arrows(
 
 
 def _displacement(
-    borrowed: Borrowed, transform: Transform, column: int, row: int, shape: tuple[int, int]
+    borrowed: Correspondence, transform: Transform, column: int, row: int, shape: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
     """Returns how far from its place in the photo the match of a pixel was seen, x then y.
 
@@ -106,7 +106,7 @@ def _displacement(
     return moved
 
 
-def _legend(width: int, names: Sequence[str], borrowed: Sequence[Borrowed], longest: float) -> Picture:
+def _legend(width: int, names: Sequence[str], borrowed: Sequence[Correspondence], longest: float) -> Picture:
     """Returns the rows of text and colour bars under the photo."""
     arrows = f"Arrows: to where the match was seen, the longest {longest:.0f} px" if longest else "Nothing to point at"
     legend = np.full((ROW_PX * (len(names) + 2), width, 3), PAPER, np.uint8)

@@ -13,7 +13,7 @@ import numpy as np
 
 from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.engine.device import Device
-from deblur_cli.engine.restore import Restored, restore
+from deblur_cli.engine.restore import EngineReport, Restored, restore
 from deblur_cli.engine.scale import enlarge, shrink
 from deblur_cli.geometry.alignment import Alignment, apply
 from deblur_cli.geometry.exposure import Gain
@@ -28,7 +28,7 @@ from deblur_cli.pipelines.burst import NoisyFrame, merge
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.moved import take_moved_from_one
 from deblur_cli.pipelines.pair_light import PairLight, aligned_light, brightened, first_light, with_noise_at_white
-from deblur_cli.pipelines.restore_one import EngineReport, OfPhoto, choose_scale, is_already_sharp
+from deblur_cli.pipelines.restore import OfPhoto, choose_scale, is_already_sharp
 from deblur_cli.progress import SILENT, Progress
 
 LEAST_OVERLAP = 0.5
@@ -116,13 +116,12 @@ def fuse_pair(
     if not light.fits:
         return replace(whole, light=light, why_kept=NOTHING_FITS, confidence=alignment.confidence)
     laid = _with_border(laid, covered, noisy.pixels)
-    decision = choose_scale(extent, model.traits, settings.scale)
-    observer.detail(f"blur of {extent.extent_px:.1f} px; seen at scale {decision.scale:g}, since {decision.reason}.")
+    scale = choose_scale(extent, model.traits, settings.scale, observer)
     pictures, fuser = noisy.pixels, model
     if light.measured:
         pictures = with_noise_at_white(merged.frame.photo, blurry, light)
         fuser = replace(model, network=ForHeavyNoise(model.network))
-    done = restore_pair(fuser, device, pictures, laid, decision.scale, observer, tile_px=settings.tile_px)
+    done = restore_pair(fuser, device, pictures, laid, scale, observer, tile_px=settings.tile_px)
     repaired = take_moved_from_one(noisy.pixels, done.pixels, blurry.encoding, doubt_noise=light.measured)
     if repaired.share > 0:
         observer.detail(f"{repaired.share:.1%} of the picture is taken from the short exposure alone: it moved.")
@@ -130,11 +129,11 @@ def fuse_pair(
         whole,
         photo=blurry.with_pixels(_grey_if(blurry, repaired.pixels)),
         light=light,
-        scale=decision.scale,
+        scale=scale,
         shift_px=shift_of(alignment, blurry.height, blurry.width),
         confidence=alignment.confidence,
         moved_share=repaired.share,
-        engine=EngineReport(done.tile_px, done.tiles, done.refused_tiles, done.network_seconds),
+        engine=done.report,
     )
 
 

@@ -18,7 +18,7 @@ from deblur_cli.imaging.write import FORMAT_SUFFIXES, OUTPUT_FORMATS, OUTPUT_SUF
 from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, Seconds, Status
 from deblur_cli.pipelines.pair_raw import as_light, develop
 from deblur_cli.pipelines.raw_round_trip import write_as_dng
-from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto
+from deblur_cli.pipelines.restore import OfPhoto, RestoredPhoto
 from deblur_cli.progress import SILENT, Progress
 
 RESULT_SUFFIX = "_deblurred"

@@ -37,7 +37,7 @@ from deblur_cli.pipelines.outputs import (
 )
 from deblur_cli.pipelines.pair_raw import as_light, develop, develop_pair, with_highlights
 from deblur_cli.pipelines.pairing import FoundPair, Pairing, find_pairs, pair_named
-from deblur_cli.pipelines.restore_one import OfPhoto
+from deblur_cli.pipelines.restore import OfPhoto
 from deblur_cli.progress import SILENT, Progress
 
 MOST_REASONS = 4

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
-from deblur_cli.engine.restore import Borrowed
 from deblur_cli.errors import OutputCollisionError, PhotoError, UsageError
 from deblur_cli.imaging.find import find_photos, is_folder
 from deblur_cli.imaging.photo import Encoding, Photo
@@ -19,14 +18,20 @@ from deblur_cli.imaging.read import read_photo, read_size
 from deblur_cli.imaging.write import write_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
+from deblur_cli.pipelines.align_reference import AlignedReference, align_reference, stretch_reference, used
 from deblur_cli.pipelines.batch import Steps, Waiting, failed, run_photos
 from deblur_cli.pipelines.confidence_map import confidence_map
 from deblur_cli.pipelines.find_references import ReferenceFinder, Sharper
 from deblur_cli.pipelines.jobs import PhotoResult, ReferenceUse, RefJob, RefResult, Seconds, Status
-from deblur_cli.pipelines.lay_reference import LaidReference, lay_reference, lay_unaligned, used
 from deblur_cli.pipelines.outputs import PlannedOutput, plan_photos, result_of, write_result
-from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto, is_already_sharp, left_alone, restore_photo
-from deblur_cli.pipelines.restore_with import WithReferences, restore_with
+from deblur_cli.pipelines.restore import (
+    OfPhoto,
+    RestoredPhoto,
+    is_already_sharp,
+    left_alone,
+    restore_photo,
+    restore_with_references,
+)
 from deblur_cli.progress import SILENT, Progress
 
 MOST_TRIED = 3
@@ -39,9 +44,9 @@ MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class _Chosen:
-    """A reference laid over its photo, and why it was taken."""
+    """A reference aligned with its photo, and why it was taken."""
 
-    laid: LaidReference
+    aligned: AlignedReference
     reason: str
 
 
@@ -170,9 +175,6 @@ def _steps(networks: _Networks, job: RefJob, progress: Progress) -> Steps[Waitin
         chosen, refused, why_none = _choose(photo, finder, job, observer)
         return _Read(photo, extent, chosen, refused, why_none, time.monotonic() - started)
 
-    def restore(item: Waiting, ready: _Read) -> _Restored:
-        return _restore(ready, networks, job, progress)
-
     def write(item: Waiting, ready: _Restored) -> PhotoResult:
         started = time.monotonic()
         write_result(ready.restored, ready.before, item.plan, job.output, progress)
@@ -187,9 +189,10 @@ def _steps(networks: _Networks, job: RefJob, progress: Progress) -> Steps[Waitin
         return replace(result, message=message, references=ready.references, confidence_map=written)
 
     def megapixels(item: Waiting) -> float:
-        # The photo, its references laid over it, and what comes out are held at once.
+        # The photo, its aligned references, and what comes out are held at once.
         return item.megapixels * (2 + max(1, len(job.references)))
 
+    restore = partial(_restore, networks=networks, job=job, progress=progress)
     return Steps(read, restore, write, failed, megapixels)
 
 
@@ -210,7 +213,7 @@ def _choose(
             continue
         else:
             named = (source,)
-        for outcome in _lay_each(photo, named, job, progress):
+        for outcome in _align_each(photo, named, job, progress):
             if isinstance(outcome, ReferenceUse):
                 refused.append(outcome)
                 continue
@@ -219,10 +222,10 @@ def _choose(
     return tuple(chosen), tuple(refused), why_none
 
 
-def _lay_each(
+def _align_each(
     photo: Photo, named: tuple[Sharper | Path, ...], job: RefJob, progress: Progress
 ) -> Iterator[_Chosen | ReferenceUse]:
-    """Yields each reference laid over the photo, or why it cannot help; one is held at a time."""
+    """Yields each reference aligned with the photo, or why it cannot help; one is held at a time."""
     for each in named:
         path, reason = (each, "was given") if isinstance(each, Path) else (each.path, each.reason)
         try:
@@ -232,12 +235,12 @@ def _lay_each(
                 raise
             yield ReferenceUse(path, False, error.reason)
             continue
-        laid = lay_unaligned(photo, reference) if job.unaligned else lay_reference(photo, reference, progress)
+        aligned = stretch_reference(photo, reference) if job.unaligned else align_reference(photo, reference, progress)
         del reference
-        yield laid if isinstance(laid, ReferenceUse) else _Chosen(laid, reason)
+        yield aligned if isinstance(aligned, ReferenceUse) else _Chosen(aligned, reason)
 
 
-def _restore(ready: _Read, networks: _Networks, job: RefJob, progress: Progress) -> _Restored:
+def _restore(item: Waiting, ready: _Read, *, networks: _Networks, job: RefJob, progress: Progress) -> _Restored:
     """Returns the photo restored with its references, or by itself where there is none that helps."""
     started = time.monotonic()
     photo = ready.photo
@@ -248,17 +251,19 @@ def _restore(ready: _Read, networks: _Networks, job: RefJob, progress: Progress)
     if not ready.chosen:
         refused = "; ".join(f"{use.path.name} {use.reason}" for use in ready.refused)
         return _alone(ready, ready.refused, refused or ready.why_none, networks, job, progress, started)
-    laid = [each.laid for each in ready.chosen]
-    done = restore_with(photo, ready.extent, laid, networks.model, networks.device, job.settings, progress)
-    uses = tuple(used(each.laid, each.reason, share) for each, share in zip(ready.chosen, done.shares, strict=True))
+    aligned = [each.aligned for each in ready.chosen]
+    done = restore_with_references(
+        photo, ready.extent, aligned, networks.model, networks.device, job.settings, progress
+    )
+    uses = tuple(used(each.aligned, each.reason, share) for each, share in zip(ready.chosen, done.shares, strict=True))
     if max(done.shares) < LEAST_SHARE and not job.unaligned:
         why = "hardly anything fits the photo closely enough to be borrowed"
         uses = tuple(replace(use, used=False, reason=why) for use in uses)
         names = ", ".join(use.path.name for use in uses)
         return _alone(ready, (*uses, *ready.refused), f"of {names} {why}", networks, job, progress, started)
     picture = _map(photo, ready.chosen, done) if job.output.confidence_map else None
-    seconds = _seconds(ready, done.restored, started)
-    return _Restored(done.restored, (*uses, *ready.refused), _said(uses, ready.refused), before, picture, seconds)
+    seconds = _seconds(ready, done, started)
+    return _Restored(done, (*uses, *ready.refused), _said(uses, ready.refused), before, picture, seconds)
 
 
 def _alone(
@@ -289,11 +294,11 @@ def _said(uses: tuple[ReferenceUse, ...], refused: tuple[ReferenceUse, ...]) -> 
     return "; ".join([gave, *(f"{use.path.name} {use.reason}" for use in refused)])
 
 
-def _map(photo: Photo, chosen: tuple[_Chosen, ...], done: WithReferences) -> Photo:
+def _map(photo: Photo, chosen: tuple[_Chosen, ...], done: RestoredPhoto) -> Photo:
     """Returns the confidence map as a photo, to be written beside the result."""
-    names = [each.laid.path.name for each in chosen]
-    borrowed: tuple[Borrowed, ...] = done.borrowed
-    pixels = confidence_map(photo.pixels, names, borrowed, [each.laid.alignment.transform for each in chosen])
+    names = [each.aligned.path.name for each in chosen]
+    transforms = [each.aligned.alignment.transform for each in chosen]
+    pixels = confidence_map(photo.pixels, names, done.correspondences, transforms)
     return Photo(photo.path, pixels, "png", 8, Encoding("sRGB"))
 
 

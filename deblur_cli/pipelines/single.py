@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
-from deblur_cli.engine.device import choose, fit_to_network
+from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.engine.scale import Translator
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.raw import CameraColour
 from deblur_cli.imaging.read import read_photo
@@ -20,7 +21,7 @@ from deblur_cli.pipelines.blur_map import draw_blur_map
 from deblur_cli.pipelines.jobs import PhotoResult, Seconds, SingleJob, SingleResult
 from deblur_cli.pipelines.outputs import DNG_SUFFIX, plan_photos, result_of, write_raw_result, write_result
 from deblur_cli.pipelines.raw_round_trip import read_as_light
-from deblur_cli.pipelines.restore_one import OfPhoto, RestoredPhoto, restore_photo
+from deblur_cli.pipelines.restore import OfPhoto, RestoredPhoto, restore_photo
 from deblur_cli.progress import SILENT, Progress
 
 
@@ -46,10 +47,6 @@ class RestoredOne:
     blur_map: Photo | None = None
 
 
-RestoreOne = Callable[[Photo, BlurExtent], RestoredPhoto]
-"""What makes of a photo, and of what was measured of its blur, the restored one."""
-
-
 def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
     """Restores every photo of the job by itself and returns what became of each, in the order found.
 
@@ -62,10 +59,7 @@ def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
     device = fit_to_network(choose(job.device, job.precision), entry.name, entry.traits)
 
     def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
-        model = load(entry, progress)
-        return photo_steps(
-            lambda photo, extent: restore_photo(photo, extent, model, device, job.settings, progress), job, progress
-        )
+        return photo_steps(load(entry, progress), device, job, progress)
 
     photos = run_photos(plan, job.output, start, progress)
     seconds = time.monotonic() - started
@@ -76,11 +70,18 @@ def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
 
 
 def photo_steps(
-    restore_one: RestoreOne, job: SingleJob, progress: Progress, *, held: float = 1.0
+    model: SingleModel,
+    device: Device,
+    job: SingleJob,
+    progress: Progress,
+    *,
+    translator: Translator | None = None,
+    warn: Callable[[Photo], str] = lambda photo: "",
 ) -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
     """Returns what is done with each photo on its way from reader to writer.
 
-    `held` says how much is held of a photo while it is restored, in units of the photo and its result.
+    A `translator` comes before the network. `warn` says, as a phrase, what is amiss with a photo that is restored all
+    the same.
     """
 
     def read(item: Waiting) -> ReadOne:
@@ -98,7 +99,10 @@ def photo_steps(
 
     def restore(item: Waiting, ready: ReadOne) -> RestoredOne:
         started = time.monotonic()
-        restored = restore_one(ready.photo, ready.extent)
+        restored = restore_photo(
+            ready.photo, ready.extent, model, device, job.settings, progress, translator=translator
+        )
+        restored = replace(restored, warning=warn(ready.photo))
         seconds = Seconds(
             ready.seconds,
             time.monotonic() - started,
@@ -119,7 +123,8 @@ def photo_steps(
         write_photo(ready.blur_map, item.plan.blur_map, overwrite=job.output.overwrite)
         return replace(result, blur_map=item.plan.blur_map)
 
-    return Steps(read, restore, write, failed, lambda item: held * item.megapixels)
+    # A translation is held beside photo and result.
+    return Steps(read, restore, write, failed, lambda item: item.megapixels * (1.0 if translator is None else 1.5))
 
 
 def _blur_map(photo: Photo, restored: RestoredPhoto, progress: Progress) -> Photo | None:

@@ -27,7 +27,6 @@ from deblur_cli.pipelines.outputs import (
     plan_outputs,
     raw_rather_than_jpeg,
 )
-from deblur_cli.pipelines.restore_one import restore_photo
 from deblur_cli.pipelines.single import ReadOne, RestoredOne, photo_steps
 from deblur_cli.progress import SILENT, Progress
 
@@ -150,10 +149,7 @@ def _start(job: SingleJob, progress: Progress) -> Callable[[], Steps[Waiting, Re
 
     @cache
     def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
-        model = load(entry, progress)
-        return photo_steps(
-            lambda photo, extent: restore_photo(photo, extent, model, device, job.settings, progress), job, progress
-        )
+        return photo_steps(load(entry, progress), device, job, progress)
 
     return start
 

@@ -71,7 +71,7 @@ def psnr(a, b):
 @pytest.mark.parametrize("scale", [0, 2, 0.3, -0.5])
 def test_other_scales_are_refused(scale):
     with pytest.raises(UsageError, match=r"Take --scale 1, 0\.5 or 0\.25"):
-        restore_at_scale(single(Identity()), CPU, scene(64, 64), scale)
+        restore_at_scale(single(Identity()), CPU, [scene(64, 64)], scale)
 
 
 @pytest.mark.parametrize("scale", [1, 0.5, 0.25])
@@ -79,7 +79,7 @@ def test_other_scales_are_refused(scale):
 def test_identity_returns_the_photo(scale, size):
     picture = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
     before = picture.copy()
-    result = restore_at_scale(single(Identity()), CPU, picture, scale)
+    result = restore_at_scale(single(Identity()), CPU, [picture], scale)
     np.testing.assert_array_equal(result.pixels, before)
     np.testing.assert_array_equal(picture, before)
     assert result.pixels is not picture
@@ -88,13 +88,13 @@ def test_identity_returns_the_photo(scale, size):
 def test_scale_one_is_plain_restoration():
     picture = scene(96, 128)
     plain = restore(single(Gain()), CPU, [picture], SILENT)
-    np.testing.assert_array_equal(restore_at_scale(single(Gain()), CPU, picture, 1.0).pixels, plain.pixels)
+    np.testing.assert_array_equal(restore_at_scale(single(Gain()), CPU, [picture], 1.0).pixels, plain.pixels)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])
 def test_a_gain_is_carried_up(scale):
     picture = np.full((120, 90, 3), 0.4, np.float32)
-    result = restore_at_scale(single(Gain()), CPU, picture, scale, tile_px=64)
+    result = restore_at_scale(single(Gain()), CPU, [picture], scale, tile_px=64)
     np.testing.assert_allclose(result.pixels, 0.45, atol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_the_known_sharp_small_picture_improves_the_blurred_large_one(scale, len
     sharp = scene()
     blurry = blurred(sharp, length)
     factor = round(1 / scale)
-    result = restore_at_scale(single(Oracle(shrink(sharp, factor))), CPU, blurry, scale)
+    result = restore_at_scale(single(Oracle(shrink(sharp, factor))), CPU, [blurry], scale)
     assert result.refused_tiles == 0
     ceiling = psnr(enlarge(shrink(sharp, factor), factor, 0, 480 // factor), sharp)
     assert psnr(result.pixels, sharp) > psnr(blurry, sharp) + 3

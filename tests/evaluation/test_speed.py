@@ -40,7 +40,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     def restore(model: object, device: object, inputs: list[np.ndarray], *, tile_px: int) -> Restored:
         seen.append((len(inputs), *inputs[0].shape[:2]))
         seconds = inputs[0][..., 0].size * speed_per_pixel[0] * (2 if len(seen) == 1 else 1)
-        return Restored(inputs[0], tile_px, 0, 1, 0, seconds)
+        return Restored(tile_px, 1, 0, seconds, inputs[0])
 
     speed_per_pixel = [PER_PIXEL]
     monkeypatch.setattr(speed, "restore", restore)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deblur_cli.engine.restore import Borrowed
+from deblur_cli.engine.restore import Correspondence
 from deblur_cli.geometry.alignment import scaling, translation
 from deblur_cli.pipelines.confidence_map import LEAST_WIDTH_PX, LONG_SIDE_PX, confidence_map
 from tests.geometry.scenes import scene
@@ -11,10 +11,10 @@ from tests.geometry.scenes import scene
 PHOTO = scene(5, 300, 600)
 
 
-def borrowed(left: float, right: float, flow: tuple[float, float] = (0, 0)) -> Borrowed:
+def borrowed(left: float, right: float, flow: tuple[float, float] = (0, 0)) -> Correspondence:
     confidence = np.full((300, 600), left, np.float32)
     confidence[:, 300:] = right
-    return Borrowed(confidence, np.broadcast_to(np.float32(flow), (300, 600, 2)).copy())
+    return Correspondence(confidence, np.broadcast_to(np.float32(flow), (300, 600, 2)).copy())
 
 
 def colourfulness(picture: np.ndarray) -> float:
@@ -55,7 +55,7 @@ def test_another_size_of_the_reference_is_no_movement() -> None:
 @pytest.mark.parametrize("shape", [(3000, 2000), (60, 40)])
 def test_it_fits_a_screen_and_the_legend_fits_it(shape: tuple[int, int]) -> None:
     photo = np.full((*shape, 3), 0.5, np.float32)
-    taken = Borrowed(np.ones(shape, np.float32), np.zeros((*shape, 2), np.float32))
+    taken = Correspondence(np.ones(shape, np.float32), np.zeros((*shape, 2), np.float32))
     drawn = confidence_map(photo, ["Фото.jpg"], [taken], [np.eye(3)])
     assert drawn.shape[1] >= LEAST_WIDTH_PX
     assert drawn.shape[0] <= LONG_SIDE_PX + 200

@@ -29,28 +29,28 @@ def model(**traits) -> ReferenceModel:
 
 
 def test_a_single_network_borrows_nothing() -> None:
-    with pytest.raises(ValueError, match="borrows from no reference"):
+    with pytest.raises(ValueError, match="takes from no reference"):
         restore(SingleModel("one", nn.Identity(), TRAITS), CPU, [QUERY], with_confidence=True)
 
 
 def test_without_asking_nothing_is_told() -> None:
-    assert restore(model(), CPU, [QUERY, REFERENCE]).borrowed is None
+    assert restore(model(), CPU, [QUERY, REFERENCE]).correspondence is None
 
 
 @pytest.mark.parametrize("tile_px", [64, 200])
 def test_tiles_put_together_what_was_borrowed(tile_px: int) -> None:
     done = restore(model(), CPU, [QUERY, REFERENCE], tile_px=tile_px, with_confidence=True)
-    assert done.borrowed is not None
+    assert done.correspondence is not None
     assert np.allclose(done.pixels, (QUERY + REFERENCE) / 2, atol=1e-5)
-    assert np.allclose(done.borrowed.confidence, QUERY[..., 0], atol=1e-5)
-    assert np.allclose(done.borrowed.flow, 10 * QUERY[..., 1:], atol=1e-4)
+    assert np.allclose(done.correspondence.confidence, QUERY[..., 0], atol=1e-5)
+    assert np.allclose(done.correspondence.flow, 10 * QUERY[..., 1:], atol=1e-4)
 
 
 def test_networks_that_want_blue_first_answer_in_their_order() -> None:
     done = restore(model(bgr=True), CPU, [QUERY, REFERENCE], with_confidence=True)
-    assert done.borrowed is not None
+    assert done.correspondence is not None
     assert np.allclose(done.pixels, (QUERY + REFERENCE) / 2, atol=1e-5)
-    assert np.allclose(done.borrowed.confidence, QUERY[..., 2], atol=1e-5)
+    assert np.allclose(done.correspondence.confidence, QUERY[..., 2], atol=1e-5)
 
 
 def test_a_refused_tile_has_borrowed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,10 +58,10 @@ def test_a_refused_tile_has_borrowed_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(module, "judge", lambda restored, patches: Verdict(False, "for a test"))
     done = restore(model(), CPU, [QUERY, REFERENCE], with_confidence=True)
-    assert done.borrowed is not None
+    assert done.correspondence is not None
     assert np.array_equal(done.pixels, QUERY)
-    assert not done.borrowed.confidence.any()
-    assert not done.borrowed.flow.any()
+    assert not done.correspondence.confidence.any()
+    assert not done.correspondence.flow.any()
 
 
 def test_running_out_of_memory_begins_again_from_nothing() -> None:
@@ -72,5 +72,5 @@ def test_running_out_of_memory_begins_again_from_nothing() -> None:
             return super().forward(query, reference, with_confidence=with_confidence)
 
     done = restore(ReferenceModel("small", Small(), TRAITS), CPU, [QUERY, REFERENCE], tile_px=128, with_confidence=True)
-    assert done.borrowed is not None
-    assert np.allclose(done.borrowed.confidence, QUERY[..., 0], atol=1e-5)
+    assert done.correspondence is not None
+    assert np.allclose(done.correspondence.confidence, QUERY[..., 0], atol=1e-5)

@@ -28,7 +28,7 @@ FADE_PX = 8
 
 
 @dataclass(frozen=True)
-class LaidReference:
+class AlignedReference:
     """A reference as the network is to see it: `pixels` of the photo's size, exposure and encoding.
 
     Beyond the reference's border, where `covered` is False, they are the photo's own. `sharpness` are the scores of
@@ -42,7 +42,7 @@ class LaidReference:
     sharpness: tuple[float, float]
 
 
-def lay_reference(photo: Photo, reference: Photo, progress: Progress = SILENT) -> LaidReference | ReferenceUse:
+def align_reference(photo: Photo, reference: Photo, progress: Progress = SILENT) -> AlignedReference | ReferenceUse:
     """Returns the reference laid over the photo, or, where it cannot help, its `ReferenceUse` that says why.
 
     Neither photo is changed. A reference helps where it can be aligned with confidence, shows a tenth of the photo or
@@ -65,37 +65,37 @@ def lay_reference(photo: Photo, reference: Photo, progress: Progress = SILENT) -
         f"{path.name} laid over it by {alignment.method}: trust {alignment.confidence:.2f}, covers "
         f"{alignment.overlap:.0%}, light times {', '.join(f'{gain:.2f}' for gain in alignment.gain)}."
     )
-    laid = lay(photo, reference, alignment)
-    before, after = laid.sharpness
+    aligned = warp_reference(photo, reference, alignment)
+    before, after = aligned.sharpness
     if after <= before:
         reason = f"is not sharper than the photo ({after:.1f} against {before:.1f})"
-        return ReferenceUse(path, False, reason, laid.sharpness, alignment.confidence, _numbers(alignment))
-    return laid
+        return ReferenceUse(path, False, reason, aligned.sharpness, alignment.confidence, _numbers(alignment))
+    return aligned
 
 
-def lay(photo: Photo, reference: Photo, alignment: Alignment) -> LaidReference:
+def warp_reference(photo: Photo, reference: Photo, alignment: Alignment) -> AlignedReference:
     """Returns the reference laid over the photo by an alignment, helpful or not."""
     warped, covered = warp(reference.pixels, alignment, photo.height, photo.width)
     pixels = apply_gain(warped, alignment.gain, encoding=reference.encoding, into=photo.encoding)
     del warped
     _fill(pixels, photo.pixels, covered)
-    return LaidReference(reference.path, pixels, covered, alignment, (_sharpness(photo.pixels), _sharpness(pixels)))
+    return AlignedReference(reference.path, pixels, covered, alignment, (_sharpness(photo.pixels), _sharpness(pixels)))
 
 
-def lay_unaligned(photo: Photo, reference: Photo) -> LaidReference:
+def stretch_reference(photo: Photo, reference: Photo) -> AlignedReference:
     """Returns the reference as it is, only stretched to the photo's size: for networks that look for places themselves.
 
     It may show another scene, or the same from far aside.
     """
     stretch = scaling(reference.width / photo.width, reference.height / photo.height)
-    return lay(photo, reference, Alignment(stretch, np.ones(3, np.float32), 0.0, "no registration"))
+    return warp_reference(photo, reference, Alignment(stretch, np.ones(3, np.float32), 0.0, "no registration"))
 
 
-def used(laid: LaidReference, reason: str, borrowed_share: float) -> ReferenceUse:
+def used(aligned: AlignedReference, reason: str, borrowed_share: float) -> ReferenceUse:
     """Returns the record of a reference that was used."""
-    alignment = laid.alignment
+    alignment = aligned.alignment
     return ReferenceUse(
-        laid.path, True, reason, laid.sharpness, alignment.confidence, _numbers(alignment), borrowed_share
+        aligned.path, True, reason, aligned.sharpness, alignment.confidence, _numbers(alignment), borrowed_share
     )
 
 

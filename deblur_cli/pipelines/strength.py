@@ -1,8 +1,9 @@
-"""More than the whole restoration: the change carried on, as far as what comes out can be a restoration at all."""
+"""How much of a restoration is applied: less than all, or the change carried on as far as that stays plausible."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -11,6 +12,9 @@ import numpy as np
 from deblur_cli.arrays import Pixels
 from deblur_cli.convert import to_tensor
 from deblur_cli.engine.guard import judge
+from deblur_cli.imaging.photo import Photo
+from deblur_cli.imaging.samples import LUMA
+from deblur_cli.progress import SILENT, Progress
 
 MOST = 1.5
 """Beyond, noise and the network's own errors grow faster than detail."""
@@ -19,6 +23,51 @@ PART_PX = 256
 STEPS = 4
 """In how many steps a part is held back until it passes."""
 BAND_ROWS = 256
+"""Rows handled at once, so that no further copy of a large photo exists."""
+
+
+def apply_change(
+    photo: Photo, restored: Pixels, strength: float, least_db: float = 0.0, progress: Progress = SILENT
+) -> tuple[Pixels, float]:
+    """Returns `strength` of the restoration over the photo, in [0, 1], and the PSNR of the two.
+
+    At 0 the result is the photo, at 1 the restoration, above 1 more than that as far as the guard allows; less where
+    its PSNR to the photo would be under `least_db`; grey stays grey. Works in place in `restored` where that is nobody
+    else's, never in the photo's pixels.
+    """
+    own = restored.flags.writeable and not np.may_share_memory(restored, photo.pixels)
+    result = restored if own else restored.copy()
+    squares = 0.0
+    for rows in bands(photo.height):
+        band = result[rows]
+        np.clip(band, 0, 1, out=band)
+        if photo.grayscale:
+            band[...] = (band @ LUMA)[..., None]
+        squares += float(np.sum(np.square(band - photo.pixels[rows]), dtype=np.float64))
+    full_db = math.inf if squares == 0 else -10 * math.log10(squares / result.size)
+    most = 10 ** ((full_db - least_db) / 20)
+    if strength > 1 and most > 1 and squares > 0:
+        return result, _carry_on(photo, result, min(strength, most), progress)
+    share = min(strength, 1.0) * min(1.0, most)
+    if share < 1:
+        for rows in bands(photo.height):
+            before = photo.pixels[rows]
+            result[rows] = before + np.float32(share) * (result[rows] - before)
+    return result, math.inf if squares == 0 or share == 0 else full_db - 20 * math.log10(share)
+
+
+def _carry_on(photo: Photo, result: Pixels, strength: float, progress: Progress) -> float:
+    """Carries the result on beyond the restoration, in place; returns its PSNR to the photo."""
+    done = strengthen(photo.pixels, result, strength)
+    if done.held_back:
+        progress.note(
+            f"strength {strength:g} would be too much in {done.held_back} of {done.parts} parts of the picture; they "
+            "have less."
+        )
+    squares = sum(
+        float(np.sum(np.square(result[rows] - photo.pixels[rows]), dtype=np.float64)) for rows in bands(photo.height)
+    )
+    return -10 * math.log10(squares / result.size)
 
 
 @dataclass(frozen=True)
@@ -47,8 +96,7 @@ def strengthen(before: Pixels, restored: Pixels, strength: float) -> Strengthene
     held_back = int(np.count_nonzero(allowed < strength))
     # What a part is denied none of its neighbours brings back into it.
     calm = np.asarray(cv2.erode(allowed, np.ones((3, 3), np.uint8)), np.float32)
-    for top in range(0, height, BAND_ROWS):
-        band = slice(top, min(height, top + BAND_ROWS))
+    for band in bands(height):
         share = np.float32(strength) if not held_back else _between(calm, band, height, width)[..., None]
         carried = before[band] + share * (restored[band] - before[band])
         restored[band] = np.clip(carried, 0, 1)
@@ -78,3 +126,9 @@ def _weights(places: Pixels, count: int) -> Pixels:
     """Returns how much each of `count` middles counts at each place, (places, count); beyond the outer ones they do."""
     apart = np.abs(np.clip(places, 0, count - 1)[:, None] - np.arange(count, dtype=np.float32))
     return np.asarray(np.clip(1 - apart, 0, 1), np.float32)
+
+
+def bands(height: int) -> Iterator[slice]:
+    """Yields the rows of a picture, BAND_ROWS at a time."""
+    for top in range(0, height, BAND_ROWS):
+        yield slice(top, min(height, top + BAND_ROWS))
