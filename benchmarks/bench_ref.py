@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from bench_single import make_photo, network_seconds, run_command
 
-from deblur_cli.geometry.register import register_places
+from deblur_cli.geometry.register import register_with_parallax
 from deblur_cli.imaging.read import read_photo
 
 MEGAPIXELS = (12, 24)
@@ -59,7 +59,7 @@ def registration_seconds(photo: Path, reference: Path) -> float:
     """Returns how long it takes to find out how the two lie on each other."""
     onto, moving = read_photo(photo).pixels, read_photo(reference).pixels
     began = time.process_time()
-    register_places(moving, onto)
+    register_with_parallax(moving, onto)
     return time.process_time() - began
 
 

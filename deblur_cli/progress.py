@@ -1,9 +1,10 @@
-"""The observer that the silent core reports to, and the one that does nothing."""
+"""The observer that the silent core reports to, one that does nothing, and one that names what it is about."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -48,3 +49,23 @@ class SilentProgress:
 
 
 SILENT: Progress = SilentProgress()
+
+
+@dataclass(frozen=True)
+class PrefixedProgress:
+    """Passes on what is reported, with a name before every sentence: many photos report to one terminal."""
+
+    to: Progress
+    name: str
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Stage]:
+        """Opens a stage of this name."""
+        return self.to.stage(name, total, unit)
+
+    def note(self, message: str) -> None:
+        """Tells a sentence about what has the name."""
+        self.to.note(f"{self.name}: {message}")
+
+    def detail(self, message: str) -> None:
+        """Tells a detail about what has the name."""
+        self.to.detail(f"{self.name}: {message}")

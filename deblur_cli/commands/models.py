@@ -182,12 +182,12 @@ def _time(item: Listed, device: str, precision: str, terminal: Terminal) -> None
     from deblur_cli.catalogue.entries import untrained_named
     from deblur_cli.catalogue.find import find_any
     from deblur_cli.catalogue.source import LocalFile
-    from deblur_cli.evaluation.speed import drawn_model, measure_speed, model_of
+    from deblur_cli.evaluation.speed import measure_speed, model_of, random_model
     from deblur_cli.evaluation.timings import keep_timing
 
     without = untrained_named(item.name) if item.source is None else None
     if without is not None:
-        model = drawn_model(without.name, without.architecture, without.config)
+        model = random_model(without.name, without.architecture, without.config)
     else:
         name = str(item.source.path) if isinstance(item.source, LocalFile) else item.name
         model = model_of(find_any(name), terminal)

@@ -40,7 +40,7 @@ def neighbours(pairs: Sequence[Pair], window: int = WINDOW) -> dict[Pair, list[P
     return found
 
 
-def drawn_references(pairs: Sequence[Pair], *, seed: int = 0) -> dict[Path, Path]:
+def sampled_references(pairs: Sequence[Pair], *, seed: int = 0) -> dict[Path, Path]:
     """Returns the reference of each blurry frame: a random neighbour, sharp in eight of ten, blurry else.
 
     The same for the same names and seed, whatever else is scored.

@@ -1,13 +1,15 @@
-"""Where a network runs, and in which precision."""
+"""Where a network runs, and in which precision: chosen, and applied."""
 
 from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from deblur_cli.errors import DeviceError
 from deblur_cli.networks.contract import Traits
@@ -73,27 +75,29 @@ def fit_to_network(device: Device, name: str, traits: Traits) -> Device:
     return replace(device, dtype=torch.float32, reason=reason)
 
 
-def _find_device(wish: str) -> tuple[torch.device, str]:
-    if wish == "auto":
+def _find_device(requested: str) -> tuple[torch.device, str]:
+    if requested == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device()), f"{torch.cuda.get_device_name()} found"
         if torch.backends.mps.is_available():
             return torch.device("mps"), "Apple GPU found"
         return torch.device("cpu"), "no GPU found"
-    if wish == "cpu":
+    if requested == "cpu":
         return torch.device("cpu"), "CPU asked for"
-    if wish == "mps":
+    if requested == "mps":
         if not torch.backends.mps.is_available():
             raise DeviceError(
                 "MPS was asked for, but this machine has no Apple GPU that PyTorch can use. Leave --device out."
             )
         return torch.device("mps"), "MPS asked for"
-    if re.fullmatch(r"cuda(:\d+)?", wish):
-        return _find_cuda(wish)
-    raise DeviceError(f"There is no device '{wish}'. Take --device auto, cpu, cuda, cuda:N (the N-th card) or mps.")
+    if re.fullmatch(r"cuda(:\d+)?", requested):
+        return _find_cuda(requested)
+    raise DeviceError(
+        f"There is no device '{requested}'. Take --device auto, cpu, cuda, cuda:N (the N-th card) or mps."
+    )
 
 
-def _find_cuda(wish: str) -> tuple[torch.device, str]:
+def _find_cuda(requested: str) -> tuple[torch.device, str]:
     if torch.version.cuda is None and torch.version.hip is None:
         raise DeviceError(
             "CUDA was asked for, but the installed PyTorch is a build without it. Install one with CUDA "
@@ -104,22 +108,22 @@ def _find_cuda(wish: str) -> tuple[torch.device, str]:
             "CUDA was asked for, but PyTorch sees no card. Check with nvidia-smi that the driver runs and is new "
             f"enough for CUDA {torch.version.cuda}, or leave --device out."
         )
-    number = int(wish.partition(":")[2] or torch.cuda.current_device())
+    number = int(requested.partition(":")[2] or torch.cuda.current_device())
     if number >= torch.cuda.device_count():
         raise DeviceError(
-            f"Card {wish} was asked for, but there are {torch.cuda.device_count()}, counted from cuda:0. "
+            f"Card {requested} was asked for, but there are {torch.cuda.device_count()}, counted from cuda:0. "
             "Take one of those, or leave --device out."
         )
     return torch.device("cuda", number), f"{torch.cuda.get_device_name(number)} asked for"
 
 
-def _find_precision(wish: str, device: torch.device) -> tuple[torch.dtype, str]:
-    if wish != "auto" and wish not in PRECISIONS:
-        raise DeviceError(f"There is no precision '{wish}'. Take --precision auto, float32, bfloat16 or float16.")
+def _find_precision(requested: str, device: torch.device) -> tuple[torch.dtype, str]:
+    if requested != "auto" and requested not in PRECISIONS:
+        raise DeviceError(f"There is no precision '{requested}'. Take --precision auto, float32, bfloat16 or float16.")
     has_bfloat16, why = bfloat16_support(device)
-    if wish == "auto":
+    if requested == "auto":
         return (torch.bfloat16, f"bfloat16, since {why}") if has_bfloat16 else (torch.float32, f"float32, since {why}")
-    dtype = PRECISIONS[wish]
+    dtype = PRECISIONS[requested]
     if dtype is torch.bfloat16 and not has_bfloat16 and device.type != "mps":
         raise DeviceError(f"bfloat16 was asked for, but {why}. Take --precision float32, or leave the option out.")
     if dtype is torch.float16 and device.type == "cpu":
@@ -154,3 +158,44 @@ def cpu_flags(proc: Path = Path("/proc")) -> frozenset[str]:
         if line.startswith(("flags", "Features")):
             return frozenset(line.partition(":")[2].lower().split())
     return frozenset()
+
+
+def move_network(network: nn.Module, device: Device) -> nn.Module:
+    """Returns the network itself, in eval mode, its weights on the device in float32, channels last.
+
+    Weights stay float32 whatever the precision: autocast lowers what convolutions multiply, and norms and pooling,
+    which overflow or drift in 16 bits, are kept in float32 by the networks themselves.
+    """
+    network.eval()
+    network.to(device.torch_device, torch.float32)
+    if not any(value.dim() > 4 for value in (*network.parameters(), *network.buffers())):  # those have another order
+        # The stubs of Module.to lack its fourth form, which sets the order of four-dimensional weights in memory.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def lowered(device: Device) -> torch.autocast:
+    """Returns the context in which a network runs in the device's precision; what it answers may be in 16 bits."""
+    lower = device.dtype is not torch.float32
+    return torch.autocast(device.torch_device.type, device.dtype if lower else None, enabled=lower)
+
+
+def channels_last(pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Returns pictures (B, 3, H, W) in the order in memory that `move_network` gave the weights."""
+    return [tensor.contiguous(memory_format=torch.channels_last) for tensor in pictures]
+
+
+def synchronise(device: Device) -> None:
+    """Returns once the device has done what it was given, so that time can be measured."""
+    if device.torch_device.type == "cuda":
+        torch.cuda.synchronize(device.torch_device)
+    elif device.torch_device.type == "mps":
+        torch.mps.synchronize()
+
+
+def free_cached(device: Device) -> None:
+    """Gives back the memory that PyTorch keeps for itself on the device."""
+    if device.torch_device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.torch_device.type == "mps":
+        torch.mps.empty_cache()

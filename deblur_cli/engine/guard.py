@@ -1,7 +1,7 @@
 """Tells whether what a network made of a tile can be a restoration of it at all.
 
 Networks go wrong on what they never saw: not-a-number from an overflow, a colour cast over flat dark areas, coloured
-checkerboards from their up-sampling. The guard knows no right answer, only what no restoration is. Its bounds were
+checkerboards from their up-sampling. The guard knows no ground truth, only what no restoration is. Its bounds were
 measured on pairs of the virtual shutter (photographs of the training set, every setting at its default: paths to
 60 px, lights raised to 6 times; 480 tiles of 192 px and 128 of 384 px, half of them with noise and JPEG), where the
 truth stands for a perfect network:

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from deblur_cli.engine import precision
-from deblur_cli.engine.device import Device
+from deblur_cli.engine.device import Device, channels_last, lowered
 from deblur_cli.engine.tiles import round_up
 from deblur_cli.networks.contract import Model, SingleModel
 
@@ -80,8 +79,8 @@ def activation_bytes_per_pixel(model: Model, device: Device) -> float:
     grey = torch.full((1, 3, side, side), 0.5, device=device.torch_device)
     inputs = [grey] if isinstance(model, SingleModel) else [grey, grey.clone()]
     live = _LiveBytes()
-    with torch.inference_mode(), live, precision.lowered(device):
-        model.network(*precision.channels_last(inputs))
+    with torch.inference_mode(), live, lowered(device):
+        model.network(*channels_last(inputs))
     outside = 4 * 3 * (len(inputs) + 1)
     return UNSEEN * (live.peak / side**2 + outside)
 

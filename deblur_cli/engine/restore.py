@@ -14,9 +14,16 @@ from torch import Tensor
 
 from deblur_cli.arrays import Pixels
 from deblur_cli.convert import to_pixels, to_tensor
-from deblur_cli.engine import precision
 from deblur_cli.engine.blur import FoundBlur, find_blur
-from deblur_cli.engine.device import Device, fit_to_network
+from deblur_cli.engine.device import (
+    Device,
+    channels_last,
+    fit_to_network,
+    free_cached,
+    lowered,
+    move_network,
+    synchronise,
+)
 from deblur_cli.engine.guard import judge
 from deblur_cli.engine.memory import TileChoice, choose_tile, smallest_tile
 from deblur_cli.engine.tiles import Tile, TilePlan, cut, plan_tiles
@@ -121,7 +128,7 @@ def restore(
                 if not _is_about_memory(error):
                     raise
             # Only here, where the error and the tensors that its traceback holds are gone, can memory be given back.
-            precision.free_cached(device)
+            free_cached(device)
             # All tiles are equally large, so the first one fails or none: beginning again costs next to nothing.
             canvas.begin_again(inputs[0])
             choice = _halved(model, plan)
@@ -195,7 +202,7 @@ def _plan(model: Model, picture: Pixels, choice: TileChoice, progress: Progress)
 
 def _move(model: Model, device: Device) -> None:
     try:
-        precision.move(model.network, device)
+        move_network(model.network, device)
     except RuntimeError as error:
         if not _is_about_memory(error):
             raise
@@ -249,15 +256,15 @@ def _restore_tiles(
         if blur is not None:
             undone = cut(blur.candidates, tile).astype(np.float32)
             asked["candidates"] = to_tensor(undone).to(device.torch_device)
-        precision.wait(device)
+        synchronise(device)
         began = time.perf_counter()
         ordered = [patch.flip(1) for patch in patches] if model.traits.bgr else patches
-        with precision.lowered(device):
-            answer = model.network(*precision.channels_last(ordered), **asked)
+        with lowered(device):
+            answer = model.network(*channels_last(ordered), **asked)
         matched = answer if isinstance(answer, ReferenceOutput) else None
         restored = (answer if matched is None else matched.restored).float()
         restored = restored.flip(1) if model.traits.bgr else restored
-        precision.wait(device)
+        synchronise(device)
         seconds += time.perf_counter() - began
         verdict = judge(restored, patches)
         if verdict.plausible:

@@ -14,13 +14,13 @@ import numpy as np
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
-from deblur_cli.datasets.protocol import drawn_references, ranked_references
+from deblur_cli.datasets.protocol import ranked_references, sampled_references
 from deblur_cli.datasets.sets import PairSet
 from deblur_cli.engine.device import Device, choose, fit_to_network
 from deblur_cli.errors import DatasetError, UsageError
 from deblur_cli.evaluation.evaluate import EvaluateJob, OutputSource, Produced, at_8_bit, evaluate
 from deblur_cli.evaluation.scores import Evaluation, ReferenceKind
-from deblur_cli.geometry.register import register_places
+from deblur_cli.geometry.register import register_with_parallax
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_grey, read_photo
 from deblur_cli.measure.blur_extent import estimate_blur_extent
@@ -28,6 +28,7 @@ from deblur_cli.measure.sharpness import WORKING_PX, score_fourier
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
 from deblur_cli.pipelines.align_reference import AlignedReference, align_reference, stretch_reference, warp_reference
 from deblur_cli.pipelines.jobs import ReferenceUse
+from deblur_cli.pipelines.ref import ReferenceNetworks
 from deblur_cli.pipelines.restore import (
     RestoredPhoto,
     is_already_sharp,
@@ -49,13 +50,6 @@ class ReferenceEvaluation:
 
     reference: ReferenceKind
     evaluation: Evaluation
-
-
-@dataclass(frozen=True)
-class _ReferenceNetworks:
-    model: ReferenceModel
-    device: Device
-    single: Callable[[], tuple[SingleModel, Device]]
 
 
 def evaluate_references(
@@ -80,7 +74,7 @@ def evaluate_references(
         fallback = find(None, SingleModel)
         return load(fallback, progress), fit_to_network(device, fallback.name, fallback.traits)
 
-    networks = _ReferenceNetworks(model, fitted, single)
+    networks = ReferenceNetworks(model, fitted, single)
 
     def open_source(kind: ReferenceKind) -> Callable[[Sequence[PairSet]], OutputSource]:
         def open_with(sets: Sequence[PairSet]) -> OutputSource:
@@ -102,7 +96,7 @@ def _references(sets: Sequence[PairSet], kind: ReferenceKind) -> dict[Path, Path
         ranked = (ranked_references(part.pairs, eq_7_sharpness, PLACES[kind]) for part in sets)
         return {blurry: reference for found in ranked for blurry, reference in found.items()}
     if kind is ReferenceKind.NEIGHBOUR:
-        drawn = (drawn_references(part.pairs) for part in sets)
+        drawn = (sampled_references(part.pairs) for part in sets)
         return {blurry: reference for found in drawn for blurry, reference in found.items()}
     pairs = [pair for part in sets for pair in part.pairs]
     if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
@@ -135,7 +129,7 @@ def eq_7_sharpness(path: Path) -> float:
 
 
 def _make(
-    kind: ReferenceKind, files: dict[Path, Path], networks: _ReferenceNetworks, job: EvaluateJob, progress: Progress
+    kind: ReferenceKind, files: dict[Path, Path], networks: ReferenceNetworks, job: EvaluateJob, progress: Progress
 ) -> Callable[[Photo], Produced]:
     def make(photo: Photo) -> Produced:
         restored = _restored(photo, kind, files.get(photo.path), networks, job, progress)
@@ -148,7 +142,7 @@ def _restored(
     photo: Photo,
     kind: ReferenceKind,
     file: Path | None,
-    networks: _ReferenceNetworks,
+    networks: ReferenceNetworks,
     job: EvaluateJob,
     progress: Progress,
 ) -> RestoredPhoto:
@@ -181,7 +175,7 @@ def _align_anyhow(photo: Photo, reference: Photo, kind: ReferenceKind) -> Aligne
     """Returns the reference aligned over the photo; as it is, stretched to the photo's size, where it does not fit."""
     if kind in (ReferenceKind.SELF, ReferenceKind.NONE):
         return stretch_reference(photo, reference)
-    found = register_places(
+    found = register_with_parallax(
         reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding
     )
     return warp_reference(photo, reference, found) if found.trusted else stretch_reference(photo, reference)

@@ -1,6 +1,6 @@
 """How long a network takes for a large photo on a device: measured, or reckoned from what was measured.
 
-The time of a network does not depend on its weights: where they are not on this computer, drawn ones do.
+The time of a network does not depend on its weights: where they are not on this computer, random ones do.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from deblur_cli.arrays import Pixels
 from deblur_cli.catalogue.download import locate
 from deblur_cli.catalogue.entries import MODEL_TYPES, Entry
 from deblur_cli.catalogue.load import load
-from deblur_cli.engine.device import Device, choose, fit_to_network
+from deblur_cli.engine.device import Device, choose, fit_to_network, move_network
 from deblur_cli.engine.memory import choose_tile
-from deblur_cli.engine.precision import move
 from deblur_cli.engine.restore import Restored, restore
 from deblur_cli.engine.tiles import plan_tiles
 from deblur_cli.evaluation.timings import HEIGHT_PX, WIDTH_PX, Timing, this_machine
@@ -34,18 +33,18 @@ SEED = 0
 
 
 def model_of(entry: Entry[Any], progress: Progress = SILENT) -> Model:
-    """Returns the entry's model with its weights where they are on this computer, else with drawn ones."""
+    """Returns the entry's model with its weights where they are on this computer, else with random ones."""
     if locate(entry.source).path is not None:
         model: Model = load(entry, progress)
         return model
-    drawn = drawn_model(entry.name, architecture(entry.architecture), entry.config)
+    random = random_model(entry.name, architecture(entry.architecture), entry.config)
     if entry.traits.pooling is not None:
-        apply_local_pooling(drawn.network, entry.traits.pooling)
-    return type(drawn)(drawn.name, drawn.network, entry.traits)
+        apply_local_pooling(random.network, entry.traits.pooling)
+    return type(random)(random.name, random.network, entry.traits)
 
 
-def drawn_model(name: str, line: Architecture, config: Any) -> Model:
-    """Returns a model of the registry with drawn weights."""
+def random_model(name: str, line: Architecture, config: Any) -> Model:
+    """Returns a model of the registry with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = line.build(config)
@@ -56,16 +55,16 @@ def drawn_model(name: str, line: Architecture, config: Any) -> Model:
     return model
 
 
-def measure_speed(model: Model, wish: str = "auto", precision: str = "auto", progress: Progress = SILENT) -> Timing:
+def measure_speed(model: Model, device: str = "auto", precision: str = "auto", progress: Progress = SILENT) -> Timing:
     """Returns the seconds that the network takes for a photo of 24 megapixels on the device, tiles and all.
 
     One tile is timed and multiplied by their number, unless the whole picture is quick: then that is run. Reading,
     judging and writing are not counted. Raises DeviceError, OutOfMemoryError.
     """
-    device = fit_to_network(choose(wish, precision), model.name, model.traits)
+    fitted = fit_to_network(choose(device, precision), model.name, model.traits)
     with torch.inference_mode():
-        move(model.network, device)
-        tile_px = choose_tile(model, device).tile_px
+        move_network(model.network, fitted)
+        tile_px = choose_tile(model, fitted).tile_px
     plan = plan_tiles(
         HEIGHT_PX,
         WIDTH_PX,
@@ -74,11 +73,11 @@ def measure_speed(model: Model, wish: str = "auto", precision: str = "auto", pro
         multiple=model.traits.size_multiple,
     )
     progress.detail(f"timing {model.name}: a tile of {plan.shape[1]} × {plan.shape[0]} px, of {plan.count}.")
-    seconds = plan.count * _least_seconds(model, device, *plan.shape, tile_px)
+    seconds = plan.count * _least_seconds(model, fitted, *plan.shape, tile_px)
     measured = seconds <= WHOLE_WITHIN_S
     if measured:
-        seconds = _run(model, device, HEIGHT_PX, WIDTH_PX, tile_px).network_seconds
-    return Timing(seconds, measured, str(device.torch_device), device.dtype_name, this_machine())
+        seconds = _run(model, fitted, HEIGHT_PX, WIDTH_PX, tile_px).network_seconds
+    return Timing(seconds, measured, str(fitted.torch_device), fitted.dtype_name, this_machine())
 
 
 def _least_seconds(model: Model, device: Device, height: int, width: int, tile_px: int) -> float:

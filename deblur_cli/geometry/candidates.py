@@ -28,7 +28,7 @@ PEAKS = 2
 """Peaks of each correlation that are tried: with repeated structure the highest may be the wrong one."""
 TURNS = (0, 1, 2, 3)
 """Quarter turns: two cameras, or one whose orientation the file does not tell."""
-SPREAD = 0.12
+BANDWIDTH = 0.12
 """Standard deviation of the low-pass in phase correlation, in cycles a pixel."""
 
 
@@ -158,17 +158,17 @@ def _peaks(moving: Grey, onto: Grey) -> Iterator[tuple[float, float]]:
         surface[np.ix_(rows, columns)] = -np.inf
 
 
-def correlation(moving: Grey, onto: Grey, spread: float = SPREAD, whitening: float = 0.7) -> Grey:
+def correlation(moving: Grey, onto: Grey, bandwidth: float = BANDWIDTH, whitening: float = 0.7) -> Grey:
     """Returns the correlation (…, H, W) over all cyclic shifts of moving, its spectrum partly whitened and low-passed.
 
-    1 at the right shift for pictures that only differ by it, about 0 elsewhere. `spread` in cycles a pixel.
+    1 at the right shift for pictures that only differ by it, about 0 elsewhere. `bandwidth` in cycles a pixel.
     """
     height, width = onto.shape[-2:]
     cross = np.fft.rfft2(moving) * np.conj(np.fft.rfft2(onto))
     magnitude = np.abs(cross)
     level = magnitude.mean(axis=(-2, -1), keepdims=True) + 1e-12
     weights = (
-        np.exp(-0.5 * _radius_squared(height, width) / spread**2) / (magnitude / level + 1e-3) ** whitening / level
+        np.exp(-0.5 * _radius_squared(height, width) / bandwidth**2) / (magnitude / level + 1e-3) ** whitening / level
     )
     surface = np.fft.irfft2(cross * weights, s=(height, width))
     most = np.fft.irfft2(magnitude * weights, s=(height, width))[..., :1, :1]

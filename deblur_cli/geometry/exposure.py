@@ -35,7 +35,7 @@ def estimate_gain(
 ) -> Gain:
     """Returns what the linear light of `moving` is to be multiplied by, (3,) float32, to be that of `onto`.
 
-    Both (H, W, 3) float32, display-encoded, laid over each other; `valid` (H, W) says where both show the scene. A
+    Both (H, W, 3) float32, display-encoded, aligned; `valid` (H, W) says where both show the scene. A
     median of ratios after averaging, weighted by light and narrowed to where the ratio is like most, so that what moved
     or clipped does not count. 1 where there is too little to compare.
     """
@@ -94,8 +94,8 @@ def _robust_ratio(light: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64
     middle = float(np.median(stops))
     for _ in range(ROUNDS):
         apart = stops - middle
-        spread = max(1.4826 * float(np.median(np.abs(apart))), 0.01)
-        weights = np.square(np.clip(1 - np.square(apart / (3 * spread)), 0, None)) * np.sqrt(light * wanted)
+        deviation = max(1.4826 * float(np.median(np.abs(apart))), 0.01)
+        weights = np.square(np.clip(1 - np.square(apart / (3 * deviation)), 0, None)) * np.sqrt(light * wanted)
         step = float(np.sum(weights * apart) / max(float(np.sum(weights)), 1e-12))
         middle += step
         if abs(step) < 1e-4:

@@ -120,7 +120,7 @@ class _Pair:
         return _sampled(self.moving, places)
 
     def alike(self, picture: Grey, places: Places, softness_px: float) -> Likeness:
-        """Returns how alike `onto` and a picture laid over it look, both softened."""
+        """Returns how alike `onto` and a picture warped onto it look, both softened."""
         ours, theirs = (_deviations(_soft(grey, softness_px)) for grey in (self.onto, picture))
         found = _correlation(ours, theirs)
         height, width = self.moving.shape

@@ -21,7 +21,7 @@ WINDOWS_PX = (64, 96, 128)
 WINDOW_SOFTNESS = 20
 """A window is about this many times as large as what the softening leaves of detail."""
 MOST_WINDOWS = 160
-SPREAD = 0.3
+BANDWIDTH = 0.3
 """Standard deviation of the correlation's low-pass in cycles, over what the softening leaves as a pixel."""
 LEAST_COVERED = 0.95
 LEAST_ENERGY = 0.05
@@ -112,7 +112,7 @@ def window_shifts(moving: Grey, onto: Grey, mask: Mask, softness_px: float) -> S
         return Shifts(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
     taper = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
     ours, theirs = (np.stack([picture[cut] * taper for cut in cuts]) for picture in (onto, moving))
-    surfaces = correlation(theirs, ours, spread=SPREAD / max(softness_px, 1.0), whitening=0.5)
+    surfaces = correlation(theirs, ours, bandwidth=BANDWIDTH / max(softness_px, 1.0), whitening=0.5)
     moved, peaks = _highest(surfaces, reach=side // 4)
     centres = np.array([[cut[1].start + (side - 1) / 2, cut[0].start + (side - 1) / 2] for cut in cuts])
     weights = np.clip(peaks - LEAST_PEAK, 0, 20)

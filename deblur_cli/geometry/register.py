@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.arrays import Pixels
-from deblur_cli.geometry.agreement import Agreement, agreement
-from deblur_cli.geometry.alignment import Alignment, Transform, scaling
+from deblur_cli.geometry.alignment import Agreement, Alignment, Transform, agreement, scaling
 from deblur_cli.geometry.candidates import Candidate, as_they_are, by_features, by_phase
 from deblur_cli.geometry.exposure import SRGB, estimate_gain
 from deblur_cli.geometry.parallax import find_field
@@ -106,7 +105,7 @@ def _register(
     return Alignment(transform, gain, _confidence(judged), f"{guess.method}, {model}", judged.overlap)
 
 
-def register_places(
+def register_with_parallax(
     moving: Pixels,
     onto: Pixels,
     *,
@@ -115,7 +114,7 @@ def register_places(
 ) -> Alignment:
     """Returns `register`, and how places are displaced where one transform does not hold: parallax, what moved.
 
-    Arguments as in `register`. Photos that no transform lays over each other are trusted where features show that they
+    Arguments as in `register`. Photos that no transform aligns are trusted where features show that they
     are of one scene, and gradients agree once places are displaced. A 24-megapixel pair takes some seconds more.
     """
     if _too_small(moving, onto):

@@ -1,4 +1,4 @@
-"""One photo laid over another by an alignment."""
+"""One photo warped onto another by an alignment."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def warp_by(
     for top in range(0, height, BAND_ROWS):
         rows = np.arange(top, min(top + BAND_ROWS, height), dtype=np.float64)
         band = slice(top, top + len(rows))
-        x, y = _places(transform, columns, rows, None if displaced is None else spread(displaced, band, height, width))
+        moved = None if displaced is None else upsample_displacements(displaced, band, height, width)
+        x, y = _sample_positions(transform, columns, rows, moved)
         warped = cv2.remap(moving, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         np.clip(warped, 0, 1, out=result[band])
         inside = (x >= 0) & (x <= moving.shape[1] - 1) & (y >= 0) & (y <= moving.shape[0] - 1)
@@ -50,7 +51,7 @@ def warp_by(
     return result, mask
 
 
-def spread(displaced: Pixels, rows: slice, height: int, width: int) -> Pixels:
+def upsample_displacements(displaced: Pixels, rows: slice, height: int, width: int) -> Pixels:
     """Returns displacements (h, w, 2), on a small grid over a picture, for each pixel of a band of its rows."""
     x = (np.arange(width) + 0.5) * (displaced.shape[1] / width) - 0.5
     y = (np.arange(rows.start, rows.stop) + 0.5) * (displaced.shape[0] / height) - 0.5
@@ -59,7 +60,7 @@ def spread(displaced: Pixels, rows: slice, height: int, width: int) -> Pixels:
     return np.asarray(found, np.float32)
 
 
-def _places(
+def _sample_positions(
     transform: Transform,
     columns: npt.NDArray[np.float64],
     rows: npt.NDArray[np.float64],

@@ -11,7 +11,7 @@ import numpy as np
 from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.geometry.alignment import Alignment, scaling
 from deblur_cli.geometry.exposure import apply_gain
-from deblur_cli.geometry.register import register_places
+from deblur_cli.geometry.register import register_with_parallax
 from deblur_cli.geometry.warp import warp
 from deblur_cli.geometry.working import shrink
 from deblur_cli.imaging.photo import Photo
@@ -43,18 +43,18 @@ class AlignedReference:
 
 
 def align_reference(photo: Photo, reference: Photo, progress: Progress = SILENT) -> AlignedReference | ReferenceUse:
-    """Returns the reference laid over the photo, or, where it cannot help, its `ReferenceUse` that says why.
+    """Returns the reference aligned with the photo, or, where it cannot help, its `ReferenceUse` that says why.
 
     Neither photo is changed. A reference helps where it can be aligned with confidence, shows a tenth of the photo or
     more, and is sharper there.
     """
-    alignment = register_places(
+    alignment = register_with_parallax(
         reference.pixels, photo.pixels, moving_encoding=reference.encoding, onto_encoding=photo.encoding
     )
     path = reference.path
     if not alignment.trusted:
         reason = (
-            f"cannot be laid over the photo with confidence ({alignment.confidence:.2f} of 1): it shows another scene, "
+            f"cannot be aligned with the photo (confidence {alignment.confidence:.2f} of 1): it shows another scene, "
             "or from too far aside"
         )
         return ReferenceUse(path, False, reason, confidence=alignment.confidence)
@@ -62,7 +62,7 @@ def align_reference(photo: Photo, reference: Photo, progress: Progress = SILENT)
         reason = f"shows only {alignment.overlap:.0%} of the photo"
         return ReferenceUse(path, False, reason, confidence=alignment.confidence)
     progress.detail(
-        f"{path.name} laid over it by {alignment.method}: trust {alignment.confidence:.2f}, covers "
+        f"{path.name} aligned with it by {alignment.method}: confidence {alignment.confidence:.2f}, covers "
         f"{alignment.overlap:.0%}, light times {', '.join(f'{gain:.2f}' for gain in alignment.gain)}."
     )
     aligned = warp_reference(photo, reference, alignment)
@@ -74,7 +74,7 @@ def align_reference(photo: Photo, reference: Photo, progress: Progress = SILENT)
 
 
 def warp_reference(photo: Photo, reference: Photo, alignment: Alignment) -> AlignedReference:
-    """Returns the reference laid over the photo by an alignment, helpful or not."""
+    """Returns the reference warped onto the photo by an alignment, helpful or not."""
     warped, covered = warp(reference.pixels, alignment, photo.height, photo.width)
     pixels = apply_gain(warped, alignment.gain, encoding=reference.encoding, into=photo.encoding)
     del warped

@@ -23,7 +23,7 @@ from deblur_cli.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
-class _Networks:
+class _ProfileNetworks:
     """What is to be loaded, and where it runs. `entry` is the deblurring network behind a translator, else None."""
 
     profile: CameraProfile
@@ -76,16 +76,16 @@ def deblur_with_profile(job: Blur2BlurJob, progress: Progress = SILENT) -> Blur2
     )
 
 
-def _networks(job: Blur2BlurJob, profile: CameraProfile) -> _Networks:
+def _networks(job: Blur2BlurJob, profile: CameraProfile) -> _ProfileNetworks:
     """Returns which networks run where; nothing is loaded. Raises ProfileError, DeviceError and what `find` raises."""
     chosen = choose(job.device, job.precision)
     own = fit_to_network(chosen, job.camera.name, profile.traits)
     if profile.method == "translate":
         entry = find_made_for(profile, job.camera, job.model)
-        return _Networks(profile, own, entry, fit_to_network(chosen, entry.name, entry.traits))
+        return _ProfileNetworks(profile, own, entry, fit_to_network(chosen, entry.name, entry.traits))
     if job.model is not None:  # an adapted network stands for itself; one that is named must be what it was made of
         find_made_for(profile, job.camera, job.model)
-    return _Networks(profile, own, None, own)
+    return _ProfileNetworks(profile, own, None, own)
 
 
 def other_camera(photo: Photo, camera: Camera) -> str:

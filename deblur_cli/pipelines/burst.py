@@ -83,15 +83,15 @@ def sharpness(photo: Photo) -> float:
 
 
 def _add(light: Pixels, weight: Pixels, base: Photo, other: Photo) -> bool:
-    """Returns whether the other frame could be laid over the first; if so its light and weights are added."""
+    """Returns whether the other frame could be aligned with the first; if so its light and weights are added."""
     alignment = register(other.pixels, base.pixels, moving_encoding=other.encoding, onto_encoding=base.encoding)
     if not alignment.trusted:
         return False
     same = apply_gain(other.pixels, alignment.gain, encoding=other.encoding, into=base.encoding)
-    laid, covered = warp(same, alignment, base.height, base.width)
-    share = 1 - _enlarged(disagreement(base.pixels, laid, base.encoding), base.height, base.width)
+    warped, covered = warp(same, alignment, base.height, base.width)
+    share = 1 - _enlarged(disagreement(base.pixels, warped, base.encoding), base.height, base.width)
     share *= covered
-    light += share[..., None] * to_linear(laid, base.encoding, out=laid)
+    light += share[..., None] * to_linear(warped, base.encoding, out=warped)
     weight += share
     return True
 

@@ -21,7 +21,7 @@ LEAST_SIDE_PX = 32
 
 
 @dataclass(frozen=True)
-class Look:
+class ScoredFrame:
     """How one photo looks at scoring size, whatever its own: noise-robust sharpness, and its scene."""
 
     sharpness: float
@@ -38,7 +38,7 @@ class Sharper:
 
 
 @dataclass(frozen=True)
-class Found:
+class SharperFrames:
     """The sharper frames of a folder, the sharpest first; where there are none, `why_none` is a sentence."""
 
     sharper: tuple[Sharper, ...]
@@ -61,9 +61,9 @@ class ReferenceFinder:
         self._window = window
         self._max_megapixels = max_megapixels
         self._folders: dict[Path, tuple[_Frame, ...]] = {}
-        self._looks: dict[Path, Look | None] = {}
+        self._looks: dict[Path, ScoredFrame | None] = {}
 
-    def find(self, photo: Path, folder: Path) -> Found:
+    def find(self, photo: Path, folder: Path) -> SharperFrames:
         """Returns the frames of the folder that show the photo's scene sharper, of those within the window.
 
         Frames that cannot be read are no references. Raises PhotoError where the photo itself, or the folder, cannot
@@ -71,29 +71,29 @@ class ReferenceFinder:
         """
         own = self._look(photo)
         if own is None:
-            return Found((), "it is too small to compare its sharpness")
+            return SharperFrames((), "it is too small to compare its sharpness")
         near = self._neighbours(photo, folder)
         if not near:
-            return Found((), f"there are no other photos in {folder}")
+            return SharperFrames((), f"there are no other photos in {folder}")
         looks = [(path, look) for path in near if (look := self._look_or_none(path)) is not None]
         same = [(path, look) for path, look in looks if similarity(own.scene, look.scene) >= SAME_SCENE]
         if not same:
-            return Found((), f"none of {len(near)} frames around it in {folder} shows the same scene")
+            return SharperFrames((), f"none of {len(near)} frames around it in {folder} shows the same scene")
         sharper = sorted((pair for pair in same if pair[1].sharpness > own.sharpness), key=lambda p: -p[1].sharpness)
         if not sharper:
-            return Found((), f"it is the sharpest of {len(same) + 1} frames of its scene in {folder}")
-        return Found(tuple(_described(path, look, own, len(same)) for path, look in sharper))
+            return SharperFrames((), f"it is the sharpest of {len(same) + 1} frames of its scene in {folder}")
+        return SharperFrames(tuple(_described(path, look, own, len(same)) for path, look in sharper))
 
-    def _look(self, path: Path) -> Look | None:
+    def _look(self, path: Path) -> ScoredFrame | None:
         """Returns how a photo looks; None where it is too small. Raises PhotoError."""
         key = path.resolve()
         if key not in self._looks:
             grey, _ = read_grey(path, long_side=WORKING_PX, max_megapixels=self._max_megapixels)
             large = min(grey.shape) >= LEAST_SIDE_PX
-            self._looks[key] = Look(score_sharpness(grey).score, describe_thumbnail(grey)) if large else None
+            self._looks[key] = ScoredFrame(score_sharpness(grey).score, describe_thumbnail(grey)) if large else None
         return self._looks[key]
 
-    def _look_or_none(self, path: Path) -> Look | None:
+    def _look_or_none(self, path: Path) -> ScoredFrame | None:
         try:
             return self._look(path)
         except PhotoError:
@@ -149,6 +149,6 @@ def _around(frames: Sequence[tuple[tuple[object, ...], Path]], own: tuple[object
     return [path for _, path in ordered[max(0, place - window) : place + window]]
 
 
-def _described(path: Path, look: Look, own: Look, same: int) -> Sharper:
+def _described(path: Path, look: ScoredFrame, own: ScoredFrame, same: int) -> Sharper:
     among = "the only other frame of its scene" if same == 1 else f"sharpest of {same} frames of its scene"
     return Sharper(path, look.sharpness, f"{among}, sharpness {look.sharpness:.1f} against {own.sharpness:.1f}")

@@ -28,8 +28,8 @@ from deblur_cli.pipelines.burst import NoisyFrame, merge
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.moved import take_moved_from_one
 from deblur_cli.pipelines.pair_light import PairLight, aligned_light, brightened, first_light, with_noise_at_white
-from deblur_cli.pipelines.restore import OfPhoto, choose_scale, is_already_sharp
-from deblur_cli.progress import SILENT, Progress
+from deblur_cli.pipelines.restore import choose_scale, is_already_sharp
+from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 LEAST_OVERLAP = 0.5
 MOSTLY_WHITE = 0.5
@@ -100,7 +100,7 @@ def fuse_pair(
 
     `frames` are the short exposures, all of the size of `blurry`; no picture given is changed. Raises OutOfMemoryError.
     """
-    observer = OfPhoto(progress, blurry.path.name)
+    observer = PrefixedProgress(progress, blurry.path.name)
     merged = merge(frames, observer)
     extent = estimate_blur_extent(blurry.pixels)
     light = first_light(merged.frame, blurry, observer)

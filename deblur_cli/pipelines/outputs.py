@@ -18,8 +18,8 @@ from deblur_cli.imaging.write import FORMAT_SUFFIXES, OUTPUT_FORMATS, OUTPUT_SUF
 from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, Seconds, Status
 from deblur_cli.pipelines.pair_raw import as_light, develop
 from deblur_cli.pipelines.raw_round_trip import write_as_dng
-from deblur_cli.pipelines.restore import OfPhoto, RestoredPhoto
-from deblur_cli.progress import SILENT, Progress
+from deblur_cli.pipelines.restore import RestoredPhoto
+from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 RESULT_SUFFIX = "_deblurred"
 """Ends the name of a result that lies beside its photo."""
@@ -355,7 +355,7 @@ def write_result(
     quality = _quality(restored, plan, options)
     notes = write_photo(restored.photo, plan.target, quality=quality, overwrite=options.overwrite)
     for note in notes:
-        OfPhoto(progress, plan.target.name).note(note)
+        PrefixedProgress(progress, plan.target.name).note(note)
     if plan.comparison is not None and before is not None:
         write_comparison(before, restored.photo, plan.comparison, overwrite=options.overwrite)
     if plan.translated is not None and restored.translated is not None:
@@ -372,7 +372,7 @@ def write_raw_result(
 ) -> None:
     """Writes the restored camera RGB as a DNG, and its comparison, developed, where `before` is given."""
     for note in write_as_dng(restored, colour, plan.target, overwrite=options.overwrite):
-        OfPhoto(progress, plan.target.name).note(note)
+        PrefixedProgress(progress, plan.target.name).note(note)
     if plan.comparison is not None and before is not None:
         shown = [develop(as_light(photo, colour)) for photo in (before, restored)]
         write_comparison(shown[0], shown[1], plan.comparison, overwrite=options.overwrite)

@@ -37,8 +37,7 @@ from deblur_cli.pipelines.outputs import (
 )
 from deblur_cli.pipelines.pair_raw import as_light, develop, develop_pair, with_highlights
 from deblur_cli.pipelines.pairing import FoundPair, Pairing, find_pairs, pair_named
-from deblur_cli.pipelines.restore import OfPhoto
-from deblur_cli.progress import SILENT, Progress
+from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 MOST_REASONS = 4
 """Photos whose reasons are given where no pair was found."""
@@ -208,13 +207,13 @@ def _steps(
         started = time.monotonic()
         ready = read_pair(plan.pair, job.max_megapixels)
         for note in ready.blurry.notes:
-            OfPhoto(progress, ready.blurry.path.name).note(note)
+            PrefixedProgress(progress, ready.blurry.path.name).note(note)
         return replace(ready, seconds=time.monotonic() - started)
 
     def restore(plan: _Planned, ready: ReadPair) -> _Fused:
         started = time.monotonic()
         fused = fuse_pair(ready.frames, ready.blurry, model, device, job.settings, progress)
-        photo, light = _finished(fused, ready.colour, OfPhoto(progress, ready.blurry.path.name))
+        photo, light = _finished(fused, ready.colour, PrefixedProgress(progress, ready.blurry.path.name))
         before = _shown(ready.blurry, ready.colour) if job.output.compare else None
         network = 0.0 if fused.engine is None else fused.engine.network_seconds
         return _Fused(fused, photo, light, before, Seconds(ready.seconds, time.monotonic() - started, network))
@@ -226,7 +225,7 @@ def _steps(
         else:
             notes = write_photo(ready.photo, output.target, quality=job.output.quality, overwrite=job.output.overwrite)
         for note in notes:
-            OfPhoto(progress, output.target.name).note(note)
+            PrefixedProgress(progress, output.target.name).note(note)
         if output.comparison is not None and ready.before is not None:
             write_comparison(ready.before, ready.photo, output.comparison, overwrite=job.output.overwrite)
         return _described(plan, ready, replace(ready.seconds, encode=time.monotonic() - started))

@@ -25,14 +25,13 @@ from deblur_cli.pipelines.find_references import ReferenceFinder, Sharper
 from deblur_cli.pipelines.jobs import PhotoResult, ReferenceUse, RefJob, RefResult, Seconds, Status
 from deblur_cli.pipelines.outputs import PlannedOutput, plan_photos, result_of, write_result
 from deblur_cli.pipelines.restore import (
-    OfPhoto,
     RestoredPhoto,
     is_already_sharp,
     left_alone,
     restore_photo,
     restore_with_references,
 )
-from deblur_cli.progress import SILENT, Progress
+from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 MOST_TRIED = 3
 """Frames of a folder that are tried for a photo, the sharpest first, before it is restored without."""
@@ -75,7 +74,7 @@ class _Restored:
 
 
 @dataclass(frozen=True)
-class _Networks:
+class ReferenceNetworks:
     """The reference network and where it runs; `single` loads, when first called, the one for photos without."""
 
     model: ReferenceModel
@@ -107,7 +106,7 @@ def deblur_with_reference(job: RefJob, progress: Progress = SILENT) -> RefResult
         return load(single_entry, progress), fit_to_network(device, single_entry.name, single_entry.traits)
 
     def start() -> Steps[Waiting, _Read, _Restored, PhotoResult]:
-        return _steps(_Networks(load(entry, progress), fitted, single), job, progress)
+        return _steps(ReferenceNetworks(load(entry, progress), fitted, single), job, progress)
 
     photos = run_photos(plan, job.output, start, progress)
     if job.output.dry_run:
@@ -158,14 +157,16 @@ def _check_target(source: Path, target: Path, files: Sequence[Path], folders: Se
         )
 
 
-def _steps(networks: _Networks, job: RefJob, progress: Progress) -> Steps[Waiting, _Read, _Restored, PhotoResult]:
+def _steps(
+    networks: ReferenceNetworks, job: RefJob, progress: Progress
+) -> Steps[Waiting, _Read, _Restored, PhotoResult]:
     """Returns what is done with each photo on its way from reader to writer."""
     finder = ReferenceFinder(window=job.window, max_megapixels=job.max_megapixels)
 
     def read(item: Waiting) -> _Read:
         started = time.monotonic()
         photo = read_photo(item.plan.source, max_megapixels=job.max_megapixels)
-        observer = OfPhoto(progress, photo.path.name)
+        observer = PrefixedProgress(progress, photo.path.name)
         for note in photo.notes:
             observer.note(note)
         # Here rather than with the network: so it costs no time while another photo is restored.
@@ -240,7 +241,7 @@ def _align_each(
         yield aligned if isinstance(aligned, ReferenceUse) else _Chosen(aligned, reason)
 
 
-def _restore(item: Waiting, ready: _Read, *, networks: _Networks, job: RefJob, progress: Progress) -> _Restored:
+def _restore(item: Waiting, ready: _Read, *, networks: ReferenceNetworks, job: RefJob, progress: Progress) -> _Restored:
     """Returns the photo restored with its references, or by itself where there is none that helps."""
     started = time.monotonic()
     photo = ready.photo
@@ -270,7 +271,7 @@ def _alone(
     ready: _Read,
     references: tuple[ReferenceUse, ...],
     why: str,
-    networks: _Networks,
+    networks: ReferenceNetworks,
     job: RefJob,
     progress: Progress,
     started: float,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +12,14 @@ from deblur_cli.deconvolution.estimate import BlurKernels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Correspondence, EngineReport, Restored
 from deblur_cli.engine.scale import SCALES, Translator, restore_at_scale
-from deblur_cli.geometry.warp import spread
+from deblur_cli.geometry.warp import upsample_displacements
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import ReferenceModel, SingleModel, Traits
 from deblur_cli.pipelines.align_reference import AlignedReference
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.strength import apply_change, bands
-from deblur_cli.progress import SILENT, Progress, Stage
+from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 LEAST_CONFIDENCE = 0.3
 """Below it the extent is a guess, and the photo is restored at its own size."""
@@ -68,26 +67,6 @@ class RestoredPhoto:
         return tuple(float(each.confidence.mean()) for each in self.correspondences)
 
 
-@dataclass(frozen=True)
-class OfPhoto:
-    """Passes on what is reported, with the photo's name before every sentence: many photos report to one terminal."""
-
-    to: Progress
-    name: str
-
-    def stage(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Stage]:
-        """Opens a stage of this name."""
-        return self.to.stage(name, total, unit)
-
-    def note(self, message: str) -> None:
-        """Tells a sentence about the photo."""
-        self.to.note(f"{self.name}: {message}")
-
-    def detail(self, message: str) -> None:
-        """Tells a detail about the photo."""
-        self.to.detail(f"{self.name}: {message}")
-
-
 def restore_photo(
     photo: Photo,
     extent: BlurExtent,
@@ -104,7 +83,7 @@ def restore_photo(
     its own pixels, bit for bit, and one that may be sharp within UNSEEN_CHANGE_DB of them. Greyscale stays grey, alpha
     is kept. A `translator` comes before the network, at the same scale. Raises OutOfMemoryError.
     """
-    observer = OfPhoto(progress, photo.path.name)
+    observer = PrefixedProgress(progress, photo.path.name)
     scale = choose_scale(extent, model.traits, settings.scale, observer)
     if settings.scale is None and is_already_sharp(extent):
         return left_alone(photo, extent, scale)
@@ -135,7 +114,7 @@ def restore_with_references(
     Each reference goes through the network by itself; of several, each place follows those that are believed there.
     Greyscale stays grey, alpha is kept. Raises OutOfMemoryError.
     """
-    observer = OfPhoto(progress, photo.path.name)
+    observer = PrefixedProgress(progress, photo.path.name)
     scale = choose_scale(extent, model.traits, settings.scale, observer)
     merged = np.zeros_like(photo.pixels)
     weights = np.zeros(photo.pixels.shape[:2], np.float32)
@@ -170,7 +149,7 @@ def _within(done: Restored, reference: AlignedReference, photo: Photo) -> Corres
     displaced = reference.alignment.displaced
     if displaced is not None:
         for rows in bands(photo.height):
-            taken.flow[rows] += spread(displaced, rows, photo.height, photo.width)
+            taken.flow[rows] += upsample_displacements(displaced, rows, photo.height, photo.width)
     return taken
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
@@ -21,8 +22,8 @@ from deblur_cli.pipelines.blur_map import draw_blur_map
 from deblur_cli.pipelines.jobs import PhotoResult, Seconds, SingleJob, SingleResult
 from deblur_cli.pipelines.outputs import DNG_SUFFIX, plan_photos, result_of, write_raw_result, write_result
 from deblur_cli.pipelines.raw_round_trip import read_as_light
-from deblur_cli.pipelines.restore import OfPhoto, RestoredPhoto, restore_photo
-from deblur_cli.progress import SILENT, Progress
+from deblur_cli.pipelines.restore import RestoredPhoto, restore_photo
+from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 
 @dataclass(frozen=True)
@@ -83,48 +84,61 @@ def photo_steps(
     A `translator` comes before the network. `warn` says, as a phrase, what is amiss with a photo that is restored all
     the same.
     """
-
-    def read(item: Waiting) -> ReadOne:
-        started = time.monotonic()
-        colour: CameraColour | None = None
-        if item.plan.target.suffix.lower() == DNG_SUFFIX:
-            photo, colour = read_as_light(item.plan.source, job.max_megapixels)
-        else:
-            photo = read_photo(item.plan.source, max_megapixels=job.max_megapixels)
-        for note in photo.notes:
-            OfPhoto(progress, photo.path.name).note(note)
-        # Here rather than with the network: so it costs no time while another photo is restored.
-        extent = estimate_blur_extent(photo.pixels)
-        return ReadOne(photo, extent, time.monotonic() - started, colour)
-
-    def restore(item: Waiting, ready: ReadOne) -> RestoredOne:
-        started = time.monotonic()
-        restored = restore_photo(
-            ready.photo, ready.extent, model, device, job.settings, progress, translator=translator
-        )
-        restored = replace(restored, warning=warn(ready.photo))
-        seconds = Seconds(
-            ready.seconds,
-            time.monotonic() - started,
-            0.0 if restored.engine is None else restored.engine.network_seconds,
-        )
-        blur_map = _blur_map(ready.photo, restored, progress) if job.output.blur_map else None
-        return RestoredOne(restored, ready.photo if job.output.compare else None, seconds, ready.colour, blur_map)
-
-    def write(item: Waiting, ready: RestoredOne) -> PhotoResult:
-        started = time.monotonic()
-        if ready.colour is None:
-            write_result(ready.restored, ready.before, item.plan, job.output, progress)
-        else:
-            write_raw_result(ready.restored.photo, ready.colour, ready.before, item.plan, job.output, progress)
-        result = result_of(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
-        if item.plan.blur_map is None or ready.blur_map is None:
-            return result
-        write_photo(ready.blur_map, item.plan.blur_map, overwrite=job.output.overwrite)
-        return replace(result, blur_map=item.plan.blur_map)
-
+    read = partial(_read, job=job, progress=progress)
+    restore = partial(
+        _restore, model=model, device=device, job=job, progress=progress, translator=translator, warn=warn
+    )
+    write = partial(_write, job=job, progress=progress)
     # A translation is held beside photo and result.
     return Steps(read, restore, write, failed, lambda item: item.megapixels * (1.0 if translator is None else 1.5))
+
+
+def _read(item: Waiting, *, job: SingleJob, progress: Progress) -> ReadOne:
+    started = time.monotonic()
+    colour: CameraColour | None = None
+    if item.plan.target.suffix.lower() == DNG_SUFFIX:
+        photo, colour = read_as_light(item.plan.source, job.max_megapixels)
+    else:
+        photo = read_photo(item.plan.source, max_megapixels=job.max_megapixels)
+    for note in photo.notes:
+        PrefixedProgress(progress, photo.path.name).note(note)
+    # Here rather than with the network: so it costs no time while another photo is restored.
+    extent = estimate_blur_extent(photo.pixels)
+    return ReadOne(photo, extent, time.monotonic() - started, colour)
+
+
+def _restore(
+    item: Waiting,
+    ready: ReadOne,
+    *,
+    model: SingleModel,
+    device: Device,
+    job: SingleJob,
+    progress: Progress,
+    translator: Translator | None,
+    warn: Callable[[Photo], str],
+) -> RestoredOne:
+    started = time.monotonic()
+    photo = ready.photo
+    restored = restore_photo(photo, ready.extent, model, device, job.settings, progress, translator=translator)
+    restored = replace(restored, warning=warn(photo))
+    network = 0.0 if restored.engine is None else restored.engine.network_seconds
+    seconds = Seconds(ready.seconds, time.monotonic() - started, network)
+    blur_map = _blur_map(photo, restored, progress) if job.output.blur_map else None
+    return RestoredOne(restored, photo if job.output.compare else None, seconds, ready.colour, blur_map)
+
+
+def _write(item: Waiting, ready: RestoredOne, *, job: SingleJob, progress: Progress) -> PhotoResult:
+    started = time.monotonic()
+    if ready.colour is None:
+        write_result(ready.restored, ready.before, item.plan, job.output, progress)
+    else:
+        write_raw_result(ready.restored.photo, ready.colour, ready.before, item.plan, job.output, progress)
+    result = result_of(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
+    if item.plan.blur_map is None or ready.blur_map is None:
+        return result
+    write_photo(ready.blur_map, item.plan.blur_map, overwrite=job.output.overwrite)
+    return replace(result, blur_map=item.plan.blur_map)
 
 
 def _blur_map(photo: Photo, restored: RestoredPhoto, progress: Progress) -> Photo | None:
@@ -133,6 +147,6 @@ def _blur_map(photo: Photo, restored: RestoredPhoto, progress: Progress) -> Phot
         why = (
             "was sharp already" if restored.already_sharp else "is restored by a network that estimates no blur kernel"
         )
-        OfPhoto(progress, photo.path.name).note(f"there is no blur map: the photo {why}.")
+        PrefixedProgress(progress, photo.path.name).note(f"there is no blur map: the photo {why}.")
         return None
     return Photo(photo.path, draw_blur_map(photo.pixels, restored.blur, restored.scale), "png", 8, Encoding("sRGB"))

@@ -16,8 +16,6 @@ from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.progress import SILENT, Progress
 
-MOST = 1.5
-"""Beyond, noise and the network's own errors grow faster than detail."""
 PART_PX = 256
 """Side of the parts that are judged by themselves, as large as the tiles that the guard was measured on."""
 STEPS = 4
@@ -79,9 +77,10 @@ class Strengthened:
 
 
 def strengthen(before: Pixels, restored: Pixels, strength: float) -> Strengthened:
-    """Carries the restoration on to `strength` times the change, 1 to MOST, in place; says where that was too much.
+    """Carries the restoration on to `strength` times the change, 1 to 1.5, in place; says where that was too much.
 
-    `before` and `restored` are (H, W, 3) float32 in [0, 1]; the result is in [0, 1] too. Each part is judged by the
+    Beyond, noise and the network's own errors grow faster than detail. `before` and `restored` are (H, W, 3) float32
+    in [0, 1]; the result is in [0, 1] too. Each part is judged by the
     guard that judges the network's tiles, and gets the largest strength that passes; between the middles of parts
     strengths run into each other, so that no border shows.
     """

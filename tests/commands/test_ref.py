@@ -123,7 +123,7 @@ def test_a_dry_run_names_the_frame(tmp_path: Path) -> None:
 
 def test_verbose_says_how_it_was_laid_over() -> None:
     said = run(BLURRED, "--ref", SHARP, "-o", "out", "-v").stderr
-    assert "laid over it by " in said
+    assert "aligned with it by " in said
     assert "fake ref on cpu in float32" in said
 
 

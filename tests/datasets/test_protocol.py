@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.datasets.protocol import drawn_references, neighbours, ranked_references
+from deblur_cli.datasets.protocol import neighbours, ranked_references, sampled_references
 from deblur_cli.datasets.readers import Pair
 from deblur_cli.errors import DatasetError
 
@@ -30,13 +30,13 @@ def test_references_are_frames_of_the_scene_at_most_30_away_and_never_the_frame_
 
 def test_eight_in_ten_are_sharp_and_the_choice_is_fixed() -> None:
     many = frames("a", 2000)
-    chosen = drawn_references(many)
+    chosen = sampled_references(many)
     sharp = sum(path.parent.name == "sharp" for path in chosen.values()) / len(chosen)
     assert sharp == pytest.approx(0.8, abs=0.03)
-    assert chosen == drawn_references(many)
-    assert chosen != drawn_references(many, seed=1)
+    assert chosen == sampled_references(many)
+    assert chosen != sampled_references(many, seed=1)
     first = many[:31]
-    assert all(drawn_references(many)[pair.blurry].stem <= "030" for pair in first[:1])
+    assert all(sampled_references(many)[pair.blurry].stem <= "030" for pair in first[:1])
 
 
 @pytest.mark.parametrize(("place", "stem"), [(0.0, "000"), (0.5, "002"), (1.0, "003")])

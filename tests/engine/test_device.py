@@ -1,8 +1,19 @@
 import pytest
 import torch
+from torch import nn
 
 from deblur_cli.engine import device as module
-from deblur_cli.engine.device import Device, bfloat16_support, choose, cpu_flags, fit_to_network
+from deblur_cli.engine.device import (
+    Device,
+    bfloat16_support,
+    channels_last,
+    choose,
+    cpu_flags,
+    fit_to_network,
+    lowered,
+    move_network,
+    synchronise,
+)
 from deblur_cli.errors import DeviceError
 from deblur_cli.networks.contract import Traits
 
@@ -31,7 +42,7 @@ def one_card(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wish", "precision", "message"),
+    ("requested", "precision", "message"),
     [
         ("cuda", "auto", "CUDA was asked for, .* leave --device out"),
         ("mps", "auto", "MPS was asked for, .*Leave --device out"),
@@ -41,9 +52,9 @@ def one_card(monkeypatch):
         ("cpu", "float16", "float16 was asked for, but needs a GPU"),
     ],
 )
-def test_what_is_not_there_is_refused_with_the_remedy(plain_machine, wish, precision, message):
+def test_what_is_not_there_is_refused_with_the_remedy(plain_machine, requested, precision, message):
     with pytest.raises(DeviceError, match=message):
-        choose(wish, precision)
+        choose(requested, precision)
 
 
 def test_cuda_without_a_card_names_the_driver(plain_machine, monkeypatch):
@@ -114,3 +125,47 @@ def test_a_network_unsafe_in_the_automatic_precision_runs_in_float32_and_says_so
 def test_a_safe_precision_stays():
     chosen = Device(CPU, torch.bfloat16, "fast")
     assert fit_to_network(chosen, "toy", traits()) is chosen
+
+
+class Spy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, picture):
+        self.strides = picture.stride()
+        answer = self.layer(picture)
+        self.dtype = answer.dtype
+        return answer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_convolutions_run_in_the_precision_with_weights_in_float32(dtype):
+    device = Device(CPU, dtype, "")
+    network = move_network(Spy().double().train(), device)
+    assert not network.training
+    assert network.layer.weight.dtype is torch.float32
+    with torch.inference_mode(), lowered(device):
+        network(*channels_last([torch.rand(1, 3, 8, 10)]))
+    assert network.dtype is dtype
+    assert network.strides == (240, 1, 30, 3)
+
+
+def test_weights_of_five_dimensions_keep_their_order():
+    network = nn.ParameterList([nn.Parameter(torch.rand(2, 3, 4, 5, 6))])
+    assert move_network(network, Device(CPU, torch.float32, ""))[0].is_contiguous()
+
+
+def test_bfloat16_stays_within_its_rounding():
+    torch.manual_seed(0)
+    network, picture = Spy(), torch.rand(1, 3, 16, 16)
+    answers = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.inference_mode(), lowered(Device(CPU, dtype, "")):
+            answers.append(network(picture).float())
+    difference = (answers[0] - answers[1]).abs().max()
+    assert 0 < difference < 0.02
+
+
+def test_waiting_for_the_cpu_is_nothing():
+    synchronise(Device(CPU, torch.float32, ""))

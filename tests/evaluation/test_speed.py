@@ -13,7 +13,7 @@ from deblur_cli.engine.memory import TileChoice
 from deblur_cli.engine.restore import Restored
 from deblur_cli.errors import DeviceError
 from deblur_cli.evaluation import speed
-from deblur_cli.evaluation.speed import drawn_model, measure_speed, model_of
+from deblur_cli.evaluation.speed import measure_speed, model_of, random_model
 from deblur_cli.evaluation.timings import HEIGHT_PX, WIDTH_PX
 from deblur_cli.networks.contract import PairModel, SingleModel, Traits
 from deblur_cli.networks.papers import nafnet
@@ -94,7 +94,7 @@ def test_networks_that_take_two_get_two(runs: list[tuple[int, ...]]) -> None:
 def test_the_real_engine_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "HEIGHT_PX", 120)
     monkeypatch.setattr(speed, "WIDTH_PX", 200)
-    timing = measure_speed(drawn_model("net", nafnet.ARCHITECTURE, TINY_NAFNET), "cpu", "float32")
+    timing = measure_speed(random_model("net", nafnet.ARCHITECTURE, TINY_NAFNET), "cpu", "float32")
     assert timing.measured
     assert 0 < timing.seconds < 60
 

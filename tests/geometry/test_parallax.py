@@ -8,7 +8,7 @@ import numpy as np
 from deblur_cli.arrays import Pixels
 from deblur_cli.geometry.alignment import Alignment, translation
 from deblur_cli.geometry.parallax import LEAST_SIDE_PX, find_field
-from deblur_cli.geometry.register import register_places
+from deblur_cli.geometry.register import register_with_parallax
 from deblur_cli.geometry.warp import warp
 from tests.geometry.scenes import motion_blur, scene
 
@@ -43,7 +43,7 @@ class TestNothingToSay:
         assert find_field(scene(50, HEIGHT, WIDTH), BLURRED, replace(TRUSTED, confidence=0.0)) is None
 
     def test_another_scene_is_not_trusted(self) -> None:
-        assert not register_places(scene(50, HEIGHT, WIDTH), BLURRED).trusted
+        assert not register_with_parallax(scene(50, HEIGHT, WIDTH), BLURRED).trusted
 
 
 def test_what_lies_right_already_stays() -> None:
@@ -63,14 +63,14 @@ def test_the_near_is_displaced_by_its_depth_though_the_photo_is_blurred() -> Non
 
 
 def test_a_photo_from_aside_is_laid_place_by_place() -> None:
-    laid = register_places(ASIDE, BLURRED)
-    assert laid.trusted
-    assert laid.displaced is not None
-    assert "displaced" in laid.method
+    aligned = register_with_parallax(ASIDE, BLURRED)
+    assert aligned.trusted
+    assert aligned.displaced is not None
+    assert "displaced" in aligned.method
     truth = from_aside(0)
     errors = {
         name: float(np.abs(warp(ASIDE, each, HEIGHT, WIDTH)[0] - truth)[DISC].mean())
-        for name, each in (("whole", replace(laid, displaced=None)), ("places", laid))
+        for name, each in (("whole", replace(aligned, displaced=None)), ("places", aligned))
     }
     assert errors["places"] < 0.35 * errors["whole"]
 

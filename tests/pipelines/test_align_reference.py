@@ -25,7 +25,7 @@ class TestRefused:
         use = align_reference(BLURRED, photo(scene(60, 180, 260), "other.png"))
         assert isinstance(use, ReferenceUse)
         assert (use.used, use.path) == (False, Path("other.png"))
-        assert "cannot be laid over the photo with confidence" in use.reason
+        assert "cannot be aligned with the photo (confidence" in use.reason
         assert use.confidence is not None
         assert use.confidence < 0.5
 

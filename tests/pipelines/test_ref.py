@@ -103,7 +103,7 @@ class TestNoHelp:
         [
             (
                 lambda folder: save(folder / "r.png", scene(60, *SIDE)),
-                "r.png cannot be laid over the photo with confidence",
+                "r.png cannot be aligned with the photo (confidence",
             ),
             (lambda folder: save(folder / "r.png", frame(5, 1, 14.0)), "r.png is not sharper than the photo"),
             (lambda folder: folder / "IMG_0001.png", "IMG_0001.png is the photo itself"),
@@ -176,7 +176,7 @@ def test_several_references_are_used_together(shots: list[Path], tmp_path: Path)
     photo = deblur_with_reference(job(shots[0], references=given, out=tmp_path / "out")).photos[0]
     assert [(use.path, use.used) for use in photo.references] == [(shots[2], True), (shots[1], True), (other, False)]
     assert "borrowed from IMG_0003.png (was given); " in photo.message
-    assert "other.png cannot be laid over" in photo.message
+    assert "other.png cannot be aligned with" in photo.message
 
 
 def test_another_size_turned_and_darker(shots: list[Path], tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_progress_tells_how_it_was_laid_over(shots: list[Path], tmp_path: Path) 
         detail = staticmethod(said.append)
 
     result = deblur_with_reference(job(shots[0], references=(shots[2],), out=tmp_path / "out"), Ears())
-    assert any("IMG_0001.png: IMG_0003.png laid over it by " in sentence for sentence in said)
+    assert any("IMG_0001.png: IMG_0003.png aligned with it by " in sentence for sentence in said)
     from deblur_cli.commands.report import plain
 
     record = json.loads(json.dumps(plain(result)))

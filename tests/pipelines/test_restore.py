@@ -17,14 +17,13 @@ from deblur_cli.pipelines.align_reference import AlignedReference
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.restore import (
     UNSEEN_CHANGE_DB,
-    OfPhoto,
     choose_scale,
     is_already_sharp,
     is_nearly_sharp,
     restore_photo,
     restore_with_references,
 )
-from deblur_cli.progress import SILENT
+from deblur_cli.progress import SILENT, PrefixedProgress
 from tests.geometry.scenes import motion_blur, scene
 from tests.support.fake_networks import Borrow, Brighten, Tint, reference_model, single_model
 
@@ -142,7 +141,7 @@ def test_reports_carry_the_photos_name() -> None:
     restore_photo(photo(), BLURRED, single_model(Brighten(0.0)), CPU, RestoreSettings(), told)
     assert told.sentences
     assert all(sentence.startswith("a.png: ") for sentence in told.sentences)
-    OfPhoto(told, "b.jpg").note("first frame taken")
+    PrefixedProgress(told, "b.jpg").note("first frame taken")
     assert told.sentences[-1] == "b.jpg: first frame taken"
 
 
