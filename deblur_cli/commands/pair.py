@@ -114,7 +114,7 @@ def _line(one: PairResult) -> str:
     line = f"{' + '.join(shown_path(path) for path in (*one.noisy, one.blurry))} → {shown_path(one.output or '')}"
     if one.status is Status.PLANNED:
         ratio = "exposure to be measured" if one.ratio is None else f"{one.ratio:.3g} times the light"
-        return f"{line} ({ratio}, told by {one.known_by}; dry run: not written)"
+        return f"{line} ({ratio}, detected from {one.detected_from}; dry run: not written)"
     facts = [] if one.gain is None else [_light(one.gain)]
     facts += [] if len(one.noisy) == 1 else [f"{one.merged} of {len(one.noisy)} short frames merged"]
     facts += [] if one.extent_px is None else [f"blur {one.extent_px:.1f} px"]

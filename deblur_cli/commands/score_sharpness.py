@@ -19,7 +19,7 @@ from deblur_cli.commands import options, outcome, report
 from deblur_cli.errors import CannotWriteError, OutputExistsError, PhotoError, UsageError
 from deblur_cli.files import write_whole
 from deblur_cli.imaging.read import read_size
-from deblur_cli.pipelines.score_sharpness import FailedPhoto, ScoredPhoto, ScoreJob, ScoreResult, rank_by_sharpness
+from deblur_cli.pipelines.score_sharpness import ScoredPhoto, ScoreJob, ScoreResult, UnscoredPhoto, rank_by_sharpness
 
 CHART_PHOTOS = 40
 """A chart with more bars cannot be read."""
@@ -65,7 +65,7 @@ class Answer:
     """What `--json` prints."""
 
     photos: tuple[RankedRow, ...]
-    failed: tuple[FailedPhoto, ...]
+    failed: tuple[UnscoredPhoto, ...]
 
 
 def score_sharpness(

@@ -1,4 +1,4 @@
-"""Which formats can be read and written here: told by writing a small picture and reading it back."""
+"""Which formats can be read and written here: tried by writing a small picture and reading it back."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class _Merge:
 
 
 @dataclass(frozen=True)
-class Translator:
+class LoadedTranslator:
     """A network that turns a camera's blur into blur that the deblurring network knows, and where it runs.
 
     Apart from that network rather than one with it: each has its own tiles, padding and precision, and where the
@@ -78,7 +78,7 @@ def restore_at_scale(
     progress: Progress = SILENT,
     *,
     tile_px: int | None = None,
-    translator: Translator | None = None,
+    translator: LoadedTranslator | None = None,
 ) -> Restored:
     """Returns the first picture restored from `scale`, 1, 0.5 or 0.25, up to its full resolution.
 

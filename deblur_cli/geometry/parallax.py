@@ -59,7 +59,7 @@ VERIFIED_MATCHES = 18
 
 
 @dataclass(frozen=True)
-class Field:
+class DisplacementField:
     """How places of a photo are displaced, beyond what its alignment says.
 
     `displaced` (h, w, 2) float32, x then y, in pixels of the photo, on a small grid over it: what is added to a pixel's
@@ -74,7 +74,7 @@ class Field:
         return float((np.abs(self.displaced).max(axis=2) >= 1.0).mean())
 
 
-def find_field(moving: Pixels, onto: Pixels, alignment: Alignment) -> Field | None:
+def find_field(moving: Pixels, onto: Pixels, alignment: Alignment) -> DisplacementField | None:
     """Returns how places of `onto` are displaced in `moving`, beyond the alignment's transform.
 
     Both (H, W, 3) float32, display-encoded, [0, 1], of any sizes; neither is changed. None for photos too small to
@@ -105,7 +105,7 @@ def find_field(moving: Pixels, onto: Pixels, alignment: Alignment) -> Field | No
     scale = np.array([onto.shape[1] / size[1], onto.shape[0] / size[0]], np.float32)
     # What lies behind the horizon of the transform is nowhere.
     displaced = np.nan_to_num(displaced * scale, nan=0.0, posinf=0.0, neginf=0.0)
-    return Field(np.asarray(cv2.GaussianBlur(displaced, (0, 0), SMOOTH_PX), np.float32))
+    return DisplacementField(np.asarray(cv2.GaussianBlur(displaced, (0, 0), SMOOTH_PX), np.float32))
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from deblur_cli.networks.kernel_fusion import (
     WINDOW_PX,
     continued,
     float32,
+    from_spectra,
     in_strips,
     kernels_between,
-    laid,
     power,
     share_left,
     spectra,
@@ -106,8 +106,8 @@ def _strip(noisy: Tensor, blurry: Tensor, kernel: Tensor, gamma: Tensor) -> tupl
     both = torch.cat((left[:, :1], long[:, :1]), dim=1) / 3**0.5
     deviation = gamma.sum(1, keepdim=True).mean((-1, -2), keepdim=True).div(3).sqrt()
     empty = torch.zeros_like(both[..., :1, :1].real)
-    noise = laid(torch.zeros_like(left[:, :1]), deviation)
-    return torch.cat((laid(found, mean), noise, laid(both, empty)), dim=1), at_cosines(remaining)
+    noise = from_spectra(torch.zeros_like(left[:, :1]), deviation)
+    return torch.cat((from_spectra(found, mean), noise, from_spectra(both, empty)), dim=1), at_cosines(remaining)
 
 
 def _wiener(short: Tensor, long: Tensor, kernel: Tensor, gamma: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from deblur_cli.networks.kernel_fusion import (
     continued,
     float32,
+    from_spectra,
     in_strips,
     kernels_between,
-    laid,
     spectra,
     transfer_of,
 )
@@ -85,7 +85,7 @@ def _blurred_like(found: Tensor, blurry: Tensor) -> Tensor:
 
     def of_strip(pixels: slice, windows: slice) -> Tensor:
         spectrum, mean = spectra(light[:, :, pixels])
-        return laid(transfer_of(kernels[:, None, windows]) * spectrum, mean)
+        return from_spectra(transfer_of(kernels[:, None, windows]) * spectrum, mean)
 
     return in_strips(of_strip, light, 3, size).clamp(0, 1).sqrt()
 

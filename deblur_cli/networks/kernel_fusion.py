@@ -93,7 +93,7 @@ def blurred_alike(guide: Tensor, blurry: Tensor) -> Tensor:
             guides, mean = spectra(whole[:, :, pixels])
             x, y = _centroid(found[:, windows])[..., None, None].unbind(-3)
             back = torch.exp(2j * math.pi * (x * across + y * down))
-            return laid((transfer_of(found[:, windows]) * back)[:, None] * guides, mean)
+            return from_spectra((transfer_of(found[:, windows]) * back)[:, None] * guides, mean)
 
         return in_strips(of_strip, whole, whole.shape[1], (guide.shape[2], guide.shape[3]))
 
@@ -173,7 +173,9 @@ def _strip(guide: Tensor, blurry: Tensor, transfer: Tensor, tone_of_blurry: bool
     estimate = (transfer.conj() * blurries / beta + guides / gamma) / certainty
     both = torch.stack((left, grey_blurry), dim=1)
     nothing = torch.zeros_like(both[..., :1, :1].real)
-    return torch.cat((laid(estimate, blurry_mean if tone_of_blurry else mean), laid(both, nothing)), dim=1)
+    return torch.cat(
+        (from_spectra(estimate, blurry_mean if tone_of_blurry else mean), from_spectra(both, nothing)), dim=1
+    )
 
 
 def _misfit(left: Tensor, transfer: Tensor, gamma: Tensor) -> Tensor:
@@ -235,7 +237,7 @@ def in_strips(of_strip: Callable[[slice, slice], Tensor], whole: Tensor, planes:
     """Returns the picture (B, planes, *size) that is put together from one row of windows at a time.
 
     Spectra of all windows at once would be 1 to 2 KiB a pixel. `of_strip` is given the rows of pixels in `whole`, which
-    is as `continued` gives it, and the row of windows, both as slices, and returns what `laid` does.
+    is as `continued` gives it, and the row of windows, both as slices, and returns what `from_spectra` does.
     """
     canvas = whole.new_zeros((len(whole), planes, *whole.shape[2:]))
     for row in range((whole.shape[2] - WINDOW_PX) // STEP_PX + 1):
@@ -245,8 +247,8 @@ def in_strips(of_strip: Callable[[slice, slice], Tensor], whole: Tensor, planes:
     return canvas[..., before : before + size[0], before : before + size[1]]
 
 
-def laid(spectra: Tensor, mean: Tensor) -> Tensor:
-    """Returns windows with these spectra and means laid over each other, (B, 3, STEP_PX · (r + 1), STEP_PX · (c + 1)).
+def from_spectra(spectra: Tensor, mean: Tensor) -> Tensor:
+    """Returns overlapping windows of these spectra and means added up, (B, 3, STEP_PX · (r + 1), STEP_PX · (c + 1)).
 
     Beyond the first and the last half window, where two of them meet, this is the picture that they were cut from.
     """

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from deblur_cli.errors import DeviceError, PhotoError, UsageError, describe_failure
 from deblur_cli.imaging.read import read_size
 from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, Status
-from deblur_cli.pipelines.outputs import ALREADY_EXISTS, Plan, PlannedOutput, clean_folders
+from deblur_cli.pipelines.outputs import ALREADY_EXISTS, OutputPlan, PlannedOutput, clean_folders
 from deblur_cli.progress import Progress
 
 ItemT = TypeVar("ItemT")
@@ -53,7 +53,7 @@ class Waiting:
 
 
 def run_photos(
-    plan: Plan,
+    plan: OutputPlan,
     options: OutputOptions,
     start: Callable[[], Steps[Waiting, ReadT, RestoredT, PhotoResult]],
     progress: Progress,

@@ -10,7 +10,7 @@ from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, find_made
 from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
-from deblur_cli.engine.scale import Translator
+from deblur_cli.engine.scale import LoadedTranslator
 from deblur_cli.errors import UsageError
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.photo import Photo
@@ -63,7 +63,7 @@ def deblur_with_profile(job: Blur2BlurJob, progress: Progress = SILENT) -> Blur2
         adapted = load_profile(job.camera, profile)
         if networks.entry is None:
             return photo_steps(adapted, networks.device, job, progress, warn=warn)
-        translator = Translator(adapted, networks.device, keep=job.output.keep_translated)
+        translator = LoadedTranslator(adapted, networks.device, keep=job.output.keep_translated)
         model = load(networks.entry, progress)
         return photo_steps(model, networks.entry_device, job, progress, translator=translator, warn=warn)
 

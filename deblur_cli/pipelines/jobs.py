@@ -202,15 +202,15 @@ class PairResult:
     """What became of one pair, and why.
 
     `noisy` are its short frames, of which `merged` were used; `gain` (R, G, B) is what their linear light was
-    multiplied by once `pedestal` was taken off, `ratio` what the files say it should be. `known_by` says how the pair
-    was told. `shift_px` and `confidence` are the alignment's, `moved_share` the part of the picture that comes from the
-    short frame alone, `headroom` how many times the long exposure's white the brightest recovered highlight is. None
-    and 0 where it did not come to that.
+    multiplied by once `pedestal` was taken off, `ratio` what the files say it should be. `detected_from` says by what
+    the pair was found. `shift_px` and `confidence` are the alignment's, `moved_share` the part of the picture that
+    comes from the short frame alone, `headroom` how many times the long exposure's white the brightest recovered
+    highlight is. None and 0 where it did not come to that.
     """
 
     noisy: tuple[Path, ...]
     blurry: Path
-    known_by: str
+    detected_from: str
     ratio: float | None
     output: Path | None
     status: Status
@@ -232,7 +232,7 @@ class PairResult:
 
 
 @dataclass(frozen=True)
-class LeftOver:
+class UnpairedPhoto:
     """A photo that belongs to no pair, and why, as a phrase. `failed`: it could not even be read."""
 
     path: Path
@@ -245,7 +245,7 @@ class PairsResult:
     """What became of all pairs, in the order found, and which photos belong to none."""
 
     pairs: tuple[PairResult, ...]
-    left_over: tuple[LeftOver, ...]
+    unpaired: tuple[UnpairedPhoto, ...]
     model: str
     device: str
     precision: str
@@ -258,5 +258,5 @@ class PairsResult:
     @property
     def failures(self) -> tuple[str, ...]:
         """A sentence for each pair without a result and each photo that could not be read."""
-        unread = [f"{photo.path.name}: {photo.reason}" for photo in self.left_over if photo.failed]
+        unread = [f"{photo.path.name}: {photo.reason}" for photo in self.unpaired if photo.failed]
         return (*unread, *(pair.message for pair in self.pairs if pair.status is Status.FAILED))

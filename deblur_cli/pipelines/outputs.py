@@ -73,7 +73,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Plan:
+class OutputPlan:
     """Every photo with its target, in the order found, and what of the inputs could not be looked at."""
 
     outputs: tuple[PlannedOutput, ...]
@@ -82,7 +82,7 @@ class Plan:
 
 def plan_photos(
     inputs: Sequence[Path], options: OutputOptions, progress: Progress = SILENT, *, raw_results: bool = False
-) -> Plan:
+) -> OutputPlan:
     """Returns each photo that the inputs mean with its target. Opens no photo, writes nothing.
 
     Where camera raw and the JPEG beside it would become one file, the raw is taken and that is told. Raises what
@@ -102,7 +102,7 @@ def plan_photos(
                 f"{shown_path(photo.path.name)} is no camera raw file, so no DNG can be made of it. "
                 "Take --format tiff, or give the raw files alone."
             )
-    return Plan(plan_outputs(photos, options), found.failures)
+    return OutputPlan(plan_outputs(photos, options), found.failures)
 
 
 def find_inputs(inputs: Sequence[Path], options: OutputOptions, progress: Progress = SILENT) -> Inputs:

@@ -25,7 +25,7 @@ from deblur_cli.networks.contract import PairModel
 from deblur_cli.pipelines.batch import Steps, run_overlapping
 from deblur_cli.pipelines.burst import NoisyFrame
 from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
-from deblur_cli.pipelines.jobs import LeftOver, PairJob, PairResult, PairsResult, Seconds, Status
+from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, Seconds, Status, UnpairedPhoto
 from deblur_cli.pipelines.outputs import (
     ALREADY_EXISTS,
     DNG,
@@ -104,7 +104,7 @@ def deblur_pair(job: PairJob, progress: Progress = SILENT) -> PairsResult:
         results[id(plan)] or _outcome(plan, Status.PLANNED, comparison=plan.output.comparison) for plan in plans
     )
     seconds = time.monotonic() - started
-    return PairsResult(done, pairing.left_over, entry.name, str(device.torch_device), device.dtype_name, seconds)
+    return PairsResult(done, pairing.unpaired, entry.name, str(device.torch_device), device.dtype_name, seconds)
 
 
 def describe(pair: FoundPair) -> str:
@@ -112,7 +112,7 @@ def describe(pair: FoundPair) -> str:
     short = ", ".join(shot.path.name for shot in pair.noisy)
     ratio = pair.ratio(pair.noisy[0])
     light = "" if ratio is None else f", {ratio:.3g} times the light"
-    return f"{short} + {pair.blurry.path.name}{light} (told by {pair.known_by})"
+    return f"{short} + {pair.blurry.path.name}{light} (detected from {pair.detected_from})"
 
 
 def _check_inputs(job: PairJob) -> None:
@@ -142,22 +142,22 @@ def _pairs_of(job: PairJob, given: Inputs, progress: Progress) -> Pairing:
             progress.note(note)
         return Pairing((pair,), ())
     pairing = find_pairs([photo.path for photo in given.photos], max_megapixels=job.max_megapixels)
-    missing = (LeftOver(error.path, error.reason, failed=True) for error in given.failures)
-    pairing = replace(pairing, left_over=(*pairing.left_over, *missing))
+    missing = (UnpairedPhoto(error.path, error.reason, failed=True) for error in given.failures)
+    pairing = replace(pairing, unpaired=(*pairing.unpaired, *missing))
     if not pairing.pairs:
         where = ", ".join(str(path) for path in job.inputs)
         raise MismatchedPairError(
-            f"No pairs found in {where}: {_reasons(pairing.left_over)}. To name a pair: deblur pair NOISY BLURRY"
+            f"No pairs found in {where}: {_reasons(pairing.unpaired)}. To name a pair: deblur pair NOISY BLURRY"
         )
-    for left in pairing.left_over:
+    for left in pairing.unpaired:
         if not left.failed:
             progress.note(f"{left.path.name} is left out: {left.reason}.")
     return pairing
 
 
-def _reasons(left_over: tuple[LeftOver, ...]) -> str:
-    shown = "; ".join(f"{one.path.name}: {one.reason.rstrip('.')}" for one in left_over[:MOST_REASONS])
-    more = len(left_over) - MOST_REASONS
+def _reasons(unpaired: tuple[UnpairedPhoto, ...]) -> str:
+    shown = "; ".join(f"{one.path.name}: {one.reason.rstrip('.')}" for one in unpaired[:MOST_REASONS])
+    more = len(unpaired) - MOST_REASONS
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
@@ -180,7 +180,7 @@ def _outcome(plan: _Planned, status: Status, message: str = "", *, comparison: P
     return PairResult(
         tuple(shot.path for shot in pair.noisy),
         pair.blurry.path,
-        pair.known_by,
+        pair.detected_from,
         pair.ratio(pair.noisy[0]),
         None if status is Status.FAILED else plan.output.target,
         status,

@@ -27,7 +27,7 @@ LEAST_PX = 32
 
 
 @dataclass(frozen=True)
-class Look:
+class FrameMeasures:
     """One photo as it looks. `relative_noise` is the noise over the mean light; `scene` its small grey picture."""
 
     shot: Shot
@@ -36,16 +36,16 @@ class Look:
     scene: Grey
 
 
-def look_at(shot: Shot, *, max_megapixels: float) -> Look:
+def measure_frame(shot: Shot, *, max_megapixels: float) -> FrameMeasures:
     """Returns how a photo looks, read small. Raises PhotoError, also for photos under 32 pixels a side."""
     grey, _ = read_grey(shot.path, long_side=WORKING_PX, max_megapixels=max_megapixels)
     if min(grey.shape) < LEAST_PX:
         raise UnsupportedPhotoError(shot.path, f"has a side under {LEAST_PX} pixels: too little to tell what it is.")
     noise = estimate_noise(grey) / max(float(grey.mean()), 1e-3)
-    return Look(shot, noise, score_sharpness(grey).score, _scene(grey))
+    return FrameMeasures(shot, noise, score_sharpness(grey).score, _scene(grey))
 
 
-def tell_apart(first: Look, second: Look) -> int | None:
+def find_short_exposure(first: FrameMeasures, second: FrameMeasures) -> int | None:
     """Returns which of two photos is the short exposure, 0 or 1; None where they look alike.
 
     The short exposure is the noisier one for its light; where that does not tell, the sharper one.
@@ -60,12 +60,12 @@ def tell_apart(first: Look, second: Look) -> int | None:
     return None
 
 
-def same_scene(first: Look, second: Look) -> bool:
+def same_scene(first: FrameMeasures, second: FrameMeasures) -> bool:
     """Returns whether two photos show one scene, whatever their exposures. Those of other proportions do not."""
     return first.scene.shape == second.scene.shape and scene_correlation(first, second) >= SAME_SCENE
 
 
-def scene_correlation(first: Look, second: Look) -> float:
+def scene_correlation(first: FrameMeasures, second: FrameMeasures) -> float:
     """Returns the correlation of two scenes of equal shape, [-1, 1]; ranks are compared, so exposure does not count."""
     return float(np.corrcoef(_ranks(first.scene), _ranks(second.scene))[0, 1])
 

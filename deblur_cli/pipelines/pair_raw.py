@@ -22,7 +22,7 @@ from deblur_cli.pipelines.pairing import FoundPair
 CAMERA_RGB = Encoding("camera RGB under sRGB's curve", None, "srgb")
 KNEE = 0.7
 """Linear light from which recovered highlights are compressed; the rest of the picture keeps its tones."""
-RESCUE_FROM, RESCUE_TO = 0.8, 1.0
+RECOVER_FROM, RECOVER_TO = 0.8, 1.0
 """Light of the short frame, in the long one's white, over which it takes over."""
 LEAST_SHARE = 1e-4
 """Fewer pixels above white are specks, for which no tone is moved."""
@@ -72,7 +72,7 @@ def with_highlights(fused: Photo, short: Photo, gain: tuple[float, float, float]
             first = max(0, top - BAND_MARGIN)
             around = to_linear(short.pixels[first : rows.stop + BAND_MARGIN], short.encoding) * factor
             soft = np.asarray(cv2.GaussianBlur(around, (0, 0), SOFT_PX), np.float32)[top - first :][: rows.stop - top]
-            share = np.clip((soft.max(axis=2) - RESCUE_FROM) / (RESCUE_TO - RESCUE_FROM), 0, 1)[..., None]
+            share = np.clip((soft.max(axis=2) - RECOVER_FROM) / (RECOVER_TO - RECOVER_FROM), 0, 1)[..., None]
             light[rows] += share * (np.minimum(soft, brightest) - light[rows])
     light /= brightest
     linear = Encoding("linear camera RGB", None, "linear")

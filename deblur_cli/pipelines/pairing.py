@@ -17,8 +17,8 @@ from pathlib import Path
 from deblur_cli.errors import MismatchedPairError, PhotoError
 from deblur_cli.imaging.find import natural_key
 from deblur_cli.imaging.shot import Shot, exposure_ratio, read_shot, seconds_between
-from deblur_cli.pipelines.jobs import LeftOver
-from deblur_cli.pipelines.pair_look import Look, look_at, same_scene, tell_apart
+from deblur_cli.pipelines.jobs import UnpairedPhoto
+from deblur_cli.pipelines.pair_look import FrameMeasures, find_short_exposure, measure_frame, same_scene
 
 LEAST_TIME_RATIO = 1.5
 """Exposures closer than this are equal: they blur alike, and one cannot help the other."""
@@ -34,7 +34,7 @@ class FoundPair:
 
     noisy: tuple[Shot, ...]
     blurry: Shot
-    known_by: str
+    detected_from: str
 
     def ratio(self, frame: Shot) -> float | None:
         """Returns how many times brighter the blurry frame is recorded than one of the noisy ones; None: unknown."""
@@ -46,7 +46,7 @@ class Pairing:
     """All pairs found, in the order taken, and what is left over."""
 
     pairs: tuple[FoundPair, ...]
-    left_over: tuple[LeftOver, ...]
+    unpaired: tuple[UnpairedPhoto, ...]
 
 
 def pair_named(noisy: Path, blurry: Path, *, max_megapixels: float = 250.0) -> tuple[FoundPair, tuple[str, ...]]:
@@ -73,8 +73,8 @@ def pair_named(noisy: Path, blurry: Path, *, max_megapixels: float = 250.0) -> t
                 f"{noisy.name} was exposed for {_seconds(short)}, longer than {blurry.name} ({_seconds(long)}). {swap}"
             )
         return FoundPair((short,), long, "exposure times"), ()
-    first, second = (look_at(shot, max_megapixels=max_megapixels) for shot in (short, long))
-    shorter = tell_apart(first, second)
+    first, second = (measure_frame(shot, max_megapixels=max_megapixels) for shot in (short, long))
+    shorter = find_short_exposure(first, second)
     if shorter == 1:
         raise MismatchedPairError(f"{blurry.name} is noisier and sharper than {noisy.name}. {swap}")
     unsure = (f"{noisy.name} and {blurry.name} say no exposure times and look alike; they are taken as named.",)
@@ -86,48 +86,48 @@ def find_pairs(paths: Sequence[Path], *, max_megapixels: float = 250.0) -> Pairi
 
     Where a shot is there both as camera raw and as JPEG, the raw counts. Photos that cannot be read are left over.
     """
-    shots, left_over = _read(paths)
+    shots, unpaired = _read(paths)
     shots, doubles = _raw_first(shots)
     shots, copies = without_copies(shots)
-    left_over += doubles + copies
+    unpaired += doubles + copies
     telling = [shot for shot in shots if shot.summary.taken_at is not None and shot.summary.exposure_s is not None]
     silent = [shot for shot in shots if shot not in telling]
     pairs: list[FoundPair] = []
     for burst in _bursts(telling):
         found, over = _split_by_time(burst, telling)
         pairs += found
-        left_over += over
+        unpaired += over
     found, over = _pair_by_look(silent, max_megapixels)
     order = {path: index for index, path in enumerate(paths)}
-    left_over = sorted([*left_over, *over], key=lambda one: order[one.path])
-    return Pairing(tuple(sorted([*pairs, *found], key=lambda pair: order[pair.blurry.path])), tuple(left_over))
+    unpaired = sorted([*unpaired, *over], key=lambda one: order[one.path])
+    return Pairing(tuple(sorted([*pairs, *found], key=lambda pair: order[pair.blurry.path])), tuple(unpaired))
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[Shot], list[LeftOver]]:
+def _read(paths: Sequence[Path]) -> tuple[list[Shot], list[UnpairedPhoto]]:
     shots, failed = [], []
     for path in paths:
         try:
             shots.append(read_shot(path))
         except PhotoError as error:
-            failed.append(LeftOver(path, error.reason, failed=True))
+            failed.append(UnpairedPhoto(path, error.reason, failed=True))
     return shots, failed
 
 
-def _raw_first(shots: Sequence[Shot]) -> tuple[list[Shot], list[LeftOver]]:
+def _raw_first(shots: Sequence[Shot]) -> tuple[list[Shot], list[UnpairedPhoto]]:
     """Returns the shots without those that are there as camera raw too, and these."""
     raws = {shot.path.with_suffix("") for shot in shots if shot.is_raw}
     doubles = [shot for shot in shots if not shot.is_raw and shot.path.with_suffix("") in raws]
     kept = [shot for shot in shots if shot not in doubles]
-    return kept, [LeftOver(shot.path, "its camera raw file is there and is taken instead") for shot in doubles]
+    return kept, [UnpairedPhoto(shot.path, "its camera raw file is there and is taken instead") for shot in doubles]
 
 
-def without_copies(shots: Sequence[Shot]) -> tuple[list[Shot], list[LeftOver]]:
+def without_copies(shots: Sequence[Shot]) -> tuple[list[Shot], list[UnpairedPhoto]]:
     """Returns the shots without copies of others of them, and these: a copy is no further frame of a burst.
 
     Copies are equal byte for byte, or were saved again: no camera takes two frames in one hundredth of a second.
     """
     kept: list[Shot] = []
-    copies: list[LeftOver] = []
+    copies: list[UnpairedPhoto] = []
     alike: defaultdict[object, list[Shot]] = defaultdict(list)
     for shot in sorted(shots, key=lambda shot: (len(shot.path.name), natural_key(shot.path))):
         summary = shot.summary
@@ -137,7 +137,7 @@ def without_copies(shots: Sequence[Shot]) -> tuple[list[Shot], list[LeftOver]]:
             known.append(shot)
             kept.append(shot)
         else:
-            copies.append(LeftOver(shot.path, f"it is a copy of {origin.path.name}"))
+            copies.append(UnpairedPhoto(shot.path, f"it is a copy of {origin.path.name}"))
     return [shot for shot in shots if shot in kept], copies
 
 
@@ -195,13 +195,13 @@ def _bursts(shots: Iterable[Shot]) -> list[list[Shot]]:
     return bursts
 
 
-def _split_by_time(burst: Sequence[Shot], shots: Sequence[Shot]) -> tuple[list[FoundPair], list[LeftOver]]:
+def _split_by_time(burst: Sequence[Shot], shots: Sequence[Shot]) -> tuple[list[FoundPair], list[UnpairedPhoto]]:
     """Returns the pairs of a burst; its longest exposures, from the widest step on, are the blurry frames.
 
     `shots` are all that tell their times.
     """
     if len(burst) == 1:
-        return [], [LeftOver(burst[0].path, _why_alone(burst[0], shots))]
+        return [], [UnpairedPhoto(burst[0].path, _why_alone(burst[0], shots))]
     times = sorted(shot.summary.exposure_s or 0.0 for shot in burst)
     step, limit = max((after / max(before, 1e-9), after) for before, after in pairwise(times))
     if step < LEAST_TIME_RATIO:
@@ -209,7 +209,7 @@ def _split_by_time(burst: Sequence[Shot], shots: Sequence[Shot]) -> tuple[list[F
         if times[0] != times[-1]:
             least, most = (_seconds(min(burst, key=_exposure)), _seconds(max(burst, key=_exposure)))
             reason = f"the frames with it were exposed too much alike ({least} to {most}) to be a pair"
-        return [], [LeftOver(shot.path, reason) for shot in burst]
+        return [], [UnpairedPhoto(shot.path, reason) for shot in burst]
     long = [shot for shot in burst if (shot.summary.exposure_s or 0.0) >= limit]
     short = [shot for shot in burst if shot not in long]
     return _assign(burst, short, long)
@@ -244,7 +244,7 @@ def _apart_s(shot: Shot, other: Shot) -> float:
 
 def _assign(
     burst: Sequence[Shot], short: Sequence[Shot], long: Sequence[Shot]
-) -> tuple[list[FoundPair], list[LeftOver]]:
+) -> tuple[list[FoundPair], list[UnpairedPhoto]]:
     place = {shot.path: index for index, shot in enumerate(burst)}
 
     def distance(frame: Shot, other: Shot) -> tuple[float, bool]:
@@ -253,16 +253,16 @@ def _assign(
         return (_gap_s(frame, other) if follows else _gap_s(other, frame)), not follows
 
     taken: defaultdict[Path, list[Shot]] = defaultdict(list)
-    over: list[LeftOver] = []
+    over: list[UnpairedPhoto] = []
     for frame in short:
         fitting = [other for other in long if _differ(frame, other) is None]
         if fitting:
             taken[min(fitting, key=lambda other: distance(frame, other)).path].append(frame)
         else:
             nearest = min(long, key=lambda other: distance(frame, other))
-            over.append(LeftOver(frame.path, f"{nearest.path.name} does not fit it: {_differ(frame, nearest)}"))
+            over.append(UnpairedPhoto(frame.path, f"{nearest.path.name} does not fit it: {_differ(frame, nearest)}"))
     pairs = [FoundPair(tuple(taken[shot.path]), shot, "EXIF") for shot in long if taken[shot.path]]
-    over += [LeftOver(shot.path, _why_without(shot, short)) for shot in long if not taken[shot.path]]
+    over += [UnpairedPhoto(shot.path, _why_without(shot, short)) for shot in long if not taken[shot.path]]
     return pairs, over
 
 
@@ -273,16 +273,16 @@ def _why_without(long: Shot, short: Sequence[Shot]) -> str:
     return "the short frames of its burst are nearer to another long one"
 
 
-def _pair_by_look(shots: Sequence[Shot], max_megapixels: float) -> tuple[list[FoundPair], list[LeftOver]]:
+def _pair_by_look(shots: Sequence[Shot], max_megapixels: float) -> tuple[list[FoundPair], list[UnpairedPhoto]]:
     """Returns the pairs of photos whose files say too little: neighbours that show one scene, told apart by look."""
-    looks: list[Look] = []
-    over: list[LeftOver] = []
+    looks: list[FrameMeasures] = []
+    over: list[UnpairedPhoto] = []
     for shot in shots:
         try:
-            looks.append(look_at(shot, max_megapixels=max_megapixels))
+            looks.append(measure_frame(shot, max_megapixels=max_megapixels))
         except PhotoError as error:
-            over.append(LeftOver(shot.path, error.reason, failed=True))
-    scenes: list[list[Look]] = []
+            over.append(UnpairedPhoto(shot.path, error.reason, failed=True))
+    scenes: list[list[FrameMeasures]] = []
     for look in looks:
         before = scenes[-1][-1] if scenes else None
         if before is None or before.shot.path.parent != look.shot.path.parent or not same_scene(before, look):
@@ -296,13 +296,17 @@ def _pair_by_look(shots: Sequence[Shot], max_megapixels: float) -> tuple[list[Fo
     return pairs, over
 
 
-def _split_by_look(scene: Sequence[Look]) -> tuple[list[FoundPair], list[LeftOver]]:
+def _split_by_look(scene: Sequence[FrameMeasures]) -> tuple[list[FoundPair], list[UnpairedPhoto]]:
     """Returns the pair of a scene, the least noisy photo being the blurry one, and what is not told apart from it."""
     if len(scene) == 1:
-        return [], [LeftOver(scene[0].shot.path, f"{_silence(scene[0].shot)}, and no photo beside it shows its scene")]
+        return [], [
+            UnpairedPhoto(scene[0].shot.path, f"{_silence(scene[0].shot)}, and no photo beside it shows its scene")
+        ]
     blurry = min(scene, key=lambda look: look.relative_noise)
     others = [look for look in scene if look is not blurry]
-    noisy = [look for look in others if tell_apart(look, blurry) == 0 and _differ(look.shot, blurry.shot) is None]
+    noisy = [
+        look for look in others if find_short_exposure(look, blurry) == 0 and _differ(look.shot, blurry.shot) is None
+    ]
     over = []
     for look in others:
         if look not in noisy:
@@ -313,9 +317,9 @@ def _split_by_look(scene: Sequence[Look]) -> tuple[list[FoundPair], list[LeftOve
                 if differ is None
                 else f"{blurry.shot.path.name} does not fit it: {differ}"
             )
-            over.append(LeftOver(look.shot.path, reason))
+            over.append(UnpairedPhoto(look.shot.path, reason))
     if not noisy:
-        return [], [LeftOver(blurry.shot.path, "no photo beside it is plainly noisier and sharper"), *over]
+        return [], [UnpairedPhoto(blurry.shot.path, "no photo beside it is plainly noisier and sharper"), *over]
     return [FoundPair(tuple(look.shot for look in noisy), blurry.shot, "noise and sharpness")], over
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from deblur_cli.deconvolution.estimate import BlurKernels
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.restore import Correspondence, EngineReport, Restored
-from deblur_cli.engine.scale import SCALES, Translator, restore_at_scale
+from deblur_cli.engine.scale import SCALES, LoadedTranslator, restore_at_scale
 from deblur_cli.geometry.warp import upsample_displacements
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.measure.blur_extent import BlurExtent
@@ -75,7 +75,7 @@ def restore_photo(
     settings: RestoreSettings,
     progress: Progress = SILENT,
     *,
-    translator: Translator | None = None,
+    translator: LoadedTranslator | None = None,
 ) -> RestoredPhoto:
     """Returns the photo restored: same size, profile, depth and metadata, pixels in [0, 1].
 

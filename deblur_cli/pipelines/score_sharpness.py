@@ -59,7 +59,7 @@ class ScoredPhoto:
 
 
 @dataclass(frozen=True)
-class FailedPhoto:
+class UnscoredPhoto:
     """A photo that could not be scored, and the sentence that says why and what to do."""
 
     photo: Path
@@ -71,7 +71,7 @@ class ScoreResult:
     """`ranked` runs from the sharpest photo to the least sharp; `failed` in the order of the folder."""
 
     ranked: tuple[ScoredPhoto, ...]
-    failed: tuple[FailedPhoto, ...]
+    failed: tuple[UnscoredPhoto, ...]
 
 
 def rank_by_sharpness(job: ScoreJob, progress: Progress = SILENT) -> ScoreResult:
@@ -83,20 +83,20 @@ def rank_by_sharpness(job: ScoreJob, progress: Progress = SILENT) -> ScoreResult
     found = find_photos(job.inputs, recursive=job.recursive)
     if not found.photos and not found.failures:
         raise nothing_found(job.inputs, found, recursive=job.recursive)
-    outcomes: list[ScoredPhoto | FailedPhoto] = [FailedPhoto(error.path, str(error)) for error in found.failures]
+    outcomes: list[ScoredPhoto | UnscoredPhoto] = [UnscoredPhoto(error.path, str(error)) for error in found.failures]
     with progress.stage("Scoring", len(found.photos), "photos") as stage:
         for outcome in _score_all(found.photos, job):
             outcomes.append(outcome)
             stage.advance()
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredPhoto)]
     scored.sort(key=lambda photo: -photo.sharpness.score)
-    return ScoreResult(tuple(scored), tuple(outcome for outcome in outcomes if isinstance(outcome, FailedPhoto)))
+    return ScoreResult(tuple(scored), tuple(outcome for outcome in outcomes if isinstance(outcome, UnscoredPhoto)))
 
 
-def _score_all(photos: Sequence[FoundPhoto], job: ScoreJob) -> Iterator[ScoredPhoto | FailedPhoto]:
+def _score_all(photos: Sequence[FoundPhoto], job: ScoreJob) -> Iterator[ScoredPhoto | UnscoredPhoto]:
     """Yields the outcomes in the order of the photos; only a few photos are queued ahead."""
     workers = job.workers or min(MOST_WORKERS, _cores())
-    pending: deque[Future[ScoredPhoto | FailedPhoto]] = deque()
+    pending: deque[Future[ScoredPhoto | UnscoredPhoto]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
         try:
             for photo in photos:
@@ -110,7 +110,7 @@ def _score_all(photos: Sequence[FoundPhoto], job: ScoreJob) -> Iterator[ScoredPh
                 future.cancel()
 
 
-def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | FailedPhoto:
+def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | UnscoredPhoto:
     try:
         grey, source = read_grey(path, long_side=WORKING_PX, max_megapixels=job.max_megapixels)
         if min(grey.shape) < 32:
@@ -124,7 +124,7 @@ def _score_one(path: Path, job: ScoreJob) -> ScoredPhoto | FailedPhoto:
             return scored
         return replace(scored, taken_at=read_shot(path).summary.taken_at, scene=describe_thumbnail(grey))
     except Exception as error:  # noqa: BLE001 - the boundary of each photo: whatever it fails with is its result
-        return FailedPhoto(path, describe_failure(path, error))
+        return UnscoredPhoto(path, describe_failure(path, error))
 
 
 def _thumbnail(grey: npt.NDArray[np.float32], long_side: int) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from functools import partial
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.engine.device import Device, choose, fit_to_network
-from deblur_cli.engine.scale import Translator
+from deblur_cli.engine.scale import LoadedTranslator
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.raw import CameraColour
 from deblur_cli.imaging.read import read_photo
@@ -76,7 +76,7 @@ def photo_steps(
     job: SingleJob,
     progress: Progress,
     *,
-    translator: Translator | None = None,
+    translator: LoadedTranslator | None = None,
     warn: Callable[[Photo], str] = lambda photo: "",
 ) -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
     """Returns what is done with each photo on its way from reader to writer.
@@ -115,7 +115,7 @@ def _restore(
     device: Device,
     job: SingleJob,
     progress: Progress,
-    translator: Translator | None,
+    translator: LoadedTranslator | None,
     warn: Callable[[Photo], str],
 ) -> RestoredOne:
     started = time.monotonic()

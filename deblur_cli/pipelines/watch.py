@@ -20,7 +20,7 @@ from deblur_cli.networks.contract import SingleModel
 from deblur_cli.pipelines.batch import Steps, Waiting, run_photos
 from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, SingleJob, Status
 from deblur_cli.pipelines.outputs import (
-    Plan,
+    OutputPlan,
     PlannedOutput,
     names_file,
     origin_of,
@@ -187,7 +187,7 @@ def _restored(
     for first in range(0, len(possible), AT_ONCE):
         if stop.is_set():
             return
-        plan = Plan(tuple(possible[first : first + AT_ONCE]))
+        plan = OutputPlan(tuple(possible[first : first + AT_ONCE]))
         for result in run_photos(plan, job.single.output, start, progress):
             if arrivals.tell(result.path, result.status) and result.status is not Status.SKIPPED:
                 yield result

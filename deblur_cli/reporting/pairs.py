@@ -25,9 +25,9 @@ def report_pairs(
 def pairs_page(result: PairsResult) -> Page:
     """Returns the page of what became of each pair, and of photos that could not be read; no file is opened."""
     unread = tuple(
-        Card(photo.path.name, Kind.FAILED, sentence(photo.reason)) for photo in result.left_over if photo.failed
+        Card(photo.path.name, Kind.FAILED, sentence(photo.reason)) for photo in result.unpaired if photo.failed
     )
-    alone = [photo.path.name for photo in result.left_over if not photo.failed]
+    alone = [photo.path.name for photo in result.unpaired if not photo.failed]
     summary = [("pairs", str(len(result.pairs))), ("network", result.model)]
     if alone:
         summary.append(("in no pair", ", ".join(alone)))
@@ -54,7 +54,7 @@ def _explanation(pair: PairResult, model: str) -> tuple[str, ...]:
     """Returns what was done with the pair and why, as sentences."""
     if pair.status is Status.FAILED:
         return sentence(without_name(pair.message, pair.blurry))
-    said = [f"That they are a pair is told by {pair.known_by}."] if pair.known_by else []
+    said = [f"Detected as a pair from {pair.detected_from}."] if pair.detected_from else []
     if pair.status is Status.DONE:
         merged = (
             f"{pair.merged} of {len(pair.noisy)} short frames, merged," if len(pair.noisy) > 1 else "the short frame"

@@ -71,7 +71,7 @@ def test_a_dry_run_lists_the_pairs(shoot: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout.strip() == (
         f"{shoot}/a.jpg + {shoot}/b.jpg → {shoot}/b_deblurred.jpg "
-        "(10 times the light, told by EXIF; dry run: not written)"
+        "(10 times the light, detected from EXIF; dry run: not written)"
     )
     assert len(list(shoot.iterdir())) == 2
 
@@ -79,7 +79,7 @@ def test_a_dry_run_lists_the_pairs(shoot: Path) -> None:
 def test_pairs_are_shown_before_work_starts(shoot: Path, tmp_path: Path) -> None:
     result = run(shoot, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
-    assert result.stderr.splitlines()[0] == "a.jpg + b.jpg, 10 times the light (told by EXIF)"
+    assert result.stderr.splitlines()[0] == "a.jpg + b.jpg, 10 times the light (detected from EXIF)"
     assert f"b.jpg → {tmp_path}/out/b.jpg (" in result.stdout
     assert (tmp_path / "out/b.jpg").exists()
 
@@ -90,7 +90,7 @@ def test_a_report_shows_noisy_blurry_and_result(shoot: Path, tmp_path: Path) -> 
     assert result.exit_code == 0, result.stderr
     text = page.read_text("utf-8")
     assert "a.jpg + b.jpg" in text
-    assert "That they are a pair is told by EXIF." in text
+    assert "Detected as a pair from EXIF." in text
     assert text.count('class="pane"') == 3
 
 
@@ -98,7 +98,7 @@ def test_json(shoot: Path, tmp_path: Path) -> None:
     result = run(shoot, "--out", tmp_path / "out", "--json", "--quiet")
     answer = json.loads(result.stdout)
     pair = answer["pairs"][0]
-    assert (pair["status"], pair["output"], pair["known_by"]) == ("done", str(tmp_path / "out/b.jpg"), "EXIF")
+    assert (pair["status"], pair["output"], pair["detected_from"]) == ("done", str(tmp_path / "out/b.jpg"), "EXIF")
     assert pair["noisy"] == [str(shoot / "a.jpg")]
     assert result.stderr == ""
 

@@ -121,7 +121,7 @@ def test_a_dry_run_names_the_frame(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_verbose_says_how_it_was_laid_over() -> None:
+def test_verbose_says_how_it_was_aligned() -> None:
     said = run(BLURRED, "--ref", SHARP, "-o", "out", "-v").stderr
     assert "aligned with it by " in said
     assert "fake ref on cpu in float32" in said

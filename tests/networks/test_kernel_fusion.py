@@ -14,10 +14,10 @@ from deblur_cli.networks.kernel_fusion import (
     WINDOW_PX,
     _centroid,
     continued,
+    from_spectra,
     fuse,
     in_strips,
     kernels,
-    laid,
     mean_around,
     reflected,
     shifts,
@@ -65,7 +65,7 @@ def found(guide: Tensor, blurry: Tensor) -> Tensor:
 def test_windows_laid_over_each_other_give_the_picture_back() -> None:
     picture = texture(height=150, width=210)
     before = WINDOW_PX // 2
-    whole = laid(*spectra(continued(picture)))
+    whole = from_spectra(*spectra(continued(picture)))
     assert torch.allclose(whole[..., before : before + 150, before : before + 210], picture, atol=1e-5)
 
 
@@ -76,7 +76,7 @@ def test_a_picture_put_together_row_by_row_is_the_picture() -> None:
 
     def of_strip(pixels: slice, windows: slice) -> Tensor:
         rows.append(windows)
-        return laid(*spectra(whole[:, :, pixels]))
+        return from_spectra(*spectra(whole[:, :, pixels]))
 
     assert torch.allclose(in_strips(of_strip, whole, 3, (150, 210)), picture, atol=1e-5)
     assert rows == [slice(0, 1), slice(1, 2), slice(2, 3)]

@@ -136,7 +136,7 @@ def test_what_earlier_runs_wrote_is_no_exposure(jpegs: tuple[Path, Path], tmp_pa
     for name in ("b_deblurred.jpg", "b_deblurred_confidence.png", "b_deblurred_compare.png", "a_confidence.png"):
         (tmp_path / "in" / name).write_bytes(jpegs[1].read_bytes())
     result = deblur_pair(job(tmp_path / "in", out=tmp_path / "out", dry_run=True))
-    assert result.left_over == ()
+    assert result.unpaired == ()
     assert [pair.blurry.name for pair in result.pairs] == ["b.jpg"]
 
 
@@ -162,7 +162,7 @@ def test_fuses_and_keeps_the_blurry_photos_metadata(
     result = deblur_pair(job(tmp_path / "in", out=tmp_path / "out", compare=True))
     assert [path.read_bytes() for path in jpegs] == before
     pair = result.pairs[0]
-    assert (pair.status, pair.known_by, pair.merged) == (Status.DONE, "EXIF", 1)
+    assert (pair.status, pair.detected_from, pair.merged) == (Status.DONE, "EXIF", 1)
     assert pair.gain == pytest.approx((6, 6, 6), rel=0.2)
     assert pair.shift_px is not None
     assert pair.seconds.network > 0
@@ -179,7 +179,7 @@ def test_beside_the_blurry_photo_and_not_found_as_a_photo_again(
     assert folder_of(tmp_path / "in") == {"a.jpg", "b.jpg", "b_deblurred.jpg"}
     again = deblur_pair(job(tmp_path / "in"))
     assert [pair.status for pair in again.pairs] == [Status.SKIPPED]
-    assert again.left_over == ()
+    assert again.unpaired == ()
     assert loaded == ["fake pair"]
     over = deblur_pair(job(tmp_path / "in", overwrite=True))
     assert [pair.status for pair in over.pairs] == [Status.DONE]

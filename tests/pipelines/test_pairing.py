@@ -74,7 +74,7 @@ class TestNamed:
         pair, notes = pair_named(photo(tmp_path / "a.jpg", SHORT), photo(tmp_path / "b.jpg", LONG))
         assert notes == ()
         assert pair.ratio(pair.noisy[0]) == pytest.approx(10)
-        assert pair.known_by == "exposure times"
+        assert pair.detected_from == "exposure times"
 
 
 class TestFolder:
@@ -82,7 +82,7 @@ class TestFolder:
         shots = [at(SHORT, 0), at(SHORT, 0, 20), at(SHORT, 0, 40), at(LONG, 0, 60)]
         found = find_pairs([photo(tmp_path / f"{i}.jpg", shot) for i, shot in enumerate(shots)])
         assert names(found) == [(["0", "1", "2"], "3")]
-        assert found.left_over == ()
+        assert found.unpaired == ()
 
     def test_pairs_that_follow_each_other(self, tmp_path: Path) -> None:
         shots = [at(shot, i) for i, shot in enumerate((SHORT, LONG, SHORT, LONG))]
@@ -94,11 +94,11 @@ class TestFolder:
         found = find_pairs([photo(tmp_path / f"{i}.jpg", shot) for i, shot in enumerate(shots)])
         assert names(found) == [(["1"], "0"), (["3"], "2")]
 
-    def test_a_lone_frame_and_equal_ones_are_left_over(self, tmp_path: Path) -> None:
+    def test_a_lone_frame_and_equal_ones_are_unpaired(self, tmp_path: Path) -> None:
         shots = [at(SHORT, 0), at(LONG, 1), at(LONG, 30), at(SHORT, 50), at(SHORT, 51)]
         found = find_pairs([photo(tmp_path / f"{i}.jpg", shot) for i, shot in enumerate(shots)])
         assert names(found) == [(["0"], "1")]
-        assert [(left.path.stem, left.reason) for left in found.left_over] == [
+        assert [(left.path.stem, left.reason) for left in found.unpaired] == [
             ("2", "no other frame was taken within 2 s"),
             ("3", "all frames with it were exposed equally long (1/40 s)"),
             ("4", "all frames with it were exposed equally long (1/40 s)"),
@@ -106,7 +106,7 @@ class TestFolder:
 
     def reasons(self, folder: Path, **shots: Exposure) -> dict[str, str]:
         found = find_pairs([photo(folder / f"{name}.jpg", shot) for name, shot in shots.items()])
-        return {left.path.stem: left.reason for left in found.left_over}
+        return {left.path.stem: left.reason for left in found.unpaired}
 
     def test_exposures_a_third_of_a_stop_apart_are_called_so(self, tmp_path: Path) -> None:
         shots = (at(replace(SHORT, seconds=1 / time), 0, i) for i, time in enumerate((100, 80, 60)))
@@ -125,14 +125,14 @@ class TestFolder:
     def test_a_frame_in_another_folder_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "x").mkdir()
         paths = [photo(tmp_path / "a.jpg", at(SHORT, 0)), photo(tmp_path / "x" / "b.jpg", at(LONG, 1))]
-        assert find_pairs(paths).left_over[0].reason == "b.jpg was taken within 2 s of it, but lies in another folder"
+        assert find_pairs(paths).unpaired[0].reason == "b.jpg was taken within 2 s of it, but lies in another folder"
 
     def test_a_long_frame_says_why_no_short_one_goes_with_it(self, tmp_path: Path) -> None:
         reasons = self.reasons(tmp_path, a=at(SHORT, 0, 10), b=at(LONG, 0, 30), c=at(LONG, 1, 50))
         assert reasons == {"c": "the short frames of its burst are nearer to another long one"}
         (tmp_path / "x").mkdir()
         paths = [photo(tmp_path / "x/a.jpg", at(SHORT, 0), (48, 80)), photo(tmp_path / "x/b.jpg", at(LONG, 1))]
-        assert find_pairs(paths).left_over[1].reason.startswith("a.jpg does not fit it: they are of different sizes")
+        assert find_pairs(paths).unpaired[1].reason.startswith("a.jpg does not fit it: they are of different sizes")
 
     @pytest.mark.parametrize("again", [False, True])
     def test_a_copy_is_no_further_frame(self, again: bool, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ class TestFolder:
             copy.write_bytes(paths[1].read_bytes())
         found = find_pairs([copy, *paths])
         assert names(found) == [(["0", "1"], "2")]
-        assert [(left.path, left.reason) for left in found.left_over] == [(copy, "it is a copy of 1.jpg")]
+        assert [(left.path, left.reason) for left in found.unpaired] == [(copy, "it is a copy of 1.jpg")]
 
     def test_the_clock_may_change_its_zone_within_a_burst(self, tmp_path: Path) -> None:
         short = replace(SHORT, taken_at="2024:03:31 01:59:59", zone="+01:00")
@@ -165,11 +165,11 @@ class TestFolder:
         found = find_pairs([photo(tmp_path / f"{i}.jpg", shot) for i, shot in enumerate(shots)])
         assert names(found) == [(["3"], "1"), (["0"], "2")]
 
-    def test_a_frame_of_another_size_is_left_over(self, tmp_path: Path) -> None:
+    def test_a_frame_of_another_size_is_unpaired(self, tmp_path: Path) -> None:
         paths = [photo(tmp_path / "a.jpg", at(SHORT, 0), (48, 80)), photo(tmp_path / "b.jpg", at(SHORT, 0, 30))]
         found = find_pairs([*paths, photo(tmp_path / "c.jpg", at(LONG, 1))])
         assert names(found) == [(["b"], "c")]
-        assert "c.jpg does not fit it: they are of different sizes" in found.left_over[0].reason
+        assert "c.jpg does not fit it: they are of different sizes" in found.unpaired[0].reason
 
     def test_the_raw_file_counts_where_both_are_there(self, tmp_path: Path) -> None:
         light = scene_light(SIZE)
@@ -181,18 +181,18 @@ class TestFolder:
             ]
         found = find_pairs(paths)
         assert [pair.blurry.path.name for pair in found.pairs] == ["b.dng"]
-        assert [left.path.name for left in found.left_over] == ["a.jpg", "b.jpg"]
+        assert [left.path.name for left in found.unpaired] == ["a.jpg", "b.jpg"]
 
     def test_an_unreadable_file_is_named_and_the_others_go_on(self, tmp_path: Path) -> None:
         (tmp_path / "0.jpg").write_bytes(b"no photo")
         paths = [photo(tmp_path / "1.jpg", at(SHORT, 0)), photo(tmp_path / "2.jpg", at(LONG, 1))]
         found = find_pairs([tmp_path / "0.jpg", *paths])
         assert names(found) == [(["1"], "2")]
-        assert found.left_over[0].failed
-        assert not found.left_over[0].reason.startswith("0.jpg")
+        assert found.unpaired[0].failed
+        assert not found.unpaired[0].reason.startswith("0.jpg")
 
     def test_nothing_is_decoded_where_the_files_tell(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pairing, "look_at", lambda *a, **k: pytest.fail("a photo was decoded"))
+        monkeypatch.setattr(pairing, "measure_frame", lambda *a, **k: pytest.fail("a photo was decoded"))
         find_pairs([photo(tmp_path / "1.jpg", at(SHORT, 0)), photo(tmp_path / "2.jpg", at(LONG, 1))])
 
 
@@ -214,9 +214,9 @@ class TestWithoutExif:
     def test_told_apart_by_noise_and_sharpness(self, folder: list[Path]) -> None:
         found = find_pairs(folder)
         assert names(found) == [(["3_a"], "3_b"), (["4_a"], "4_b")]
-        assert {pair.known_by for pair in found.pairs} == {"noise and sharpness"}
+        assert {pair.detected_from for pair in found.pairs} == {"noise and sharpness"}
         assert found.pairs[0].ratio(found.pairs[0].noisy[0]) is None
-        assert [left.path.name for left in found.left_over] == ["5.jpg"]
+        assert [left.path.name for left in found.unpaired] == ["5.jpg"]
 
     def test_named_in_the_wrong_order(self, folder: list[Path]) -> None:
         with pytest.raises(MismatchedPairError, match="is noisier and sharper than"):
@@ -224,7 +224,7 @@ class TestWithoutExif:
 
     def test_named_in_the_right_order(self, folder: list[Path]) -> None:
         pair, notes = pair_named(folder[0], folder[1])
-        assert (pair.known_by, notes) == ("the order given", ())
+        assert (pair.detected_from, notes) == ("the order given", ())
 
     def test_two_alike_are_taken_as_named_with_a_note(self, folder: list[Path], tmp_path: Path) -> None:
         copy = tmp_path / "copy.jpg"
@@ -233,7 +233,7 @@ class TestWithoutExif:
         assert "look alike" in notes[0]
         found = find_pairs([folder[0], copy])
         assert found.pairs == ()
-        assert "not plainly noisier" in found.left_over[1].reason or "plainly noisier" in found.left_over[0].reason
+        assert "not plainly noisier" in found.unpaired[1].reason or "plainly noisier" in found.unpaired[0].reason
 
 
 def test_pairs_of_the_benchmark(shared: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
 from deblur_cli.measure.sharpness import SharpnessScore, score_sharpness
-from deblur_cli.pipelines.score_sharpness import FailedPhoto, ScoredPhoto, ScoreResult
+from deblur_cli.pipelines.score_sharpness import ScoredPhoto, ScoreResult, UnscoredPhoto
 from deblur_cli.reporting.scores import report_scores
 from tests.conftest import textured
 from tests.reporting.conftest import wait_until
@@ -42,7 +42,7 @@ def sheet(tmp_path: Path) -> Path:
         shot(tmp_path, "IMG_11.jpg", 5, 4, 900),
     ]
     photos.sort(key=lambda photo: -photo.sharpness.score)
-    failed = FailedPhoto(tmp_path / "gone.jpg", "gone.jpg: is empty. Copy it from the card again.")
+    failed = UnscoredPhoto(tmp_path / "gone.jpg", "gone.jpg: is empty. Copy it from the card again.")
     target = tmp_path / "scores.html"
     report_scores(ScoreResult(tuple(photos), (failed,)), target)
     return target
