@@ -21,8 +21,8 @@ the text leaves to its figures was decided here by the works that it names for e
   sum over s in eq. 2), and its result, which supervised attention must be taught as well. All eight are supervised.
 - **Cross-stage selective aggregation** (`CSAM`, section 3.3): the three inputs of a scale are the first stage's
   encoder and decoder features, which MPRNet fuses across its stages, and the second stage's encoder features. The
-  "MLP" squeezes to an eighth, then one layer for each input makes its attention, as in the selective kernel fusion of
-  MIRNet; the softmax is over the inputs. The aggregate is the sum of the three weighed features.
+  vector of means is split into three, as the text has it, and an MLP for each, as wide between as its third, makes the
+  attention of one input; the softmax is over the inputs. The aggregate is the sum of the three weighed features.
 - Activations are ReLUs, the only ones named. Layers that predict start at zero, so a network starts by giving its input
   back; the paper names no initialisation.
 """
@@ -48,7 +48,6 @@ OUTPUTS = 2 * (0.25, 0.5, 1.0, 1.0)
 """What is predicted: the enhancements of the first stage coarse to fine, its result; the same of the second stage."""
 DILATIONS = (1, 2, 3, 2)
 """Of a module's inner convolutions, two for each residual block; the closing one has none."""
-SQUEEZE = 8
 INPUTS = 3
 """Of a cross-stage aggregation."""
 TRAINING_SIZE_PX = 256
@@ -141,14 +140,18 @@ class CSAM(nn.Module):
 
     def __init__(self, channels: int, level: int) -> None:
         super().__init__()
-        squeezed = max(4, channels // SQUEEZE)
-        self.squeeze = nn.Sequential(PooledMean(level), nn.Conv2d(channels, squeezed, 1), nn.ReLU())
-        self.weigh = nn.ModuleList(nn.Conv2d(squeezed, channels, 1) for _ in range(INPUTS))
+        if channels < INPUTS:
+            raise ValueError(f"a CSAM of {channels} channels cannot be built: they are split into {INPUTS}")
+        self.pool = PooledMean(level)
+        self.sizes = [channels // INPUTS + (number < channels % INPUTS) for number in range(INPUTS)]
+        self.weigh = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(size, size, 1), nn.ReLU(), nn.Conv2d(size, channels, 1)) for size in self.sizes
+        )
 
     def forward(self, *features: Tensor) -> Tensor:
         """Returns (B, C, h, w) from three of that shape."""
-        latent = self.squeeze(torch.stack(features).sum(0))
-        weights = torch.stack([layer(latent) for layer in self.weigh]).softmax(0)
+        parts = self.pool(torch.stack(features).sum(0)).split(self.sizes, 1)
+        weights = torch.stack([mlp(part) for mlp, part in zip(self.weigh, parts, strict=True)]).softmax(0)
         return (torch.stack(features) * weights).sum(0)
 
 

@@ -29,7 +29,14 @@ def predicting(net: SGENet) -> list[nn.Conv2d]:
 
 
 @pytest.mark.parametrize(
-    "config", [SGENetConfig((0, 8, 8)), SGENetConfig((8, 8, -1)), SGENetConfig((8, 8, 8), 0), SGENetConfig((8, 8))]
+    "config",
+    [
+        SGENetConfig((0, 8, 8)),
+        SGENetConfig((8, 8, -1)),
+        SGENetConfig((8, 8, 8), 0),
+        SGENetConfig((8, 8)),
+        SGENetConfig((8, 8, 2)),
+    ],
 )
 def test_what_cannot_be_built_is_refused(config: SGENetConfig) -> None:
     with pytest.raises(ValueError, match="cannot be built"):
@@ -81,10 +88,13 @@ def test_an_enhancement_is_what_section_3_2_says() -> None:
 def test_an_aggregation_is_what_equations_5_to_7_say() -> None:
     torch.manual_seed(0)
     module, (one, two, three) = CSAM(16, 0), torch.randn(3, 2, 16, 5, 7)
-    first = module.squeeze[1]
     w = (one + two + three).mean((2, 3))
-    latent = F.linear(w, first.weight[..., 0, 0], first.bias).clamp(min=0)
-    logits = torch.stack([F.linear(latent, layer.weight[..., 0, 0], layer.bias) for layer in module.weigh])
+    assert module.sizes == [6, 5, 5]
+    logits = []
+    for mlp, z in zip(module.weigh, (w[:, :6], w[:, 6:11], w[:, 11:]), strict=True):
+        latent = F.linear(z, mlp[0].weight[..., 0, 0], mlp[0].bias).clamp(min=0)
+        logits.append(F.linear(latent, mlp[2].weight[..., 0, 0], mlp[2].bias))
+    logits = torch.stack(logits)
     weights = logits.exp() / logits.exp().sum(0)
     expected = sum(x * weight[..., None, None] for x, weight in zip((one, two, three), weights, strict=True))
     assert_images_close(module(one, two, three), expected, tolerance=1e-5)
@@ -127,8 +137,8 @@ def test_the_second_stage_takes_up_the_first_ones_features_at_every_scale() -> N
     with torch.inference_mode():
         before = net(picture)
         for aggregation in net.stages[1].aggregations:
-            for layer, bias in zip(aggregation.weigh, (-1e4, -1e4, 1e4), strict=True):
-                nn.init.constant_(layer.bias, bias)
+            for mlp, bias in zip(aggregation.weigh, (-1e4, -1e4, 1e4), strict=True):
+                nn.init.constant_(mlp[2].bias, bias)
         alone = net(picture)
         net.stages[1].aggregates = False
         assert_images_close(net(picture), alone, tolerance=1e-6)
