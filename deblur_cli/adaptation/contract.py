@@ -47,8 +47,11 @@ class Shots:
 class TranslateSettings:
     """Training of a translator; the defaults are the equations and section 4.1 of Pham et al., Blur2Blur (2024).
 
-    `blocks` and `width` are MIMO-UNet's: 8 and 32 as published; a laptop wants 2 and 8 (`LAPTOP`). `critic_width`: of
-    the PatchGAN, 64 as published. `identity_start`: the translator begins as the identity (the paper does not say).
+    `backbone` is the translator, MIMO-UNet as published. Of the others of Table 4 `nafnet` (with 28 `blocks` in its
+    original form) has one scale; the U-Net there, changed in ways that the text does not tell, is stood for by
+    `deblurnet`, a U-Net of one scale. `blocks` and `width` are MIMO-UNet's: 8 and 32 as published; a laptop wants 2 and
+    8 (`LAPTOP`); `blocks` are those of NAFNet's deepest encoder, and DeblurNet's are fixed. `critic_width`: of the
+    PatchGAN, 64 as published. `identity_start`: the translator begins as the identity (the paper does not say).
 
     `adversarial`: `minimax` is eq. 3 as printed, `non-saturating` has its fixed point and a gradient where the critic
     is sure, `hinge` is the authors' public code. `critic_scales`: the critic sees the full-size translation alone, as
@@ -61,6 +64,7 @@ class TranslateSettings:
     be had. `layer` is VGG19's; the paper names none, Isola et al. and DeblurGAN take this one.
     """
 
+    backbone: Literal["mimo-unet", "nafnet", "deblurnet"] = "mimo-unet"
     blocks: int = 8
     width: int = 32
     critic_width: int = 64

@@ -10,12 +10,13 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.adaptation.contract import AdaptSettings, Shots
+from deblur_cli.adaptation.contract import AdaptSettings, Shots, TranslateSettings
 from deblur_cli.adaptation.converter_check import STEPS as CHECK_STEPS
 from deblur_cli.adaptation.converter_check import ConverterCheck, check_converter
 from deblur_cli.adaptation.curriculum import batch_share, jittered, learning_rate, mildest, turned
@@ -33,16 +34,19 @@ from deblur_cli.adaptation.translator_losses import (
 )
 from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.engine.device import Device
-from deblur_cli.networks.contract import SingleModel
+from deblur_cli.errors import ConfigurationError
+from deblur_cli.networks.contract import Architecture, SingleModel
+from deblur_cli.networks.papers import deblurnet, mimo_unet, nafnet
 from deblur_cli.networks.papers.discriminators import PatchDiscriminator
-from deblur_cli.networks.papers.mimo_unet import ARCHITECTURE, MimoUNet, MimoUNetConfig
 from deblur_cli.progress import Progress
 from deblur_cli.training.config import OptimiserConfig
 from deblur_cli.training.distributed import World
 from deblur_cli.training.loop import set_rate
 from deblur_cli.training.state import build_optimiser
+from deblur_cli.training.tasks import predicted
 
-LAYERS_THAT_PREDICT = ("ConvsOut.0.", "ConvsOut.1.", "feat_extract.5.")
+LAYERS_THAT_PREDICT = ("ConvsOut.0.", "ConvsOut.1.", "feat_extract.5.", "ending.", "img_prd.0.")
+"""Of all backbones: what they say is added to the picture."""
 
 
 class Translator:
@@ -63,11 +67,11 @@ class Translator:
         translate = settings.translate
         self._blurry = store_of(shots.blurry, translate.crop_px, self._device, "blurry")
         self._known = KnownBlur(shots, settings, self._device, world, progress)
-        config = MimoUNetConfig(translate.blocks, translate.width)
+        self._architecture, config = backbone_of(translate)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("translator", settings.seed))
             network, critic = (
-                MimoUNet(config),
+                self._architecture.build(config),
                 PatchDiscriminator(translate.critic_width, instance_norm=translate.instance_norm),
             )
         if translate.identity_start:
@@ -80,7 +84,7 @@ class Translator:
             build_optimiser(each, adam) for each in (self._network, self._critic)
         )
         self._features: Perceptual | None = None
-        self._traits = ARCHITECTURE.default_traits(config)
+        self._traits = replace(self._architecture.default_traits(config), bgr=False)
         self._config = config
 
     @property
@@ -93,7 +97,7 @@ class Translator:
             f"{len(self._known.sharp)} sharp shots, crops of {translate.crop_px} px in batches of {translate.batch}, "
             f"{translate.adversarial} loss, critic of {translate.critic_scales} scales, features: {features}."
         )
-        return Product(ARCHITECTURE.name, self._config, self._traits, recipe)
+        return Product(self._architecture.name, self._config, self._traits, recipe)
 
     def begin(self) -> None:
         """Finds or makes the features that translations are held by, unless a record brought them."""
@@ -110,7 +114,7 @@ class Translator:
         rate = learning_rate(share, self._settings.translate)
         for optimiser in (self._optimiser, self._critic_optimiser):
             set_rate(optimiser, rate)
-        translated: tuple[Tensor, ...] = self._network(blurry, every_output=True)
+        translated = predicted(self._network, (blurry,), self._architecture.outputs)
         critic, right = self._teach_critic(blurry, known, translated, number)
         adversarial, kept_content = self._teach_translator(features, blurry, translated)
         losses = (("critic", critic), ("adversarial", adversarial), ("reconstruction", kept_content))
@@ -223,7 +227,23 @@ class Translator:
         return torch.cat([self._critic(picture).flatten(1) for picture in pictures], dim=1)
 
 
-def begin_as_identity(network: MimoUNet) -> None:
+def backbone_of(settings: TranslateSettings) -> tuple[Architecture, Any]:
+    """Returns the translator's architecture and configuration. Raises ConfigurationError for crops that don't fit."""
+    config: Any
+    if settings.backbone == "nafnet":
+        line = nafnet.ARCHITECTURE
+        config = nafnet.NAFNetConfig(settings.width, (1, 1, 1, settings.blocks))
+    elif settings.backbone == "deblurnet":
+        line, config = deblurnet.ARCHITECTURE, deblurnet.DeblurNetConfig(settings.width)
+    else:
+        line, config = mimo_unet.ARCHITECTURE, mimo_unet.MimoUNetConfig(settings.blocks, settings.width)
+    multiple = line.default_traits(config).size_multiple
+    if settings.crop_px % multiple:
+        raise ConfigurationError(f"train-device: crops of {line.name} are multiples of {multiple} px.")
+    return line, config
+
+
+def begin_as_identity(network: nn.Module) -> None:
     """Makes the network return its input: what its last layers add to it becomes zero."""
     for name, parameter in network.named_parameters():
         if name.startswith(LAYERS_THAT_PREDICT):

@@ -9,7 +9,7 @@ import torch
 from deblur_cli.adaptation import fit_shutter, known_blur, perceptual
 from deblur_cli.adaptation import translate as module
 from deblur_cli.adaptation.contract import LAPTOP, PUBLIC_CODE, Shots, TranslateSettings
-from deblur_cli.adaptation.translate import Translator, begin_as_identity
+from deblur_cli.adaptation.translate import Translator, backbone_of, begin_as_identity
 from deblur_cli.errors import ConfigurationError, DatasetError, MissingWeightsError
 from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig
 from deblur_cli.progress import SILENT
@@ -77,6 +77,20 @@ def test_vgg19_asked_for_by_name_and_out_of_reach_is_no_encoder(build, monkeypat
     assert "encoder" in anyhow.product.recipe
 
 
+@pytest.mark.parametrize("backbone", ["nafnet", "deblurnet"])
+def test_another_backbone_begins_as_the_identity_too(backbone):
+    torch.manual_seed(0)
+    line, config = backbone_of(replace(LAPTOP, backbone=backbone))
+    network, picture = line.build(config).eval(), torch.rand(1, 3, 32, 32)
+    begin_as_identity(network)
+    assert torch.equal(network(picture), picture)
+
+
+def test_crops_that_do_not_fit_the_backbone_are_refused():
+    with pytest.raises(ConfigurationError, match="multiples of 16"):
+        backbone_of(replace(LAPTOP, backbone="nafnet", crop_px=100))
+
+
 def test_it_begins_as_the_identity():
     network = MimoUNet(MimoUNetConfig(1, 4))
     picture = torch.rand(1, 3, 16, 16)
@@ -89,7 +103,7 @@ def test_it_begins_as_the_identity():
 @pytest.mark.parametrize("changes", [
     {}, {"adversarial": "non-saturating"}, {"adversarial": "hinge"}, {"critic_scales": "all", "crop_px": 96},
     {"instance_norm": True}, {"gradient_penalty": 0.0}, {"penalty_between": "known"},
-    {"curriculum": False}, {"identity_start": False},
+    {"curriculum": False}, {"identity_start": False}, {"backbone": "nafnet"}, {"backbone": "deblurnet"},
 ], ids=str)  # fmt: skip
 def test_every_switch_trains_both_networks(build, changes):
     learner = build(**changes)
