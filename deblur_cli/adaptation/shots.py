@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from deblur_cli.adaptation.clips import frames_of
 from deblur_cli.adaptation.contract import Frame, Shots
 from deblur_cli.adaptation.frames import floats_of, grey_of
 from deblur_cli.adaptation.material import find_material, refuse_common
@@ -20,6 +19,7 @@ from deblur_cli.adaptation.survey import Survey, SurveyedShot, as_bytes, highest
 from deblur_cli.adaptation.thin import MOST_BLURRY, MOST_HELD, MOST_SHARP, at_most, held_back, without_alike
 from deblur_cli.arrays import Pixels
 from deblur_cli.catalogue.camera_profile import Camera
+from deblur_cli.datasets.clips import frames_of
 from deblur_cli.engine.scale import SCALES, shrink
 from deblur_cli.errors import DatasetError, PhotoError
 from deblur_cli.imaging.read import read_photo

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.adaptation.clips import CONVERT, clip_facts, frames_of
 from deblur_cli.adaptation.frames import floats_of, grey_of
 from deblur_cli.adaptation.material import Material
 from deblur_cli.arrays import Grey
+from deblur_cli.datasets.clips import CONVERT, clip_facts, frames_of
 from deblur_cli.errors import DatasetError, PhotoError, UnsupportedPhotoError
 from deblur_cli.imaging.metadata import ExifSummary
 from deblur_cli.imaging.read import read_grey

@@ -54,6 +54,23 @@ class ScaleChoice(StrEnum):
         return None if self is ScaleChoice.AUTO else float(self.value)
 
 
+class Metric(StrEnum):
+    """What photos are ranked by; the names of `pipelines.score_sharpness.METRICS`."""
+
+    ROBUST = "robust"
+    FOURIER = "fourier"
+
+
+MetricChoice = Annotated[
+    Metric,
+    typer.Option(
+        "--metric",
+        help="robust: detail with the noise taken out. fourier: the share of Fourier coefficients over a thousandth of "
+        "the largest, in per cent, as published; it takes noise for detail.",
+    ),
+]
+
+
 def _device_names(incomplete: str) -> list[str]:
     return [name for name in DEVICES if name.startswith(incomplete)]
 

@@ -18,9 +18,9 @@ References = Annotated[
     list[str] | None,
     typer.Option(
         "--ref",
-        metavar="PHOTO|FOLDER|auto",
-        help="Sharper photo of the same scene, or a folder to pick one from; auto, the default, picks from each "
-        "photo's own folder. Give it several times to use several together.",
+        metavar="PHOTO|FOLDER|CLIP|auto",
+        help="Sharper photo of the same scene, or a folder or clip to pick one from; auto, the default, picks from "
+        "each photo's own folder. Give it several times to use several together.",
     ),
 ]
 Window = Annotated[
@@ -44,9 +44,11 @@ Unaligned = Annotated[
 
 
 def ref(
+    context: typer.Context,
     photos: options.Photos,
     references: References = None,
     window: Window = 30,
+    metric: options.MetricChoice = options.Metric.ROBUST,
     confidence_map: ConfidenceMap = False,
     unaligned: Unaligned = False,
     out: options.Out = None,
@@ -75,20 +77,26 @@ def ref(
     sharpest frame of the scene is picked, of those taken shortly before or after. Says which frame was taken, why, and
     how much of it was used; where none helps, the photo is restored by itself, as `deblur single` does.
 
+    From a clip the sharpest frame is picked by --metric fourier, within --window of the photo where that is one of its
+    frames, else of all. A clip may be restored too: its frames become PNGs in --out, each with the sharpest near it.
+
     Results go into the folder given with --out, under the photos' own names, or beside each photo as NAME_deblurred.
     Photos done before are skipped. A photo that is sharp already comes back unchanged.
 
     Exit code: 0 all done, 1 some photos failed, 2 wrong usage, 3 all failed, 130 interrupted.
     """
     # The pipeline brings torch, which the help does not need.
+    from deblur_cli.pipelines.clips import opened_clips
     from deblur_cli.pipelines.ref import deblur_with_reference
     from deblur_cli.reporting.strengths import check_strengths
     from deblur_cli.reporting.write import check_report
 
     check_report(report_page)
     check_strengths(strengths, strength)
+    terminal = Terminal(verbose=verbose, quiet=quiet)
+    opened = context.with_resource(opened_clips(photos, _paths(references or [AUTO]), out, terminal))
     job = RefJob(
-        inputs=tuple(photos),
+        inputs=opened.inputs,
         output=OutputOptions(
             out=out,
             format=photo_format,
@@ -104,11 +112,13 @@ def ref(
         precision=precision,
         settings=RestoreSettings(strength, scale.value_or_none, tile),
         max_megapixels=max_megapixels,
-        references=_paths(references or [AUTO]),
+        references=opened.references,
         window=window,
+        clips=opened.folders,
+        metric=metric.value,
         unaligned=unaligned,
     )
-    with Terminal(verbose=verbose, quiet=quiet) as progress:
+    with terminal as progress:
         result = deblur_with_reference(job, progress)
     outcome.finish(
         result,

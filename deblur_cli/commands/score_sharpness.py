@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -30,23 +29,6 @@ COLUMNS = ("rank", "photo", "score", "noise", "source")
 Best = Annotated[int | None, typer.Option("--best", min=1, metavar="N", help="List only the N sharpest.")]
 CsvFile = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write the ranking as CSV; - for stdout.")]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the ranking, a bar a photo.")]
-
-
-class Metric(StrEnum):
-    """What photos are ranked by; the names of `pipelines.score_sharpness.METRICS`."""
-
-    ROBUST = "robust"
-    FOURIER = "fourier"
-
-
-MetricChoice = Annotated[
-    Metric,
-    typer.Option(
-        "--metric",
-        help="robust: detail with the noise taken out. fourier: the share of Fourier coefficients over a thousandth of "
-        "the largest, in per cent, as published; it takes noise for detail.",
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ class Answer:
 def score_sharpness(
     photos: options.Photos,
     recursive: options.Recursive = False,
-    metric: MetricChoice = Metric.ROBUST,
+    metric: options.MetricChoice = options.Metric.ROBUST,
     best: Best = None,
     csv_file: CsvFile = None,
     json_output: options.Json = False,

@@ -17,6 +17,7 @@ BlurMap = Annotated[
 
 
 def single(
+    context: typer.Context,
     photos: options.Photos,
     out: options.Out = None,
     model: options.Model = None,
@@ -44,19 +45,22 @@ def single(
     Results go into the folder given with --out, under the photos' own names, or beside each photo as
     NAME_deblurred. For one photo, --out may name the file. Photos done before are skipped, so an interrupted run goes
     on where it stopped. A photo that is sharp already comes back unchanged, and is reported as such; --scale 1 restores
-    it all the same.
+    it all the same. Of a clip every frame is restored, to a PNG in --out.
 
     Exit code: 0 all done, 1 some photos failed, 2 wrong usage, 3 all failed, 130 interrupted.
     """
     # The pipeline brings torch, which the help does not need.
+    from deblur_cli.pipelines.clips import opened_clips
     from deblur_cli.pipelines.single import deblur_single
     from deblur_cli.reporting.strengths import check_strengths
     from deblur_cli.reporting.write import check_report
 
     check_report(report_page)
     check_strengths(strengths, strength)
+    terminal = Terminal(verbose=verbose, quiet=quiet)
+    opened = context.with_resource(opened_clips(photos, (), out, terminal))
     job = SingleJob(
-        inputs=tuple(photos),
+        inputs=opened.inputs,
         output=OutputOptions(
             out=out,
             format=photo_format,
@@ -73,7 +77,7 @@ def single(
         settings=RestoreSettings(strength, scale.value_or_none, tile),
         max_megapixels=max_megapixels,
     )
-    with Terminal(verbose=verbose, quiet=quiet) as progress:
+    with terminal as progress:
         result = deblur_single(job, progress)
     outcome.finish(
         result,

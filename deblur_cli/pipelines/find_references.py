@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,16 +13,18 @@ from deblur_cli.imaging.find import find_photos, natural_key
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
 from deblur_cli.measure.scene import SAME_SCENE, ThumbnailDescriptor, describe_thumbnail, similarity
-from deblur_cli.measure.sharpness import WORKING_PX, score_sharpness
+from deblur_cli.measure.sharpness import WORKING_PX
 from deblur_cli.pipelines.outputs import own_files
+from deblur_cli.pipelines.score_sharpness import METRICS
 
+ROBUST, FOURIER = METRICS
 LEAST_SIDE_PX = 32
 """At the size at which sharpness is scored; smaller pictures are no references."""
 
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """How one photo looks at scoring size, whatever its own: noise-robust sharpness, and its scene."""
+    """How one photo looks at scoring size, whatever its own: its sharpness by a metric, and its scene."""
 
     sharpness: float
     scene: ThumbnailDescriptor
@@ -57,11 +59,15 @@ class _Frame:
 class ReferenceFinder:
     """Looks at each photo once, however many photos it is a neighbour of; holds stamps, never photos."""
 
-    def __init__(self, *, window: int, max_megapixels: float) -> None:
+    def __init__(
+        self, *, window: int, max_megapixels: float, metric: str = ROBUST, clips: Collection[Path] = ()
+    ) -> None:
+        """`metric` is one of METRICS; in `clips`, folders of a clip's frames, it is the published one."""
         self._window = window
         self._max_megapixels = max_megapixels
+        self._metric, self._clips = metric, frozenset(clips)
         self._folders: dict[Path, tuple[_Frame, ...]] = {}
-        self._looks: dict[Path, ScoredFrame | None] = {}
+        self._looks: dict[tuple[Path, str], ScoredFrame | None] = {}
 
     def find(self, photo: Path, folder: Path) -> SharperFrames:
         """Returns the frames of the folder that show the photo's scene sharper, of those within the window.
@@ -69,13 +75,14 @@ class ReferenceFinder:
         Frames that cannot be read are no references. Raises PhotoError where the photo itself, or the folder, cannot
         be read.
         """
-        own = self._look(photo)
+        metric = FOURIER if folder in self._clips else self._metric
+        own = self._look(photo, metric)
         if own is None:
             return SharperFrames((), "it is too small to compare its sharpness")
         near = self._neighbours(photo, folder)
         if not near:
             return SharperFrames((), f"there are no other photos in {folder}")
-        looks = [(path, look) for path in near if (look := self._look_or_none(path)) is not None]
+        looks = [(path, look) for path in near if (look := self._look_or_none(path, metric)) is not None]
         same = [(path, look) for path, look in looks if similarity(own.scene, look.scene) >= SAME_SCENE]
         if not same:
             return SharperFrames((), f"none of {len(near)} frames around it in {folder} shows the same scene")
@@ -84,26 +91,28 @@ class ReferenceFinder:
             return SharperFrames((), f"it is the sharpest of {len(same) + 1} frames of its scene in {folder}")
         return SharperFrames(tuple(_described(path, look, own, len(same)) for path, look in sharper))
 
-    def _look(self, path: Path) -> ScoredFrame | None:
+    def _look(self, path: Path, metric: str) -> ScoredFrame | None:
         """Returns how a photo looks; None where it is too small. Raises PhotoError."""
-        key = path.resolve()
+        key = (path.resolve(), metric)
         if key not in self._looks:
             grey, _ = read_grey(path, long_side=WORKING_PX, max_megapixels=self._max_megapixels)
             large = min(grey.shape) >= LEAST_SIDE_PX
-            self._looks[key] = ScoredFrame(score_sharpness(grey).score, describe_thumbnail(grey)) if large else None
+            self._looks[key] = ScoredFrame(METRICS[metric](grey).score, describe_thumbnail(grey)) if large else None
         return self._looks[key]
 
-    def _look_or_none(self, path: Path) -> ScoredFrame | None:
+    def _look_or_none(self, path: Path, metric: str) -> ScoredFrame | None:
         try:
-            return self._look(path)
+            return self._look(path, metric)
         except PhotoError:
             # Whoever named it will hear of it from its own result; as a reference it is just not there.
-            self._looks[path.resolve()] = None
+            self._looks[path.resolve(), metric] = None
             return None
 
     def _neighbours(self, photo: Path, folder: Path) -> list[Path]:
         """Returns the other frames within the window: by capture time where all files tell it, else by name."""
         frames = self._frames(folder)
+        if folder in self._clips and photo.name not in {frame.path.name for frame in frames}:
+            return [frame.path for frame in frames]
         own = _frame(photo)
         others = [frame for frame in frames if not _same_shot(frame.path, photo)]
         for times in ([frame.utc for frame in (own, *others)], [frame.taken_at for frame in (own, *others)]):

@@ -154,13 +154,16 @@ class RefJob(SingleJob):
 
     `references` are photos, which are used together, and folders, of which the sharpest frame is taken for each photo;
     empty means each photo's own folder. In folders, frames within `window` of the photo are looked at, by capture time,
-    else by number. `unaligned`: references are given as they are, whatever
-    they show, to a network that looks for places by itself.
+    else by number. `unaligned`: references are given as they are, whatever they show, to a network that looks for
+    places by itself. `clips` are folders that hold a clip's frames: there the rule is that of Zou et al., eq. 7, and
+    for a photo that is none of the frames all of them are looked at. `metric`: "fourier" for eq. 7 in every folder.
     """
 
     references: tuple[Path, ...] = ()
     window: int = 30
     unaligned: bool = False
+    clips: tuple[Path, ...] = ()
+    metric: str = "robust"
 
 
 @dataclass(frozen=True)

@@ -157,11 +157,15 @@ def _check_target(source: Path, target: Path, files: Sequence[Path], folders: Se
         )
 
 
+def _finder(job: RefJob) -> ReferenceFinder:
+    return ReferenceFinder(window=job.window, max_megapixels=job.max_megapixels, metric=job.metric, clips=job.clips)
+
+
 def _steps(
     networks: ReferenceNetworks, job: RefJob, progress: Progress
 ) -> Steps[Waiting, _Read, _Restored, PhotoResult]:
     """Returns what is done with each photo on its way from reader to writer."""
-    finder = ReferenceFinder(window=job.window, max_megapixels=job.max_megapixels)
+    finder = _finder(job)
 
     def read(item: Waiting) -> _Read:
         started = time.monotonic()
@@ -305,7 +309,7 @@ def _map(photo: Photo, chosen: tuple[_Chosen, ...], done: RestoredPhoto) -> Phot
 
 def _with_choices(photos: Sequence[PhotoResult], job: RefJob) -> tuple[PhotoResult, ...]:
     """Returns a dry run's results with the frames that would be tried first."""
-    finder = ReferenceFinder(window=job.window, max_megapixels=job.max_megapixels)
+    finder = _finder(job)
     return tuple(_with_choice(photo, finder, job) if photo.status is Status.PLANNED else photo for photo in photos)
 
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -11,6 +13,8 @@ from deblur_cli.cli import app
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import ref
 from deblur_cli.pipelines.jobs import RefJob, RefResult
+from tests.adaptation.shot_files import write_clip
+from tests.conftest import textured
 from tests.support.bursts import burst
 from tests.support.fake_networks import Borrow, Brighten, install_ref, reference_model, single_model
 
@@ -145,3 +149,18 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert job.output.overwrite
     assert job.output.compare
     assert job.output.dry_run
+
+
+def test_a_clip_lends_its_sharpest_frame_and_is_restored_frame_by_frame(tmp_path: Path) -> None:
+    scene = textured((96, 128), seed=3)
+    frames = [scene if number == 2 else cv2.blur(scene, (7, 1)) for number in range(4)]
+    clip = write_clip(tmp_path / "walk.avi", [np.ascontiguousarray(frame) for frame in frames], rate=25.0)
+    cv2.imwrite("photo.png", frames[0][..., ::-1])
+    result = run("photo.png", "--ref", str(clip), "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert "walk_000003.png" in result.output
+    result = run(str(clip), "-o", "frames")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in Path("frames").iterdir()) == [f"walk_{n:06}.png" for n in (1, 2, 3, 4)]
+    assert "sound" in result.stderr
+    assert run(str(clip)).exit_code == 2

@@ -9,8 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from deblur_cli.adaptation import clips
-from deblur_cli.adaptation.clips import USUAL_RATE, clip_facts, frames_of
+from deblur_cli.datasets import clips
+from deblur_cli.datasets.clips import USUAL_RATE, clip_facts, frames_of
 from deblur_cli.errors import DatasetError
 from tests.adaptation.shot_files import write_clip
 

@@ -1,4 +1,4 @@
-"""Frames of a camera's clips, decoded from front to back: a jump into a clip is neither exact nor faster."""
+"""Frames of clips, decoded from front to back: a jump into a clip is neither exact nor faster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deblur_cli.adaptation.contract import Frame
+from deblur_cli.arrays import Bytes
 from deblur_cli.errors import DatasetError
 
 CONVERT = "Convert it to MP4 (H.264), or take it out."
@@ -42,7 +42,7 @@ def clip_facts(path: Path) -> ClipFacts:
     return ClipFacts(max(int(count), 0) if math.isfinite(count) else 0, rate if sensible else USUAL_RATE)
 
 
-def frames_of(path: Path, wanted: Callable[[int], bool], last: int | None = None) -> Iterator[tuple[int, Frame]]:
+def frames_of(path: Path, wanted: Callable[[int], bool], last: int | None = None) -> Iterator[tuple[int, Bytes]]:
     """Yields number and pixels, (H, W, 3) uint8 RGB, upright, of the wanted frames, up to number `last`.
 
     Ends where the clip cannot be decoded any further. OpenCV decodes; what it cannot open PyAV does where it is
@@ -71,7 +71,7 @@ def _pyav() -> bool:
     return importlib.util.find_spec("av") is not None
 
 
-def _frames_by_pyav(path: Path, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, Frame]]:
+def _frames_by_pyav(path: Path, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, Bytes]]:
     import av  # type: ignore[import-not-found,unused-ignore]
 
     try:
