@@ -55,7 +55,11 @@ def evaluate(
     ] = False,
     pairs: Annotated[
         bool,
-        typer.Option("--pairs", help="Folders with noisy/, pair_blur/ and sharp/: measure as `deblur pair` fuses."),
+        typer.Option(
+            "--pairs",
+            help="Folders with noisy/, pair_blur/ and sharp/, or GoPro, whose exposures are made as Zhang et al. do: "
+            "measure as `deblur pair` fuses.",
+        ),
     ] = False,
     references: Annotated[
         list[ReferenceKind] | None,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from deblur_cli.errors import (
     describe_failure,
 )
 from deblur_cli.evaluation.scores import MOST_DB, FailedPhoto
+from deblur_cli.evaluation.triples import Set, Triple, gopro_sets
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import quantise
@@ -49,7 +51,10 @@ SSIM_LEAST_PX = 11
 
 @dataclass(frozen=True)
 class PairsEvaluationJob:
-    """What to score: `folders` with noisy/, pair_blur/ (or blur/) and sharp/, of equal names."""
+    """What to score: `folders` with noisy/, pair_blur/ (or blur/) and sharp/, of equal names, or GoPro's.
+
+    Of GOPRO_Large and GOPRO_Large_all noisy and blurry pictures are made as `triples` says.
+    """
 
     folders: tuple[Path, ...]
     model: str | None = None
@@ -134,16 +139,20 @@ def evaluate_pairs(job: PairsEvaluationJob, progress: Progress = SILENT) -> Pair
         for folder, members in zip(job.folders, sets, strict=True):
             scored: list[PairScore] = []
             failed: list[FailedPhoto] = []
-            for noisy, blurry, sharp in members:
+            for member in members:
+                photo = member.blurry or member.sharp
                 try:
-                    truth = read_photo(sharp, max_megapixels=job.max_megapixels)
-                    pair, _ = pair_named(noisy, blurry, max_megapixels=job.max_megapixels)
-                    scored.append(_score(pair, truth, networks, job.max_megapixels, progress))
+                    with TemporaryDirectory(prefix="deblur-triple-") as home:
+                        triple = member if isinstance(member, Triple) else member.make(Path(home))
+                        truth = read_photo(triple.sharp, max_megapixels=job.max_megapixels)
+                        pair, _ = pair_named(triple.noisy, triple.blurry, max_megapixels=job.max_megapixels)
+                        score = _score(pair, truth, networks, job.max_megapixels, progress)
+                    scored.append(replace(score, photo=photo))
                     megapixels += truth.megapixels
                 except Exception as error:  # as in a batch: whatever one pair fails with is its own
                     if isinstance(error, CONCERNS_ALL) and not isinstance(error, MismatchedPairError):
                         raise
-                    failed.append(FailedPhoto(blurry, describe_failure(blurry, error)))
+                    failed.append(FailedPhoto(photo, describe_failure(photo, error)))
                 stage.advance()
             folders.append(_summarised(folder, scored, [*failed, *_alone(folder)]))
     seconds = sum(pair.network_seconds for part in folders for pair in part.pairs)
@@ -154,19 +163,27 @@ def evaluate_pairs(job: PairsEvaluationJob, progress: Progress = SILENT) -> Pair
     )
 
 
-def _members(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
-    """Yields noisy, blurry and sharp pictures of equal names. Raises DatasetError."""
+def _members(folder: Path) -> Iterator[Triple | Set]:
+    """Yields noisy, blurry and sharp pictures of equal names; of GoPro, what they are made of. Raises DatasetError."""
+    if sets := _sets(folder):
+        yield from sets
+        return
     noisy, blurry, sharp = _parts(folder).values()
     shared = noisy.keys() & blurry.keys() & sharp.keys()
     if not shared:
         raise DatasetError(f"{folder}: no picture has one name in {', '.join(_parts(folder))}. Rename them.")
     for stem in sorted(shared, key=lambda name: natural_key(Path(name))):
-        yield noisy[stem], blurry[stem], sharp[stem]
+        yield Triple(noisy[stem], blurry[stem], sharp[stem])
+
+
+def _sets(folder: Path) -> Sequence[Set]:
+    """Returns what pairs are made of where a folder holds GoPro's test part and no pairs."""
+    return () if all(_pictures(folder).values()) else gopro_sets(folder)
 
 
 def _alone(folder: Path) -> Iterator[FailedPhoto]:
     """Yields the pictures that lack another of their name, with the sentence that says where."""
-    parts = _parts(folder)
+    parts = {} if _sets(folder) else _parts(folder)
     for paths in parts.values():
         for stem, path in paths.items():
             lacking = [name for name, others in parts.items() if stem not in others]
@@ -176,14 +193,18 @@ def _alone(folder: Path) -> Iterator[FailedPhoto]:
 
 def _parts(folder: Path) -> dict[str, dict[str, Path]]:
     """Returns the pictures by stem of the folders of noisy, blurry and sharp ones, by folder. Raises DatasetError."""
-    blurry = next((name for name in BLURRY_NAMES if pictures_in(folder / name)), BLURRY_NAMES[0])
-    parts = {name: {path.stem: path for path in pictures_in(folder / name)} for name in (NOISY, blurry, SHARP)}
+    parts = _pictures(folder)
     if not all(parts.values()):
         raise DatasetError(
             f"{folder} holds no pairs of exposures. Looked for the folders {NOISY}, {BLURRY_NAMES[0]} (or "
-            f"{', '.join(BLURRY_NAMES[1:])}) and {SHARP}, with pictures of equal names."
+            f"{', '.join(BLURRY_NAMES[1:])}) and {SHARP}, with pictures of equal names, and for GoPro's test part."
         )
     return parts
+
+
+def _pictures(folder: Path) -> dict[str, dict[str, Path]]:
+    blurry = next((name for name in BLURRY_NAMES if pictures_in(folder / name)), BLURRY_NAMES[0])
+    return {name: {path.stem: path for path in pictures_in(folder / name)} for name in (NOISY, blurry, SHARP)}
 
 
 def _networks(job: PairsEvaluationJob, progress: Progress) -> _PairNetworks:

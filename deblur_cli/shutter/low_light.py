@@ -83,7 +83,7 @@ def finish_low_light(
 ) -> tuple[Tensor, Tensor]:
     """Returns both exposures (B, 3, H, W), display-encoded in [0, 1], as files hold them, the noisy one brightened.
 
-    `frames` as in `finish_as_in_the_paper`. Draws anew on every call, everything once a picture; the ISO is one for
+    `frames` as in `dark_as_in_the_paper`. Draws anew on every call, everything once a picture; the ISO is one for
     both. Same shapes and range.
     """
     is_paper = _uniform(len(noisy), (0.0, 1.0), noisy, generator) < dark.paper_share
@@ -101,9 +101,21 @@ def finish_as_in_the_paper(
 ) -> tuple[Tensor, Tensor]:
     """Returns both exposures with the noise of section III-C, in display-encoded values; the noisy one scaled back.
 
-    The long one's read noise has the variance σ² / N, N being how many frames it is the mean of: `frames` (B,), drawn
-    from `few_frames` where that is None or 0, for a blurry frame that a camera made. Eq. 8 for shot noise: Poisson of
-    as many levels as the picture has intensities, which is 256 for 8 bits.
+    `frames` as in `dark_as_in_the_paper`.
+    """
+    dark_short, long, scale = dark_as_in_the_paper(noisy, blurry, dark, generator, frames)
+    return _levels(dark_short / scale), long
+
+
+def dark_as_in_the_paper(
+    noisy: Tensor, blurry: Tensor, dark: DarkSettings, generator: torch.Generator, frames: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns both exposures with the noise of section III-C, the noisy one as dark as it is taken, and its scale.
+
+    Display-encoded values at 8 bits; the scale is (B, 1, 1, 1). The long one's read noise has the variance σ² / N, N
+    being how many frames it is the mean of: `frames` (B,), drawn from `few_frames` where that is None or 0, for a
+    blurry frame that a camera made. Eq. 8 for shot noise: Poisson of as many levels as the picture has intensities,
+    which is 256 for 8 bits.
     """
     count = len(noisy)
     scale = _uniform(count, dark.scale, noisy, generator)
@@ -114,7 +126,7 @@ def finish_as_in_the_paper(
     few = torch.randint(dark.few_frames[0], dark.few_frames[1] + 1, (count,), generator=generator, device=noisy.device)
     averaged = few if frames is None else torch.where(frames > 0, frames.to(few.device), few)
     long = blurry + sigma / averaged.view(-1, 1, 1, 1).sqrt() * _normal(blurry, generator)
-    return (_levels(_levels(short) / scale), _levels(long))
+    return _levels(short), _levels(long), scale
 
 
 def finish_in_light(

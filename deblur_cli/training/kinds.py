@@ -58,7 +58,7 @@ def _still(settings: ReferenceSettings) -> ReferenceSettings:
 def finished(config: TrainConfig, inputs: Tensor, generator: torch.Generator, frames: Tensor | None = None) -> Tensor:
     """Returns the inputs (B, N, 3, h, w) in [0, 1] with noise and JPEG of their own, drawn anew on every call.
 
-    `frames` (B,) is how many frames a pair's long exposure is the mean of, as `finish_as_in_the_paper` takes it.
+    `frames` (B,) is how many frames a pair's long exposure is the mean of, as `dark_as_in_the_paper` takes it.
     """
     if config.kind is InputKind.PAIR:
         pair = finish_low_light(inputs[:, 0], inputs[:, 1], config.shutter, config.dark, generator, frames)

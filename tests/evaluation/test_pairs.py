@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from deblur_cli.cli import app
@@ -143,3 +144,16 @@ def test_options_that_do_not_go_together(folder: Path) -> None:
     result = CliRunner().invoke(app, ["evaluate", str(folder), "--pairs", "--identity"])
     assert result.exit_code == 2
     assert "--identity would do nothing beside --pairs" in result.stderr
+
+
+def test_gopro_s_pairs_are_measured_with_a_noisy_picture_made_as_published(tmp_path: Path) -> None:
+    truth = textured((96, 128), 1)
+    for name, picture in (("blur", (truth // 2 + np.roll(truth, 1, 1) // 2)), ("sharp", truth)):
+        target = tmp_path / "gopro" / "test" / "GOPR1" / name / "000047.png"
+        target.parent.mkdir(parents=True)
+        Image.fromarray(np.ascontiguousarray(picture)).save(target)
+    (folder,) = evaluate_pairs(job(tmp_path / "gopro")).folders
+    (pair,) = folder.pairs
+    assert not folder.failed
+    assert pair.photo == tmp_path / "gopro/test/GOPR1/blur/000047.png"
+    assert pair.score(SCALED).psnr < pair.score(DENOISED).psnr
