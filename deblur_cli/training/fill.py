@@ -141,7 +141,7 @@ def _end_with_the_training() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _one(number: int) -> str | None:
