@@ -32,9 +32,12 @@ from deblur_cli.pipelines.restore import choose_scale, is_already_sharp
 from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 LEAST_OVERLAP = 0.5
-MOSTLY_WHITE = 0.5
-"""Of a long frame of which a larger share is clipped, too little is seen to call it sharp."""
+MOSTLY_WHITE, ALL_BUT_WHITE = 0.5, 0.8
+"""Of a long frame of which a larger share than the first is clipped, too little is seen to call it sharp, and to hold
+what a network makes of heavy noise in bounds; from the second on that is doubted altogether."""
 WHITE = 0.99
+NOISE_LEFT = 0.15
+"""Of the short frame's noise, what then counts as left in the result, bias and specks included."""
 NOTHING_FITS = (
     "the light of the two frames cannot be made one, neither as the files say nor as measured, so the long exposure is "
     "given as it is. Do both show the same scene? deblur single restores it alone"
@@ -105,13 +108,17 @@ def fuse_pair(
     extent = estimate_blur_extent(blurry.pixels)
     light = first_light(merged.frame, blurry, observer)
     whole = FusedPair(blurry, merged.frame.photo, light, merged.count, extent, 1.0, 0.0, 1.0, 0.0, False, None)
-    if settings.scale is None and is_already_sharp(extent) and not is_mostly_white(blurry):
+    if settings.scale is None and is_already_sharp(extent) and white_share(blurry) <= MOSTLY_WHITE:
         return replace(whole, already_sharp=True)
     noisy = brightened(merged.frame.photo, blurry, light)
     alignment = _register(blurry, noisy, observer)
     laid, covered = _at_pose(blurry.pixels, alignment)
     if alignment.trusted or light.measured:
-        light = aligned_light(light, merged.frame, blurry, laid, covered, observer)
+        light, borne_out = aligned_light(light, merged.frame, blurry, laid, covered, observer)
+        if not borne_out:
+            observer.note(f"lay on {noisy.path.name} worse than before; they are fused as they lie.")
+            alignment = _as_they_lie(alignment.confidence)
+            laid, covered = _at_pose(blurry.pixels, alignment)
         noisy = brightened(merged.frame.photo, blurry, light)
     if not light.fits:
         return replace(whole, light=light, why_kept=NOTHING_FITS, confidence=alignment.confidence)
@@ -122,6 +129,8 @@ def fuse_pair(
         pictures = with_noise_at_white(merged.frame.photo, blurry, light)
         fuser = replace(model, network=ForHeavyNoise(model.network))
     done = restore_pair(fuser, device, pictures, laid, scale, observer, tile_px=settings.tile_px)
+    if light.measured:
+        _hold_back(done.pixels, pictures, laid, white_share(blurry), observer)
     repaired = take_moved_from_one(noisy.pixels, done.pixels, blurry.encoding, doubt_noise=light.measured)
     if repaired.share > 0:
         observer.detail(f"{repaired.share:.1%} of the picture is taken from the short exposure alone: it moved.")
@@ -137,9 +146,26 @@ def fuse_pair(
     )
 
 
-def is_mostly_white(photo: Photo) -> bool:
-    """Returns whether most of a photo's pixels are clipped in some channel."""
-    return float((photo.pixels.max(axis=2) >= WHITE).mean()) > MOSTLY_WHITE
+def white_share(photo: Photo) -> float:
+    """Returns the share of a photo's pixels that are clipped in some channel."""
+    return float((photo.pixels.max(axis=2) >= WHITE).mean())
+
+
+def _hold_back(fused: Pixels, noisy: Pixels, laid: Pixels, white: float, progress: Progress) -> None:
+    """Takes the result back towards the long frame, in place, as far as the short one's noise may have made it.
+
+    Only where the long frame is mostly white: elsewhere that itself holds the result in bounds.
+    """
+    doubt = NOISE_LEFT * min(max(white - MOSTLY_WHITE, 0.0) / (ALL_BUT_WHITE - MOSTLY_WHITE), 1.0)
+    step = max(1, len(fused) // 1024)
+    noise, apart = (float(np.square(one[::step] - fused[::step]).mean()) for one in (noisy, laid))
+    back = min(1.0, doubt * noise / max(apart, 1e-9))
+    if back == 0:
+        return
+    progress.detail(f"the long exposure is white in {white:.0%}; {back:.0%} of what the short one adds is held back.")
+    for top in range(0, len(fused), 256):
+        rows = slice(top, top + 256)
+        fused[rows] += np.float32(back) * (laid[rows] - fused[rows])
 
 
 def _register(blurry: Photo, noisy: Photo, progress: Progress) -> Alignment:
@@ -153,7 +179,11 @@ def _register(blurry: Photo, noisy: Photo, progress: Progress) -> Alignment:
         f"cannot be laid over {noisy.path.name} with confidence ({found.confidence:.2f} of 1); they are fused as they "
         "lie, and what does not fit is taken from the short frame alone. Do both show the same scene?"
     )
-    return Alignment(np.eye(3), np.ones(3, np.float32), min(found.confidence, 0.49), "as they lie")
+    return _as_they_lie(found.confidence)
+
+
+def _as_they_lie(confidence: float) -> Alignment:
+    return Alignment(np.eye(3), np.ones(3, np.float32), min(confidence, 0.49), "as they lie")
 
 
 def _at_pose(blurry: Pixels, alignment: Alignment) -> tuple[Pixels, Mask]:

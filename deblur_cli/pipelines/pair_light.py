@@ -24,6 +24,8 @@ PEDESTAL_OFF = 0.03
 files cut off at black looks like one of up to 0.014."""
 MOST_MISFIT = 0.35
 """Frames whose light fits worse than this do not show one scene, or not by one gain and pedestal a channel."""
+PLAINLY_WORSE = 3.0
+"""Times the misfit of frames as they lie; blur makes it up to 2.6 times as large where they were laid rightly."""
 LEAST_USABLE = 0.01
 """The share of the picture that must not be white in all of the long frame for anything to be measured."""
 
@@ -71,29 +73,30 @@ def aligned_light(
     laid: Pixels,
     covered: Mask,
     progress: Progress = SILENT,
-) -> PairLight:
-    """Returns the light measured once more now that the frames lie on each other, where it is to be believed.
+) -> tuple[PairLight, bool]:
+    """Returns the light measured once more now that the frames are laid over each other, and whether they lie right.
 
     `laid` is the long frame at the short one's pose, which it covers where `covered`. What the files say is kept
-    unless the pixels plainly contradict it.
+    unless the pixels plainly contradict it. Where the light fits plainly worse than it did before, the long frame does
+    not lie where it was laid: one that is nearly all white has little to be aligned by.
     """
     fit = _fit(frame.photo, blurry, laid, covered)
     found = _measured(fit)
     if light.measured:
         best = found if found.misfit < light.misfit else light
         progress.detail(f"measured of red, green and blue: {describe(best, fit)}.")
-        return best
+        return best, found.misfit <= PLAINLY_WORSE * light.misfit
     off = float(np.abs(np.log(found.gain / light.gain)).max())
     if not found.fits or (off <= GAIN_OFF and float((found.pedestal * found.gain).max()) <= PEDESTAL_OFF):
         progress.detail(f"the pixels agree with that: {describe(found, fit)} were measured.")
-        return light
+        return light, True
     shown = ", ".join(f"{value:.2f}" for value in found.gain)
     progress.note(
         f"it has {shown} times the light of {frame.photo.path.name} (red, green, blue) where the files say "
         f"{frame.ratio:.2f}; what was measured is taken."
     )
     progress.detail(f"measured of red, green and blue: {describe(found, fit)}.")
-    return found
+    return found, True
 
 
 def describe(light: PairLight, fit: LightFit) -> str:

@@ -10,9 +10,14 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from deblur_cli.cli import app
+from deblur_cli.imaging.colour import to_encoded
+from deblur_cli.imaging.photo import Encoding
+from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.write import write_photo
 from tests.conftest import textured
 from tests.support.fake_networks import MeanOfPair, install_pair, pair_model
-from tests.support.raw_pairs import Exposure, write_jpeg
+from tests.support.raw_pairs import Exposure, scene_light, write_jpeg
+from tests.support.unlike_pairs import SEVERITIES, UnlikePair, make_unlike
 
 SHORT, LONG = Exposure(1 / 40), Exposure(1 / 4, taken_at="2024:05:01 22:00:01")
 PLAIN = ["--device", "cpu", "--precision", "float32", "--scale", "1"]
@@ -101,6 +106,40 @@ def test_json(shoot: Path, tmp_path: Path) -> None:
     assert (pair["status"], pair["output"], pair["detected_from"]) == ("done", str(tmp_path / "out/b.jpg"), "EXIF")
     assert pair["noisy"] == [str(shoot / "a.jpg")]
     assert result.stderr == ""
+
+
+@pytest.fixture
+def unlike(tmp_path: Path) -> UnlikePair:
+    """A pair of PNGs without EXIF, of other colours, with a pedestal and heavy noise: short.png and long.png."""
+    sharp = to_encoded(np.clip(scene_light((334, 544), 3) * 0.6, 0, 1), Encoding()).astype(np.float32)
+    pair = make_unlike(sharp, SEVERITIES["colour"], 0)
+    for frame in (pair.short, pair.long):
+        write_photo(frame, tmp_path / frame.path.name)
+    return pair
+
+
+def test_frames_that_differ_by_more_than_one_factor_of_light(unlike: UnlikePair, tmp_path: Path) -> None:
+    result = run(tmp_path / "short.png", tmp_path / "long.png", "--out", tmp_path / "out.png", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    pair = json.loads(result.stdout)["pairs"][0]
+    assert (pair["status"], pair["known_by"], pair["ratio"]) == ("done", "the order given", None)
+    assert pair["gain"] == pytest.approx(unlike.gain.tolist(), rel=0.15)
+    assert len(pair["pedestal"]) == 3
+    assert all(abs(value - unlike.pedestal) < 0.01 for value in pair["pedestal"])
+    restored = read_photo(tmp_path / "out.png").pixels
+    # The network only averages: both frames must have one exposure for that to be as bright as the truth.
+    assert np.abs(restored.mean(axis=(0, 1)) - unlike.truth.mean(axis=(0, 1))).max() < 0.03
+
+
+def test_frames_whose_light_cannot_be_made_one(unlike: UnlikePair, tmp_path: Path) -> None:
+    long = unlike.long
+    write_photo(long.with_pixels(1 - long.pixels), tmp_path / "other.png")
+    result = run(tmp_path / "short.png", tmp_path / "other.png", "--out", tmp_path / "out.png", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    pair = json.loads(result.stdout)["pairs"][0]
+    assert pair["status"] == "unchanged"
+    assert "light of the two frames cannot be made one" in pair["message"]
+    assert np.array_equal(read_photo(tmp_path / "out.png").pixels, read_photo(tmp_path / "other.png").pixels)
 
 
 def test_a_failed_pair_is_named_and_decides_the_exit_code(shoot: Path, tmp_path: Path) -> None:

@@ -125,6 +125,50 @@ def test_what_moved_between_the_frames_does_not_ghost(light: np.ndarray) -> None
     )
 
 
+def test_frames_whose_light_cannot_be_made_one_give_the_long_one_and_say_so(light: np.ndarray) -> None:
+    long = photo("long.jpg", 0.6 - light)
+    fused, _ = fuse(short_of(light), long, MeanOfPair(), ratio=None)
+    assert fused.kept
+    assert not fused.already_sharp
+    assert fused.photo is long
+    assert fused.message == fused.why_kept == fuse_one.NOTHING_FITS
+    assert fused.light.misfit > 0.35
+
+
+def test_a_long_frame_that_is_laid_wrong_is_found_out_by_its_light(
+    light: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Alignment(translation(70, 40), np.ones(3, np.float32), 0.95, "a wrong guess", overlap=0.9)
+    monkeypatch.setattr(fuse_one, "register", lambda *a, **k: wrong)
+    fused, notes = fuse(short_of(light), photo("long.jpg", light), TakeLong(), ratio=None, scale=1.0)
+    assert any("fused as they lie" in note for note in notes.notes)
+    assert fused.shift_px == 0
+    assert fused.confidence < 0.5
+    assert np.abs(fused.photo.pixels - photo("", light).pixels).mean() < 0.02
+
+
+@pytest.mark.parametrize(("white", "nearer"), [(0.4, False), (0.9, True)])
+def test_heavy_noise_is_held_back_where_the_long_frame_is_mostly_white(white: float, nearer: bool) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.full((64, 96, 3), 0.9, np.float32)
+    noise = rng.normal(0, 0.2, truth.shape).astype(np.float32)
+    fused = truth + noise / 4
+    before = float(np.square(fused - truth).mean())
+    fuse_one._hold_back(fused, truth + noise, truth, white, SILENT)
+    after = float(np.square(fused - truth).mean())
+    assert after < 0.1 * before if nearer else after == before
+
+
+def test_plain_detail_is_kept_where_the_long_frame_is_mostly_white() -> None:
+    laid = np.ones((64, 96, 3), np.float32)
+    fused = laid.copy()
+    fused[20:40] = 0.3
+    wanted = fused.copy()
+    noisy = fused + np.random.default_rng(0).normal(0, 0.1, fused.shape).astype(np.float32)
+    fuse_one._hold_back(fused, noisy, laid, 0.9, SILENT)
+    assert np.abs(fused - wanted).max() < 0.02
+
+
 def test_a_sharp_long_exposure_comes_back_bit_for_bit(light: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse_one, "estimate_blur_extent", lambda pixels: BlurExtent(1.0, 1.0))
     long = photo("long.jpg", light)
