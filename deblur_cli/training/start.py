@@ -116,7 +116,12 @@ def adopt(config: TrainConfig, name: str, progress: Progress) -> TrainConfig:
         progress.detail(f"starting from what {entry.name}, a {entry.architecture}, shares with {config.network.name}")
         return config
     entry = find(name, MODEL_TYPES[config.kind])
-    progress.detail(f"starting from {entry.name}, a {entry.architecture}")
+    if entry.architecture == config.network.name:
+        progress.detail(f"starting from {entry.name}, a {entry.architecture}")
+    else:
+        progress.note(
+            f"{entry.name} is a {entry.architecture}: that is trained, not the recipe's {config.network.name}."
+        )
     options = asdict(entry.config)
     if CANDIDATES in options and config.network.name == entry.architecture:
         # A network that was shown fewer candidates may go on with more of them.

@@ -28,6 +28,7 @@ from deblur_cli.training.config import (
 )
 from deblur_cli.training.job import TrainJob, digest, train
 from deblur_cli.training.start import adopt, check_network, fresh, load_weights, take_over
+from tests.training.test_ring import WatchedProgress
 
 
 @pytest.fixture
@@ -203,6 +204,15 @@ def test_a_network_that_saw_no_candidates_goes_on_with_some() -> None:
     picture, candidates, weights = torch.rand(1, 3, 224, 224), torch.rand(1, 4, 224, 224), torch.rand(1, 80, 1, 1)
     with torch.no_grad():
         torch.testing.assert_close(begun(picture, weights, candidates), alone(picture, weights), atol=1e-5, rtol=1e-5)
+
+
+def test_another_network_than_the_one_asked_for_is_told() -> None:
+    progress = WatchedProgress()
+    asked = TrainConfig(network=NetworkConfig("nafnet"))
+    assert adopt(asked, "deblur-single", progress).network.name == "filter-bank-unet"
+    assert progress.notes == ["deblur-single is a filter-bank-unet: that is trained, not the recipe's nafnet."]
+    adopt(replace(asked, network=NetworkConfig()), "deblur-single", progress)
+    assert len(progress.notes) == 1
 
 
 @pytest.mark.weights
