@@ -6,6 +6,8 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once; more threads would only wait for each other
 ROOT = Path(__file__).parent.parent
 LOOPBACK = ("127.", "::1", "localhost")
+_homes = count()
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +29,9 @@ def _seeds() -> None:
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives each test its own home and caches, and a plain terminal of 80 columns."""
-    home = tmp_path_factory.mktemp("home")
+    # Not by mktemp, which looks through the folders of all tests before for a free number.
+    home = tmp_path_factory.getbasetemp() / "homes" / str(next(_homes))
+    home.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
@@ -61,6 +66,11 @@ def shared() -> Path:
 
 def textured(size: tuple[int, int], seed: int) -> np.ndarray:
     """Returns an (H, W, 3) uint8 picture with smooth areas, edges and fine texture."""
+    return _textured(size, seed).copy()
+
+
+@lru_cache(maxsize=64)
+def _textured(size: tuple[int, int], seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     height, width = size
     y, x = np.mgrid[0:height, 0:width] / max(size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -9,8 +11,12 @@ from deblur_cli.arrays import Pixels
 from deblur_cli.geometry.alignment import Transform
 
 
+@lru_cache(maxsize=32)
 def scene(seed: int, height: int = 400, width: int = 560) -> Pixels:
-    """Returns an (H, W, 3) float32 picture: shapes of all sizes and colours, and texture of all scales."""
+    """Returns an (H, W, 3) float32 picture: shapes of all sizes and colours, and texture of all scales.
+
+    Drawn once for all tests of a process, so nobody may write to it.
+    """
     rng = np.random.default_rng(seed)
     picture = np.full((height, width, 3), 0.45, np.float32)
     for size in (width // 3, width // 8, width // 20, width // 50):
@@ -22,7 +28,9 @@ def scene(seed: int, height: int = 400, width: int = 560) -> Pixels:
     for sigma in (1.5, 4, 10):
         noise = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), sigma)
         picture += (0.03 * noise / noise.std())[..., None]
-    return np.clip(cv2.GaussianBlur(picture, (0, 0), 0.7), 0, 1)
+    picture = np.clip(cv2.GaussianBlur(picture, (0, 0), 0.7), 0, 1)
+    picture.setflags(write=False)
+    return picture
 
 
 def seen(scene: Pixels, transform: Transform, height: int, width: int) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,14 @@ STANDPOINTS = ((0.0, 0.0), (5.0, -3.0), (-4.0, 6.0), (7.0, 4.0), (-6.0, -5.0), (
 START = datetime(2026, 5, 3, 12, 0, 0)
 
 
+@lru_cache(maxsize=64)
 def frame(seed: int, number: int, extent_px: float, size: tuple[int, int] = (180, 260)) -> np.ndarray:
     """Returns frame `number` of scene `seed`, (H, W, 3) float32, blurred along a line of this length."""
     picture = seen(scene(seed, 260, 360), similarity((45 + STANDPOINTS[number][0], 40 + STANDPOINTS[number][1])), *size)
     blurred = motion_blur(picture, extent_px, 25.0 * number) if extent_px > 1 else picture
-    return noisy(blurred, 0.004, number)
+    taken = noisy(blurred, 0.004, number)
+    taken.setflags(write=False)
+    return taken
 
 
 def save(path: Path, picture: np.ndarray, taken_at: datetime | None = None) -> Path:
@@ -28,7 +32,7 @@ def save(path: Path, picture: np.ndarray, taken_at: datetime | None = None) -> P
     if taken_at is not None:
         exif[0x8769] = {36867: taken_at.strftime("%Y:%m:%d %H:%M:%S")}
     image = Image.fromarray(np.rint(picture * 255).astype(np.uint8))
-    image.save(path, exif=exif) if taken_at is not None else image.save(path)
+    image.save(path, compress_level=1, **({} if taken_at is None else {"exif": exif}))
     return path
 
 
