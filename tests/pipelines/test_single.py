@@ -99,12 +99,12 @@ class TestFailingPhotos:
     ) -> None:
         real = single.restore_photo
 
-        def restore(photo, *rest):
+        def restore(photo, *rest, **more):
             if photo.path.name == "a.png":
                 raise OutOfMemoryError("Not even a tile of 64 px fits.")
             if photo.path.name == "b.png":
                 raise MemoryError
-            return real(photo, *rest)
+            return real(photo, *rest, **more)
 
         monkeypatch.setattr(single, "restore_photo", restore)
         result = deblur_single(job(photo_factory("a.png"), photo_factory("b.png"), photo_factory("c.png")))
