@@ -311,8 +311,11 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def srgb_profile() -> bytes:
-    """Returns an sRGB profile, for photos that this tool itself encoded."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    """Returns an sRGB profile, for photos that this tool itself encoded; the same bytes every time."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # The header's date is the moment of making; with it no run would write the files of another (ICC.1, 7.2.10).
+    profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    return bytes(profile)
 
 
 def read_raw_size(path: Path) -> tuple[int, int]:

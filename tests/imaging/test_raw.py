@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import ImageCms
 
 from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging.metadata import summarise
-from deblur_cli.imaging.raw import is_raw, read_preview, read_raw, read_raw_linear
+from deblur_cli.imaging.raw import is_raw, read_preview, read_raw, read_raw_linear, srgb_profile
 from deblur_cli.imaging.raw_layout import SensorData, broken_at
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
 from tests.imaging import exif_samples
@@ -258,3 +260,9 @@ def test_regions_of_a_raw_turn_with_it(tmp_path: Path) -> None:
     for photo in (read_photo(path), read_raw_linear(path).photo):
         assert b'stArea:x="0.7" stArea:y="0.25"' in (photo.metadata.xmp or b"")
         assert summarise(photo.metadata.exif).orientation == 1
+
+
+def test_the_srgb_profile_tells_no_time_of_making() -> None:
+    profile = srgb_profile()
+    assert struct.unpack(">6H", profile[24:36]) == (2000, 1, 1, 0, 0, 0)
+    assert ImageCms.getProfileName(ImageCms.ImageCmsProfile(io.BytesIO(profile))).startswith("sRGB")
