@@ -1,4 +1,4 @@
-"""Restores a photo at a smaller scale and carries the gain up to full resolution.
+"""Coarse to fine: restores a photo at a smaller scale and carries the gain up to full resolution.
 
 A hand that shakes over 100 px of a 24-megapixel photo shakes over 25 px of the same photo at a quarter: within reach
 of the network. What the network changed there is enlarged and added to the photo, so that grain and detail of its own
@@ -105,17 +105,14 @@ def restore_at_scale(
     coarse = restore_at_scale(model, device, small, scale * factor, progress, tile_px=tile_px, translator=translator)
     if isinstance(model, SingleModel):
         pixels = carry_up(pictures[0], small[0], coarse.pixels, factor)
-        translated = (
-            coarse.translated
-            if coarse.translated is None
-            else carry_up(pictures[0], small[0], coarse.translated, factor)
-        )
-        return replace(coarse, pixels=pixels, translated=translated)
-    begun = _begun(model, pictures, small, coarse.pixels)
-    return restore(model, device, begun, progress, tile_px=tile_px, with_confidence=matching).after(coarse)
+        if coarse.translated is not None:
+            coarse = replace(coarse, translated=carry_up(pictures[0], small[0], coarse.translated, factor))
+        return replace(coarse, pixels=pixels)
+    finer = _finer_inputs(model, pictures, small, coarse.pixels)
+    return restore(model, device, finer, progress, tile_px=tile_px, with_confidence=matching).after(coarse)
 
 
-def _begun(model: Model, pictures: Sequence[Pixels], small: Sequence[Pixels], coarse: Pixels) -> list[Pixels]:
+def _finer_inputs(model: Model, pictures: Sequence[Pixels], small: Sequence[Pixels], coarse: Pixels) -> list[Pixels]:
     """Returns what the network sees at a scale, given what it made of half of that.
 
     A pair's result is clean, and blurred by a few pixels alone: it takes the long exposure's place as it is.

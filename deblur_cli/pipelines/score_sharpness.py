@@ -1,4 +1,4 @@
-"""Photos in, ranking out: find, read small, score, sort."""
+"""Photos in, ranking out: find, read small, score, sort; and in bursts, with the sharpest of each picked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import cv2
@@ -15,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.errors import UnsupportedPhotoError, describe_failure
-from deblur_cli.imaging.find import FoundPhoto, find_photos, nothing_found
+from deblur_cli.imaging.find import FoundPhoto, find_photos, natural_key, nothing_found
 from deblur_cli.imaging.read import read_grey
 from deblur_cli.imaging.shot import read_shot
-from deblur_cli.measure.scene import ThumbnailDescriptor, describe_thumbnail
+from deblur_cli.measure.scene import SAME_SCENE, ThumbnailDescriptor, describe_thumbnail, similarity
 from deblur_cli.measure.sharpness import WORKING_PX, SharpnessScore, score_fourier, score_sharpness
 from deblur_cli.progress import SILENT, Progress
 
 MOST_WORKERS = 8
 """Each holds one decoded photo, so memory is bounded by this, not by the folder."""
 QUEUED_PER_WORKER = 2
+MOST_APART_S = 30.0
+"""Between two shots of one burst; who waits longer has begun anew, even of the same scene."""
 METRICS = {"robust": score_sharpness, "fourier": score_fourier}
 """What photos can be ranked by: the metric that noise does not mislead, and the one of Zou et al., eq. 7."""
 
@@ -140,3 +143,59 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Photos of one scene that were taken one after another, in that order; `pick` is the sharpest."""
+
+    photos: tuple[ScoredPhoto, ...]
+
+    @property
+    def pick(self) -> ScoredPhoto:
+        """The sharpest photo, of equal ones the first."""
+        return max(self.photos, key=lambda photo: photo.sharpness.score)
+
+
+def group_bursts(photos: Sequence[ScoredPhoto]) -> tuple[Burst, ...]:
+    """Returns all photos in bursts, in the order taken: by capture time in folders where all tell it, else by name.
+
+    The photos must have been scored with their scenes. Neighbours belong together where they show the same scene and
+    their capture times, if known, are at most MOST_APART_S apart.
+    """
+    in_folders = sorted(photos, key=lambda photo: natural_key(photo.path.parent))
+    return tuple(
+        burst
+        for _, folder in groupby(in_folders, key=lambda photo: photo.path.parent)
+        for burst in _bursts_of(_in_order(list(folder)))
+    )
+
+
+def _in_order(photos: list[ScoredPhoto]) -> list[ScoredPhoto]:
+    by_name = sorted(photos, key=lambda photo: natural_key(Path(photo.path.name)))
+    times = [photo.taken_at for photo in by_name if photo.taken_at is not None]
+    if len(times) < len(by_name):
+        return by_name
+    return [photo for _, _, photo in sorted(zip(times, range(len(times)), by_name, strict=True), key=lambda t: t[:2])]
+
+
+def _bursts_of(photos: list[ScoredPhoto]) -> Iterator[Burst]:
+    begun = photos[:1]
+    for before, after in pairwise(photos):
+        if _together(before, after):
+            begun.append(after)
+        else:
+            yield Burst(tuple(begun))
+            begun = [after]
+    if begun:
+        yield Burst(tuple(begun))
+
+
+def _together(before: ScoredPhoto, after: ScoredPhoto) -> bool:
+    if before.taken_at is not None and after.taken_at is not None:
+        apart = (after.taken_at - before.taken_at).total_seconds()
+        if abs(apart) > MOST_APART_S:
+            return False
+    if before.scene is None or after.scene is None:
+        raise ValueError(f"{before.path.name} and {after.path.name} were scored without their scenes")
+    return similarity(before.scene, after.scene) >= SAME_SCENE

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from deblur_cli.errors import describe_failure, without_name
 from deblur_cli.imaging.preview import encode_part, encode_small, read_for_screen
-from deblur_cli.pipelines.picks import Burst, group_bursts
-from deblur_cli.pipelines.score_sharpness import ScoreResult
+from deblur_cli.pipelines.score_sharpness import Burst, ScoreResult, group_bursts
 from deblur_cli.progress import SILENT, Progress, Stage
 from deblur_cli.reporting.page import ContactSheet, Shot
 from deblur_cli.reporting.pictures import Missing, PagePicture, Part, as_text, link_from, telling_part
