@@ -54,6 +54,9 @@ LayoutName = Annotated[
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Patches a step, on each device.")]
+Accumulate = Annotated[
+    int | None, typer.Option(help="Parts in which a step's patches go through the network: less memory, same result.")
+]
 PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed.")]
 Workers = Annotated[int | None, typer.Option(help="Processes that prepare samples; 0: none.")]
@@ -62,7 +65,9 @@ Compile = Annotated[
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Where whole pictures are kept; missing ones are made. runs/pictures else."),
+    typer.Option(
+        metavar="FOLDER", help="Where whole and decoded pictures are kept; missing ones are made. runs/pictures else."
+    ),
 ]
 PictureCount = Annotated[
     int | None, typer.Option(help="Whole pictures to train on; 0: those in --cache; the recipe's when not given.")
@@ -91,6 +96,7 @@ def _command(kind: Kind) -> Callable[..., None]:
         pictures: PictureCount = None,
         layout: LayoutName = None,
         batch: BatchSize = None,
+        accumulate: Accumulate = None,
         patch: PatchSize = None,
         seed: Seed = None,
         workers: Workers = None,
@@ -108,7 +114,14 @@ def _command(kind: Kind) -> Callable[..., None]:
 
         config = _base(kind, recipe, out, resume)
         config = _overridden(
-            config, network, batch=batch, patch=patch, seed=seed, workers=workers, compile_network=compile_network
+            config,
+            network,
+            batch=batch,
+            patch=patch,
+            seed=seed,
+            workers=workers,
+            compile_network=compile_network,
+            accumulate=accumulate,
         )
         config = with_pictures(config, pictures, cache or CACHE)
         job = TrainJob(
@@ -228,6 +241,7 @@ def _overridden(
     seed: int | None = None,
     workers: int | None = None,
     compile_network: bool | None = None,
+    accumulate: int | None = None,
 ) -> TrainConfig:
     """Returns the recipe with what the command line says instead; another network drops the recipe's options."""
     from deblur_cli.training.config import NetworkConfig
@@ -235,7 +249,7 @@ def _overridden(
     if network is not None and network != config.network.name:
         config = replace(config, network=NetworkConfig(network))
     data = replace(config.data, **_given(batch=batch, patch_px=patch, workers=workers))
-    run = replace(config.run, **_given(seed=seed, compile=compile_network))
+    run = replace(config.run, **_given(seed=seed, compile=compile_network, accumulate=accumulate))
     return replace(config, data=data, run=run)
 
 

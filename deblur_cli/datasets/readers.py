@@ -87,6 +87,13 @@ class Dataset:
     photos: tuple[Path, ...] = ()
     sequences: tuple[Sequence, ...] = ()
 
+    @property
+    def every_picture(self) -> tuple[Picture, ...]:
+        """All pictures, each once."""
+        of_pairs = (p for pair in self.pairs for p in (pair.blurry, pair.sharp, pair.reference) if p is not None)
+        frames = (frame for sequence in self.sequences for frame in sequence.frames)
+        return tuple(dict.fromkeys((*self.photos, *of_pairs, *frames)))
+
 
 @dataclass(frozen=True)
 class _Reader:

@@ -45,6 +45,8 @@ class DataConfig:
     that refill the ring (0: the training process itself); their number changes no figure. `scale`: range of the random
     shrinking of photographs before the shutter. `held_out`: share of photographs never trained on. `leave_sharp`, for
     single photos alone: where nothing moved, the network is to give back its input, noise and JPEG and all.
+    `photo_memory_mb`: of decoded pictures held by each process that cuts from them. `keep_decoded`: every picture is
+    decoded once, before the first step, into a file of plain bytes in --cache, of which crops read their own rows.
     """
 
     patch_px: int = 256
@@ -58,6 +60,7 @@ class DataConfig:
     held_out_patches: int = 32
     photo_memory_mb: int = 2048
     leave_sharp: bool = False
+    keep_decoded: bool = False
 
     def __post_init__(self) -> None:
         _require(self.patch_px >= 16 and self.batch >= 1, "data: patch_px must be at least 16 and batch at least 1")
@@ -242,7 +245,11 @@ class MatcherConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Budget and habits of one run: it ends at `steps` or after `minutes`, whichever comes first."""
+    """Budget and habits of one run: it ends at `steps` or after `minutes`, whichever comes first.
+
+    `accumulate`: a step's patches go through the network in so many parts, whose gradients are added up: less memory,
+    the same training but for networks that normalise over the batch.
+    """
 
     steps: int | None = None
     minutes: float | None = None
@@ -251,11 +258,13 @@ class RunConfig:
     validate_every: int = 500
     save_every_s: float = 120.0
     compile: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         _require(self.steps is None or self.steps >= 1, "run: steps must be at least 1")
         _require(self.minutes is None or self.minutes > 0, "run: minutes must be positive")
         _require(self.log_every >= 1 and self.validate_every >= 1, "run: intervals must be at least 1")
+        _require(self.accumulate >= 1, "run: accumulate must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -298,7 +307,7 @@ class TrainConfig:
 
 MAY_CHANGE = frozenset(
     {"run.steps", "run.minutes", "run.log_every", "run.validate_every", "run.save_every_s", "run.compile"}
-    | {"data.workers", "data.photo_memory_mb"}
+    | {"run.accumulate", "data.workers", "data.photo_memory_mb", "data.keep_decoded"}
 )
 """What may differ when a training is resumed: the budget, habits, and what changes no figure."""
 

@@ -133,16 +133,20 @@ class SampleStream:
         start_step: int,
         progress: Progress,
         factory: MakerFactory | None = None,
+        decoded: Path | None = None,
     ) -> None:
         """Starts the ring at `start_step`; a resumed training makes again what was live there.
 
-        `factory` makes the chunks where they come from something else than datasets.
+        `factory` makes the chunks where they come from something else than datasets. `decoded` is a folder of decoded
+        pictures, as `PhotoStore` takes it.
         """
         self._config = config
         self._device = device
         self._stream = f"rank {rank}"
         self._plan = ring_plan(config, device)
-        made_of = functools.partial(ChunkMaker, datasets=datasets, config=config, plan=self._plan, stream=self._stream)
+        made_of = functools.partial(
+            ChunkMaker, datasets=datasets, config=config, plan=self._plan, stream=self._stream, decoded=decoded
+        )
         self._ring = Ring(
             self._plan,
             sample_px(config),

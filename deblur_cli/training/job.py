@@ -32,6 +32,7 @@ from deblur_cli.training.interrupt import StopRequest, stop_on_signal
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
 from deblur_cli.training.matcher import prepare_matcher
+from deblur_cli.training.memory import tell_memory
 from deblur_cli.training.source import make_missing, open_source, read_pictures
 from deblur_cli.training.start import Start, adopt, check_network, fresh, load_weights
 from deblur_cli.training.state import TrainState, mean_of_rounds, new_state, restore_state, to_checkpoint
@@ -100,6 +101,7 @@ def train(job: TrainJob, progress: Progress = SILENT) -> TrainResult:
         Journal(job.out / LOG if world.leads else None) as journal,
     ):
         begun, state = _begin(job, setting, pictures, stop_request, progress)
+        tell_memory(state.network, setting, progress, every_output=len(begun.architecture.outputs) > 1)
         journal.write("start", step=state.step, recipe=to_json(config), device=str(device), precision=str(dtype))
         source = open_source(setting, pictures, job.cache, begun, progress, stop=lambda: stop_request.asked)
         if source is None or not _fit_first(job, setting, state, journal, stop_request, progress):

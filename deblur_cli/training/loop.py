@@ -23,7 +23,7 @@ from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal, Meter, Validation
 from deblur_cli.training.schedule import progress_share, rate, round_of
 from deblur_cli.training.state import SHARE, TrainState, keep_before, to_checkpoint, update_average
-from deblur_cli.training.tasks import Outcome, Task
+from deblur_cli.training.tasks import Batch, Outcome, Task
 from deblur_cli.training.validate import Validator, autocast
 
 BatchT = TypeVar("BatchT")
@@ -133,15 +133,42 @@ def take_step(
     optimiser = setting.config.optimiser
     seed_step(setting, state)
     set_rate(state.optimiser, learning_rate)
-    with autocast(setting.device, setting.dtype):
-        outcome = task(runner, batch)
     state.optimiser.zero_grad(set_to_none=True)
-    outcome.loss.backward()  # type: ignore[no-untyped-call]
+    outcome = _descended(setting, runner, task, batch)
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), optimiser.clip_norm)
     state.optimiser.step()
     state.step += 1
     update_average(state, optimiser.ema_decay)
     return outcome, norm
+
+
+def _descended(setting: Setting, runner: nn.Module, task: Task[BatchT], batch: BatchT) -> Outcome:
+    """Returns the outcome of a batch, having added up its gradients, part by part where the recipe says so."""
+    outcomes = []
+    parts = split(batch, setting.config.run.accumulate)
+    for part, share in parts:
+        with autocast(setting.device, setting.dtype):
+            outcome = task(runner, part)
+        (outcome.loss * share).backward()
+        outcomes.append(Outcome(outcome.loss.detach() * share, outcome.psnr_in, outcome.psnr_out))
+    if len(outcomes) == 1:
+        return outcomes[0]
+    return Outcome(
+        torch.stack([it.loss for it in outcomes]).sum(),
+        torch.cat([it.psnr_in for it in outcomes]),
+        torch.cat([it.psnr_out for it in outcomes]),
+    )
+
+
+def split(batch: BatchT, parts: int) -> list[tuple[BatchT, float]]:
+    """Returns a batch in parts of equal size, but for the last, and the share that each is of it."""
+    if parts == 1:
+        return [(batch, 1.0)]
+    if not isinstance(batch, Batch):
+        raise TypeError(f"{type(batch).__name__} cannot be trained on in parts")
+    size = -(-len(batch) // parts)
+    pieces = (batch[first : first + size] for first in range(0, len(batch), size))
+    return [(piece, len(piece) / len(batch)) for piece in pieces]
 
 
 def seed_step(setting: Setting, state: TrainState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -34,15 +35,25 @@ class ChunkMaker:
     """Makes chunks of samples, in turn from each dataset; chunk n is the same whoever makes it."""
 
     def __init__(
-        self, device: torch.device, *, datasets: tuple[Dataset, ...], config: TrainConfig, plan: RingPlan, stream: str
+        self,
+        device: torch.device,
+        *,
+        datasets: tuple[Dataset, ...],
+        config: TrainConfig,
+        plan: RingPlan,
+        stream: str,
+        decoded: Path | None = None,
     ) -> None:
-        """Remembers what to draw from; `stream` (a rank, or the held-out set) keeps streams apart."""
+        """Remembers what to draw from; `stream` (a rank, or the held-out set) keeps streams apart.
+
+        `decoded` is a folder of decoded pictures, as `PhotoStore` takes it.
+        """
         self._device = device
         self._datasets = datasets
         self._config = config
         self._plan = plan
         self._stream = stream
-        self._store = PhotoStore(device, config.data.photo_memory_mb * 10**6)
+        self._store = PhotoStore(device, config.data.photo_memory_mb * 10**6, decoded)
         self._scenes = tuple(_by_scene(dataset) for dataset in datasets)
         self._sharp = tuple(_sharp_pictures(dataset) for dataset in datasets)
 

@@ -9,10 +9,12 @@ training: a trainer that is ahead of the schedule waits, a worker that is ahead 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -114,13 +116,10 @@ class _Slots:
 
     @classmethod
     def allocate(cls, plan: RingPlan, inputs: int, side_px: int, device: torch.device) -> _Slots:
-        samples, picture = (plan.slots, plan.chunk), (3, side_px, side_px)
+        pictures, *facts = _layout(plan, inputs, side_px)
         return cls(
-            torch.zeros((*samples, inputs, *picture), dtype=torch.float16, device=device),
-            torch.zeros((*samples, *picture), dtype=torch.uint8, device=device),
-            torch.zeros((plan.slots, inputs), dtype=torch.bool),
-            torch.zeros(samples, dtype=torch.bool),
-            torch.zeros(plan.slots, dtype=torch.int32),
+            *(torch.zeros(shape, dtype=dtype, device=device) for shape, dtype in (pictures, facts[0])),
+            *(torch.zeros(shape, dtype=dtype) for shape, dtype in facts[1:]),
         )
 
     def share(self) -> None:
@@ -142,6 +141,37 @@ class _Slots:
         return Sample(self.inputs[slot, index], self.truth[slot, index], finished, at_rest, frames)
 
 
+def _layout(plan: RingPlan, inputs: int, side_px: int) -> tuple[tuple[tuple[int, ...], torch.dtype], ...]:
+    """Returns shape and type of each of the ring's tensors."""
+    samples, picture = (plan.slots, plan.chunk), (3, side_px, side_px)
+    return (
+        ((*samples, inputs, *picture), torch.float16),
+        ((*samples, *picture), torch.uint8),
+        ((plan.slots, inputs), torch.bool),
+        (samples, torch.bool),
+        ((plan.slots,), torch.int32),
+    )
+
+
+@dataclass(frozen=True)
+class _MappedSlots:
+    """The ring's memory as files that every process maps for itself, where shared memory is too small."""
+
+    folder: Path
+    layout: tuple[tuple[tuple[int, ...], torch.dtype], ...]
+
+    def open(self) -> _Slots:
+        """Returns the slots; what one process writes into them the others see."""
+        return _Slots(
+            *(
+                torch.from_file(str(self.folder / str(number)), shared=True, size=math.prod(shape), dtype=dtype).view(
+                    shape
+                )
+                for number, (shape, dtype) in enumerate(self.layout)
+            )
+        )
+
+
 class Ring:
     """The samples that are live now. A context manager: leaving it ends the workers."""
 
@@ -159,21 +189,25 @@ class Ring:
     ) -> None:
         """Lays the ring out for samples of so many inputs and starts its workers.
 
-        With `workers` it lives in shared host memory, else on `device`.
+        With `workers` it lives in shared host memory, or in a temporary file where that is too small, else on `device`.
         """
         self._plan = plan
         self._progress = progress
         self._made = plan.live(start_step).start
-        needed = (2 * inputs + 1) * plan.slots * plan.chunk * 3 * side_px**2
-        if workers and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < needed:
-            progress.note(
-                f"{SHARED_MEMORY} has too little room for {needed / 1e9:.1f} GB of training pairs: the training "
-                "process makes them itself. Fewer ring_pairs in the recipe, or more shared memory, would be faster."
-            )
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        mapped: _MappedSlots | None = None
+        place = _place((2 * inputs + 1) * plan.slots * plan.chunk * 3 * side_px**2, progress) if workers else None
+        if workers and place is None:
             workers = 0
-        self._slots = _Slots.allocate(plan, inputs, side_px, torch.device("cpu") if workers else device)
+        elif place is not None and place != SHARED_MEMORY:
+            self._folder = tempfile.TemporaryDirectory(prefix="deblur-ring-", dir=place)
+            mapped = _MappedSlots(Path(self._folder.name), _layout(plan, inputs, side_px))
+        if mapped is not None:
+            self._slots = mapped.open()
+        else:
+            self._slots = _Slots.allocate(plan, inputs, side_px, torch.device("cpu") if workers else device)
         self._maker = None if workers else factory(device)
-        self._workers = _Workers(plan, self._slots, factory, workers, self._made) if workers else None
+        self._workers = _Workers(plan, mapped or self._slots, factory, workers, self._made) if workers else None
 
     def __enter__(self) -> Ring:
         return self
@@ -185,6 +219,8 @@ class Ring:
         """Ends the workers; the ring must not be used after."""
         if self._workers is not None:
             self._workers.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def advance(self, step: int) -> range:
         """Returns the numbers of the chunks live at `step`, once all of them are made; steps must not fall.
@@ -236,9 +272,12 @@ def one_thread(device: torch.device) -> Iterator[None]:
 class _Workers:
     """Processes that make every `count`-th chunk each, in order, as far ahead as there is room."""
 
-    def __init__(self, plan: RingPlan, slots: _Slots, factory: MakerFactory, count: int, first: int) -> None:
+    def __init__(
+        self, plan: RingPlan, slots: _Slots | _MappedSlots, factory: MakerFactory, count: int, first: int
+    ) -> None:
         context = multiprocessing.get_context("spawn")
-        slots.share()
+        if isinstance(slots, _Slots):
+            slots.share()
         self._oldest: Any = context.Value("q", first)
         self._done: Any = context.Queue()
         self._ready: set[int] = set()
@@ -284,7 +323,31 @@ class _Workers:
             process.join()
 
 
-def _refill(factory: MakerFactory, slots: _Slots, number: int, stride: int, room: int, oldest: Any, done: Any) -> None:
+def _place(needed: int, progress: Progress) -> Path | None:
+    """Returns where processes can share so many bytes: shared memory, else the folder of temporary files, else None."""
+    if not SHARED_MEMORY.is_dir() or shutil.disk_usage(SHARED_MEMORY).free >= needed:
+        return SHARED_MEMORY
+    elsewhere = Path(tempfile.gettempdir())
+    lacks = f"{SHARED_MEMORY} has too little room for {needed / 1e9:.1f} GB of training pairs"
+    if shutil.disk_usage(elsewhere).free >= 1.1 * needed:
+        progress.note(f"{lacks}: they are kept in a file in {elsewhere}.")
+        return elsewhere
+    progress.note(
+        f"{lacks}, and so has {elsewhere}: the training process makes them itself. Fewer ring_pairs in the recipe, or "
+        "more shared memory, would be faster."
+    )
+    return None
+
+
+def _refill(
+    factory: MakerFactory,
+    slots: _Slots | _MappedSlots,
+    number: int,
+    stride: int,
+    room: int,
+    oldest: Any,
+    done: Any,
+) -> None:
     """Makes chunks until the training process ends this one, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the trainer decides
     if hasattr(os, "nice"):
@@ -293,11 +356,12 @@ def _refill(factory: MakerFactory, slots: _Slots, number: int, stride: int, room
     parent = multiprocessing.parent_process()
     try:
         maker = factory(torch.device("cpu"))
+        held = slots.open() if isinstance(slots, _MappedSlots) else slots
         while parent is None or parent.is_alive():
             if number >= oldest.value + room:
                 time.sleep(WAIT_S)
                 continue
-            slots.put(number, maker.make(number))
+            held.put(number, maker.make(number))
             done.put(number)
             number += stride
     except DeblurError as error:

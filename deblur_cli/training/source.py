@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deblur_cli.datasets.photos import keep_decoded
 from deblur_cli.datasets.readers import Layout, read_dataset
 from deblur_cli.datasets.video import Frame
 from deblur_cli.errors import ConfigurationError, DatasetError
@@ -23,6 +24,8 @@ from deblur_cli.training.whole_pictures import PARTS, PictureCache, source_name
 from deblur_cli.training.windows import WindowStream, held_out_windows
 
 BatchAt = Callable[[int], Batch]
+DECODED = "decoded"
+"""Where decoded pictures are kept, within --cache."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def open_source(
     """
     config = setting.config
     if not config.pictures.count:
-        return _ring(setting, pictures, begun, progress)
+        return _ring(setting, pictures, begun, cache / DECODED, progress)
     if not make_missing(config, pictures, cache, progress, stop):
         return None
     check_made(cache, config, pictures, progress)
@@ -133,16 +136,31 @@ def _order(begun: Start) -> Callable[[Batch], Batch]:
     return Batch.as_bgr if bgr else lambda batch: batch
 
 
-def _ring(setting: Setting, pictures: HeldOut, begun: Start, progress: Progress) -> Source:
+def _ring(setting: Setting, pictures: HeldOut, begun: Start, folder: Path, progress: Progress) -> Source:
+    decoded = folder if setting.config.data.keep_decoded and _all_decoded(setting, pictures, folder, progress) else None
     ordered = _order(begun)
 
     @contextmanager
     def opened(step: int) -> Iterator[BatchAt]:
         stream = SampleStream(
-            setting.config, pictures.train, setting.device, rank=setting.world.rank, start_step=step, progress=progress
+            setting.config,
+            pictures.train,
+            setting.device,
+            rank=setting.world.rank,
+            start_step=step,
+            progress=progress,
+            decoded=decoded,
         )
         with stream:
             yield lambda number: ordered(stream.batch(number))
 
     held_out = held_out_batches(setting.config, pictures.held_out, setting.device)
     return Source([ordered(batch) for batch in held_out], opened)
+
+
+def _all_decoded(setting: Setting, pictures: HeldOut, folder: Path, progress: Progress) -> bool:
+    """Decodes this process's share of the pictures that are trained on; returns whether it holds them all."""
+    every = [picture for dataset in pictures.train for picture in dataset.every_picture]
+    kept = keep_decoded(every[setting.world.rank :: setting.world.size], folder, progress)
+    setting.world.wait()
+    return kept

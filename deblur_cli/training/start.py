@@ -19,7 +19,7 @@ from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import Progress
-from deblur_cli.training.adversary import discriminator_named
+from deblur_cli.training.adversary import discriminator_named, needs_duel
 from deblur_cli.training.config import NetworkConfig, TrainConfig, did_you_mean, parse
 
 CANDIDATES = "candidates"
@@ -67,6 +67,11 @@ def check_network(config: TrainConfig) -> None:
         raise ConfigurationError(
             f"{architecture.name} takes pictures whose sides are multiples of {multiple}, and {patch} is none. "
             f"Choose --patch {max(1, round(patch / multiple)) * multiple}."
+        )
+    if config.run.accumulate > 1 and needs_duel(config):
+        raise ConfigurationError(
+            "run: a batch that is judged by an adversary, or denoised apart, cannot go through the network in parts. "
+            "Leave accumulate out and take fewer patches, --batch."
         )
     if config.adversary.network:
         discriminator_named(config.adversary.network)

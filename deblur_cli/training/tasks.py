@@ -31,6 +31,10 @@ class Batch:
         """The number of samples."""
         return len(self.truth)
 
+    def __getitem__(self, which: slice) -> Batch:
+        """Returns the samples of a slice."""
+        return Batch(tuple(picture[which] for picture in self.inputs), self.truth[which])
+
     def as_bgr(self) -> Batch:
         """Returns the batch with blue first, for networks whose published weights are made for that."""
         return Batch(tuple(picture.flip(1) for picture in self.inputs), self.truth.flip(1))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
+from deblur_cli.catalogue.weight_file import read_weights
 from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import CheckpointError, ConfigurationError, UsageError
 from deblur_cli.networks.contract import InputKind, SingleModel
@@ -268,3 +270,29 @@ def test_what_another_training_left_in_the_folder_is_no_result(job: TrainJob) ->
     result = train(replace(job, config=nothing_held_back))
     assert result.model is not None
     assert not half.exists()
+
+
+def test_a_training_on_pairs_decodes_each_picture_once(
+    photo_factory: Callable[..., Path], small_config: TrainConfig, tmp_path: Path
+) -> None:
+    """And gives the same weights as one that decodes whenever it wants a crop."""
+    for number in range(3):
+        for folder in ("blur", "sharp"):
+            photo_factory(f"pairs/{folder}/{number}.png", size=(70, 80), seed=number)
+    run = replace(small_config.run, steps=2, validate_every=2)
+    weights = []
+    for kept in (False, True):
+        data = replace(small_config.data, keep_decoded=kept, held_out=0.0)
+        config = replace(small_config, data=data, run=run)
+        out, cache = tmp_path / f"out-{kept}", tmp_path / "cache"
+        result = train(TrainJob(config, (tmp_path / "pairs",), out, device="cpu", cache=cache))
+        assert result.model is not None
+        weights.append(read_weights(result.model))
+        assert len(list((cache / "decoded").glob("*.npy"))) == (6 if kept else 0)
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_a_batch_in_parts_and_an_adversary_are_refused_together(job: TrainJob, critics: None) -> None:
+    config = replace(job.config, adversary=AdversaryConfig(network="alone"), run=replace(job.config.run, accumulate=2))
+    with pytest.raises(ConfigurationError, match="accumulate"):
+        train(replace(job, config=config))

@@ -232,3 +232,22 @@ def test_the_first_ctrl_c_is_a_request_and_the_second_interrupts() -> None:
         assert stop_request.asked
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, small_config: TrainConfig) -> None:
+    """Three samples in two parts of unlike size: losses, figures and weights are those of the batch as a whole."""
+    draw = torch.Generator().manual_seed(0)
+    sharp = torch.rand(3, 3, 16, 16, generator=draw)
+    batch = Batch((sharp * 0.8,), sharp)
+    results = []
+    for parts in (1, 2):
+        torch.manual_seed(7)
+        state = new_state(nn.Conv2d(3, 3, 3, padding=1), small_config.optimiser)
+        config = replace(small_config, run=replace(small_config.run, accumulate=parts, steps=3, log_every=1))
+        trained(config, state, tmp_path / str(parts), lambda step: batch)
+        results.append((state.network.state_dict(), lines(tmp_path / str(parts), "step")))
+    (whole, told), (parted, told_too) = results
+    for name, value in whole.items():
+        torch.testing.assert_close(parted[name], value, atol=2e-6, rtol=0)
+    assert [line["loss"] for line in told_too] == pytest.approx([line["loss"] for line in told], rel=1e-4)
+    assert [line["psnr_out"] for line in told_too] == pytest.approx([line["psnr_out"] for line in told], rel=1e-4)

@@ -123,7 +123,38 @@ def test_too_little_shared_memory_is_said_and_done_without(monkeypatch: pytest.M
     progress = WatchedProgress()
     with ring_of(CountingMaker(), workers=2, progress=progress) as ring:
         assert list(ring.advance(0)) == [0, 1]
-    assert "too little room" in progress.notes[0]
+    assert "and so has" in progress.notes[0]
+
+
+def test_where_shared_memory_is_small_the_ring_is_a_file_that_processes_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = tmp_path / "shm"
+    small.mkdir()
+    monkeypatch.setattr(ring_module, "SHARED_MEMORY", small)
+    free = {small: 100, tmp_path: 10**9}
+    monkeypatch.setattr(ring_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": free[path]})())
+    monkeypatch.setattr(ring_module.tempfile, "gettempdir", lambda: str(tmp_path))
+    progress = WatchedProgress()
+    assert ring_module._place(1000, progress) == tmp_path
+    assert "kept in a file" in progress.notes[0]
+    mapped = ring_module._MappedSlots(tmp_path, ring_module._layout(PLAN, 2, 4))
+    one, other = mapped.open(), mapped.open()
+    one.put(7, CountingMaker().make(7))
+    sample = other.get(7 % PLAN.slots, 1)
+    assert int(sample.truth[0, 0, 0]) == 7
+    assert float(sample.inputs[1].max()) == pytest.approx(1 - 7 / 255, abs=3e-4)
+    assert sample.finished == (False, True)
+
+
+@pytest.mark.slow
+def test_workers_fill_a_ring_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(ring_module, "_place", lambda needed, progress: tmp_path)
+    with ring_of(CountingMaker(), workers=1) as ring:
+        for number in ring.advance(8):
+            assert int(ring.sample(number, 0).truth[0, 0, 0]) == number
+        assert any(tmp_path.iterdir())
+    assert not any(tmp_path.iterdir())
 
 
 def test_computing_on_one_thread_is_undone_afterwards() -> None:
