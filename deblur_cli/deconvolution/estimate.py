@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
-from deblur_cli.deconvolution.kernel import agreement, centred, cleaned, extent_px, rescaled
+from deblur_cli.deconvolution.kernel import agreement, centred, cleaned, extent_px, rescaled, spread_px
 from deblur_cli.deconvolution.spectra import (
     continued,
     gradient_power,
@@ -92,6 +92,11 @@ class BlurKernels:
     kernels: tuple[Tensor, ...]
     agreement: float
     region: tuple[slice, slice]
+
+    @property
+    def spread_px(self) -> float:
+        """The least spread of the kernels: what all of them say is blurred."""
+        return min(spread_px(kernel) for kernel in self.kernels)
 
     @property
     def extent_px(self) -> float:

@@ -84,6 +84,12 @@ def extent_px(kernel: Tensor) -> float:
     return float(2 * torch.hypot(rows - middle - down, columns - middle - across).max() + 1)
 
 
+def spread_px(kernel: Tensor) -> float:
+    """Returns the root mean square distance of the kernel's light from its middle, in pixels."""
+    place = torch.arange(len(kernel), device=kernel.device) - len(kernel) // 2
+    return float(math.sqrt(float((kernel * (place[:, None] ** 2 + place**2)).sum())))
+
+
 def rescaled(kernel: Tensor, ratio: float, side: int) -> Tensor:
     """Returns the kernel as it is on a picture larger by `ratio`, cleaned and centred, in a square of an odd `side`."""
     length = max(3, round(len(kernel) * ratio) | 1)

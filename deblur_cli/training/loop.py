@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +149,8 @@ def _descended(setting: Setting, runner: nn.Module, task: Task[BatchT], batch: B
     for part, share in parts:
         with autocast(setting.device, setting.dtype):
             outcome = task(runner, part)
-        (outcome.loss * share).backward()
+        loss: Tensor = outcome.loss * share
+        loss.backward()  # type: ignore[no-untyped-call]  # as torch leaves it
         outcomes.append(Outcome(outcome.loss.detach() * share, outcome.psnr_in, outcome.psnr_out))
     if len(outcomes) == 1:
         return outcomes[0]
@@ -167,8 +168,8 @@ def split(batch: BatchT, parts: int) -> list[tuple[BatchT, float]]:
     if not isinstance(batch, Batch):
         raise TypeError(f"{type(batch).__name__} cannot be trained on in parts")
     size = -(-len(batch) // parts)
-    pieces = (batch[first : first + size] for first in range(0, len(batch), size))
-    return [(piece, len(piece) / len(batch)) for piece in pieces]
+    pieces = [batch[first : first + size] for first in range(0, len(batch), size)]
+    return [(cast("BatchT", piece), len(piece) / len(batch)) for piece in pieces]
 
 
 def seed_step(setting: Setting, state: TrainState) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from deblur_cli.deconvolution.kernel import agreement, centred, centroid, cleaned, extent_px, point, rescaled
+from deblur_cli.deconvolution.kernel import agreement, centred, centroid, cleaned, extent_px, point, rescaled, spread_px
 from tests.deconvolution.scenes import hook
 
 
@@ -64,3 +64,10 @@ def test_a_kernel_of_many_pieces_keeps_the_brightest() -> None:
     assert float(kept.sum()) == pytest.approx(1)
     assert int(torch.count_nonzero(kept)) == 1
     assert kept[10, 10] == 1
+
+
+def test_the_spread_is_the_root_mean_square_distance() -> None:
+    assert spread_px(point(9)) == 0
+    ring = torch.zeros(9, 9)
+    ring[0, 4] = ring[8, 4] = ring[4, 0] = ring[4, 8] = 0.25
+    assert spread_px(ring) == pytest.approx(4)

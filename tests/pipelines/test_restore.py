@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from deblur_cli.deconvolution.estimate import BlurKernels
+from deblur_cli.engine.blur import FoundBlur
 from deblur_cli.engine.device import Device
 from deblur_cli.geometry.alignment import Alignment
 from deblur_cli.imaging.photo import Encoding, Photo
@@ -24,6 +27,7 @@ from deblur_cli.pipelines.restore import (
     restore_with_references,
 )
 from deblur_cli.progress import SILENT, PrefixedProgress
+from tests.deconvolution.scenes import hook
 from tests.geometry.scenes import motion_blur, scene
 from tests.support.fake_networks import Borrow, Brighten, Tint, reference_model, single_model
 
@@ -129,6 +133,28 @@ def test_a_photo_that_may_be_sharp_changes_no_more_than_the_eye_sees() -> None:
     assert not done.already_sharp
     assert done.change_db == pytest.approx(UNSEEN_CHANGE_DB, abs=0.01)
     assert done.photo.pixels.mean() > photo().pixels.mean()
+
+
+class BrightenShownCandidates(nn.Module):
+    """Adds 0.1, whatever candidates it is shown."""
+
+    def forward(self, blurry: Tensor, weights: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
+        return blurry + 0.1
+
+
+@pytest.mark.parametrize(
+    ("size", "agreement", "least_db"),
+    [(3.0, 0.95, 20.0), (3.0, 0.85, UNSEEN_CHANGE_DB), (0.5, 0.95, UNSEEN_CHANGE_DB)],
+)
+def test_a_photo_that_may_be_sharp_is_restored_where_kernels_tell_its_blur(
+    size: float, agreement: float, least_db: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = BlurKernels((hook(15, size),) * 3, agreement, (slice(0, 40), slice(0, 56)))
+    found = FoundBlur((told,), np.zeros((40, 56, 4), np.float16))
+    monkeypatch.setattr("deblur_cli.engine.restore.find_blur", lambda *_: found)
+    model = single_model(BrightenShownCandidates(), candidates=4)
+    done = restore_photo(photo(), NEARLY, model, CPU, RestoreSettings())
+    assert done.change_db == pytest.approx(least_db, abs=0.1)
 
 
 def test_a_grey_photo_is_not_tinted() -> None:

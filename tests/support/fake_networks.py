@@ -33,8 +33,9 @@ class Tint(nn.Module):
         return blurry + self.by
 
 
-def single_model(network: nn.Module, *, reach_px: float = 1000.0) -> SingleModel:
-    return SingleModel("fake", network.eval(), Traits(size_multiple=4, overlap_px=8, reach_px=reach_px))
+def single_model(network: nn.Module, *, reach_px: float = 1000.0, candidates: int = 0) -> SingleModel:
+    traits = Traits(size_multiple=4, overlap_px=8, reach_px=reach_px, candidates=candidates)
+    return SingleModel("fake", network.eval(), traits)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, model: SingleModel) -> list[str]:
