@@ -12,7 +12,7 @@ What the paper leaves open:
   convolution followed by blocks. Table 6 decides their number: with eight residual or six NAF blocks a stack all five
   networks come within 5 % of its multiplications; with four and two, 18 % of Ref-DeblurNet's parameters and 25 % of its
   multiplications would be missing, and 11 % and 17 % of Ref-NAFNet32's. The published parameters of Ref-NAFNet stay out
-  of reach (18.6 and 73.8 of 20.2 and 78.8 million): what its two widths add, 3.1 and 10.9 million for 12.9 and 44.0
+  of reach (18.6 and 73.5 of 20.2 and 78.8 million): what its two widths add, 3.1 and 10.9 million for 12.9 and 44.0
   GMACs, is some 2.6 and 10.4 million in layers that grow with the width's square and 0.5 million that do not, so a
   weight of the former serves fewer places than those of stacks at full, 1/2 and 1/4 size do, whatever their blocks.
   That takes layers at 1/8, which the text does not have, and Ref-MIMO-UNet's 3.5 million leave no room for.
