@@ -59,7 +59,8 @@ def with_pictures(config: TrainConfig, count: int | None, cache: Path) -> TrainC
         return config
     there = count or PictureCache(cache, "train").complete(config.pictures.candidates)
     if not there:
-        raise ConfigurationError(f"{cache} holds no whole pictures yet. Give --pictures a number to make some.")
+        what = " with ".join(filter(None, ("whole pictures", ", ".join(config.pictures.candidates))))
+        raise ConfigurationError(f"{cache} holds no {what} yet. Give --pictures a number to make some.")
     return replace(config, pictures=replace(config.pictures, count=there))
 
 

@@ -54,7 +54,7 @@ def run(*arguments: str, command: str = "single") -> Result:
         (
             ["--recipe", "deblur-single", "--network", "nafnet", "--pictures", "0", "--cache", "no"],
             ConfigurationError,
-            "no whole pictures yet",
+            "no whole pictures with undone yet",
         ),
         (["--resume", "--out", "nowhere"], CheckpointError, "There is no checkpoint"),
     ],
