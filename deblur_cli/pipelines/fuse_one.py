@@ -13,8 +13,8 @@ import numpy as np
 
 from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.engine.device import Device
-from deblur_cli.engine.restore import EngineReport, Restored, restore
-from deblur_cli.engine.scale import enlarge, shrink
+from deblur_cli.engine.restore import EngineReport
+from deblur_cli.engine.scale import restore_at_scale
 from deblur_cli.geometry.alignment import Alignment, apply
 from deblur_cli.geometry.exposure import Gain
 from deblur_cli.geometry.register import register
@@ -110,27 +110,19 @@ def fuse_pair(
     whole = FusedPair(blurry, merged.frame.photo, light, merged.count, extent, 1.0, 0.0, 1.0, 0.0, False, None)
     if settings.scale is None and is_already_sharp(extent) and white_share(blurry) <= MOSTLY_WHITE:
         return replace(whole, already_sharp=True)
-    noisy = brightened(merged.frame.photo, blurry, light)
-    alignment = _register(blurry, noisy, observer)
-    laid, covered = _at_pose(blurry.pixels, alignment)
-    if alignment.trusted or light.measured:
-        light, borne_out = aligned_light(light, merged.frame, blurry, laid, covered, observer)
-        if not borne_out:
-            observer.note(f"lay on {noisy.path.name} worse than before; they are fused as they lie.")
-            alignment = _as_they_lie(alignment.confidence)
-            laid, covered = _at_pose(blurry.pixels, alignment)
-        noisy = brightened(merged.frame.photo, blurry, light)
+    at_one_pose = _align(merged.frame, blurry, light, observer)
+    noisy, light, alignment = at_one_pose.noisy, at_one_pose.light, at_one_pose.alignment
     if not light.fits:
         return replace(whole, light=light, why_kept=NOTHING_FITS, confidence=alignment.confidence)
-    laid = _with_border(laid, covered, noisy.pixels)
+    aligned = _with_border(at_one_pose.long, at_one_pose.covered, noisy.pixels)
     scale = choose_scale(extent, model.traits, settings.scale, observer)
     pictures, fuser = noisy.pixels, model
     if light.measured:
         pictures = with_noise_at_white(merged.frame.photo, blurry, light)
         fuser = replace(model, network=ForHeavyNoise(model.network))
-    done = restore_pair(fuser, device, pictures, laid, scale, observer, tile_px=settings.tile_px)
+    done = restore_at_scale(fuser, device, [pictures, aligned], scale, observer, tile_px=settings.tile_px)
     if light.measured:
-        _hold_back(done.pixels, pictures, laid, white_share(blurry), observer)
+        _hold_back(done.pixels, pictures, aligned, white_share(blurry), observer)
     repaired = take_moved_from_one(noisy.pixels, done.pixels, blurry.encoding, doubt_noise=light.measured)
     if repaired.share > 0:
         observer.detail(f"{repaired.share:.1%} of the picture is taken from the short exposure alone: it moved.")
@@ -146,26 +138,52 @@ def fuse_pair(
     )
 
 
+@dataclass(frozen=True)
+class _AlignedPair:
+    """Both frames of one light, the long one at the short one's pose where it is `covered`, and how that was found."""
+
+    noisy: Photo
+    long: Pixels
+    covered: Mask
+    light: PairLight
+    alignment: Alignment
+
+
+def _align(frame: NoisyFrame, blurry: Photo, light: PairLight, progress: Progress) -> _AlignedPair:
+    """Returns both frames at one pose and of one light, which is measured once more where they overlap."""
+    noisy = brightened(frame.photo, blurry, light)
+    alignment = _register(blurry, noisy, progress)
+    aligned, covered = _at_pose(blurry.pixels, alignment)
+    if alignment.trusted or light.measured:
+        light, borne_out = aligned_light(light, frame, blurry, aligned, covered, progress)
+        if not borne_out:
+            progress.note(f"lay on {noisy.path.name} worse than before; they are fused as they lie.")
+            alignment = _as_they_lie(alignment.confidence)
+            aligned, covered = _at_pose(blurry.pixels, alignment)
+        noisy = brightened(frame.photo, blurry, light)
+    return _AlignedPair(noisy, aligned, covered, light, alignment)
+
+
 def white_share(photo: Photo) -> float:
     """Returns the share of a photo's pixels that are clipped in some channel."""
     return float((photo.pixels.max(axis=2) >= WHITE).mean())
 
 
-def _hold_back(fused: Pixels, noisy: Pixels, laid: Pixels, white: float, progress: Progress) -> None:
+def _hold_back(fused: Pixels, noisy: Pixels, aligned: Pixels, white: float, progress: Progress) -> None:
     """Takes the result back towards the long frame, in place, as far as the short one's noise may have made it.
 
     Only where the long frame is mostly white: elsewhere that itself holds the result in bounds.
     """
     doubt = NOISE_LEFT * min(max(white - MOSTLY_WHITE, 0.0) / (ALL_BUT_WHITE - MOSTLY_WHITE), 1.0)
     step = max(1, len(fused) // 1024)
-    noise, apart = (float(np.square(one[::step] - fused[::step]).mean()) for one in (noisy, laid))
+    noise, apart = (float(np.square(one[::step] - fused[::step]).mean()) for one in (noisy, aligned))
     back = min(1.0, doubt * noise / max(apart, 1e-9))
     if back == 0:
         return
     progress.detail(f"the long exposure is white in {white:.0%}; {back:.0%} of what the short one adds is held back.")
     for top in range(0, len(fused), 256):
         rows = slice(top, top + 256)
-        fused[rows] += np.float32(back) * (laid[rows] - fused[rows])
+        fused[rows] += np.float32(back) * (aligned[rows] - fused[rows])
 
 
 def _register(blurry: Photo, noisy: Photo, progress: Progress) -> Alignment:
@@ -173,10 +191,12 @@ def _register(blurry: Photo, noisy: Photo, progress: Progress) -> Alignment:
     found = register(blurry.pixels, noisy.pixels, moving_encoding=blurry.encoding, onto_encoding=noisy.encoding)
     if found.trusted and found.overlap >= LEAST_OVERLAP:
         shift = shift_of(found, blurry.height, blurry.width)
-        progress.detail(f"laid over {noisy.path.name} by {found.method}: {shift:.1f} px, trust {found.confidence:.2f}.")
+        progress.detail(
+            f"aligned with {noisy.path.name} by {found.method}: {shift:.1f} px, confidence {found.confidence:.2f}."
+        )
         return found
     progress.note(
-        f"cannot be laid over {noisy.path.name} with confidence ({found.confidence:.2f} of 1); they are fused as they "
+        f"cannot be aligned with {noisy.path.name} (confidence {found.confidence:.2f} of 1); they are fused as they "
         "lie, and what does not fit is taken from the short frame alone. Do both show the same scene?"
     )
     return _as_they_lie(found.confidence)
@@ -194,10 +214,10 @@ def _at_pose(blurry: Pixels, alignment: Alignment) -> tuple[Pixels, Mask]:
     return warp(blurry, alignment, height, width)
 
 
-def _with_border(laid: Pixels, covered: Mask, noisy: Pixels) -> Pixels:
-    """Returns the long frame laid over the short one, beyond its border the short one, softened as if blurred."""
+def _with_border(aligned: Pixels, covered: Mask, noisy: Pixels) -> Pixels:
+    """Returns the long frame aligned with the short one, beyond its border the short one, softened as if blurred."""
     if covered.all():
-        return laid
+        return aligned
     height = len(noisy)
     inside = cv2.distanceTransform(np.pad(covered, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     fade = np.clip(inside / BORDER_FADE_PX, 0, 1).astype(np.float32)
@@ -206,33 +226,8 @@ def _with_border(laid: Pixels, covered: Mask, noisy: Pixels) -> Pixels:
         rows = slice(top, min(height, top + 256))
         if float(fade[rows].min()) < 1:
             soft = cv2.GaussianBlur(noisy[first:last], (0, 0), BORDER_SOFT_PX)[top - first : rows.stop - first]
-            laid[rows] = soft + fade[rows][..., None] * (laid[rows] - soft)
-    return laid
-
-
-def restore_pair(
-    model: PairModel,
-    device: Device,
-    noisy: Pixels,
-    blurry: Pixels,
-    scale: float,
-    progress: Progress = SILENT,
-    *,
-    tile_px: int | None = None,
-) -> Restored:
-    """Returns the pair fused by the network, (H, W, 3) float32 in [0, 1], and how.
-
-    At a `scale` under 1 a blur beyond the network's reach is undone on both frames shrunk; what comes out, enlarged, is
-    clean and blurred by a few pixels alone: the long exposure of the next larger scale, up to the whole size.
-    """
-    seconds = 0.0
-    if scale < 1:
-        halves = [shrink(noisy, 2), shrink(blurry, 2)]
-        small = restore_pair(model, device, halves[0], halves[1], 2 * scale, progress, tile_px=tile_px)
-        seconds = small.network_seconds
-        blurry = enlarge(small.pixels, 2, 0, len(small.pixels))[: noisy.shape[0], : noisy.shape[1]]
-    done = restore(model, device, [noisy, np.ascontiguousarray(blurry)], progress, tile_px=tile_px)
-    return replace(done, network_seconds=done.network_seconds + seconds)
+            aligned[rows] = soft + fade[rows][..., None] * (aligned[rows] - soft)
+    return aligned
 
 
 def shift_of(alignment: Alignment, height: int, width: int) -> float:

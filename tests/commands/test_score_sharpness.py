@@ -180,7 +180,7 @@ def test_photos_are_left_alone(burst: Path) -> None:
 def test_the_metric_can_be_chosen_and_its_names_are_the_pipelines(burst: Path) -> None:
     from deblur_cli.pipelines.score_sharpness import METRICS
 
-    assert {metric.value for metric in command.Metric} == set(METRICS)
+    assert {metric.value for metric in command.options.Metric} == set(METRICS)
     scores = [
         [photo["score"] for photo in json.loads(run(burst, "--json", "--metric", name).stdout)["photos"]]
         for name in METRICS

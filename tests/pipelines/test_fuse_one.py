@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from deblur_cli.engine.device import choose
+from deblur_cli.engine.scale import restore_at_scale
 from deblur_cli.geometry.alignment import Alignment, translation
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import fuse_one
 from deblur_cli.pipelines.burst import NoisyFrame
-from deblur_cli.pipelines.fuse_one import fuse_pair, restore_pair
+from deblur_cli.pipelines.fuse_one import fuse_pair
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.progress import SILENT
 from tests.support.fake_networks import MeanOfPair, TakeLong, pair_model
@@ -68,7 +69,7 @@ def fuse(short: Photo, long: Photo, network: torch.nn.Module, *, ratio: float | 
 def test_frames_that_show_different_scenes_are_told_and_no_ghost_stays(light: np.ndarray) -> None:
     other = photo("long.jpg", np.clip(scene_light(SIZE, 8) * 0.5, 0, 1))
     fused, notes = fuse(short_of(light), other, TakeLong(), scale=1.0)
-    assert any("cannot be laid over short.jpg" in note for note in notes.notes)
+    assert any("cannot be aligned with short.jpg" in note for note in notes.notes)
     assert fused.confidence < 0.5
     assert fused.moved_share > 0.3
     truth = photo("", light).pixels
@@ -95,7 +96,7 @@ def test_another_white_balance_is_evened_out(light: np.ndarray) -> None:
     assert fused.gain == pytest.approx((RATIO, 0.7 * RATIO, 0.5 * RATIO), rel=0.05)
 
 
-def test_the_long_frame_is_laid_over_the_short_one(light: np.ndarray) -> None:
+def test_the_long_frame_is_aligned_with_the_short_one(light: np.ndarray) -> None:
     moved = exposed(light, Exposure(1, shift_px=(9, -6)))
     fused, notes = fuse(short_of(light), photo("long.jpg", moved), TakeLong(), scale=1.0)
     assert notes.notes == []
@@ -135,7 +136,7 @@ def test_frames_whose_light_cannot_be_made_one_give_the_long_one_and_say_so(ligh
     assert fused.light.misfit > 0.35
 
 
-def test_a_long_frame_that_is_laid_wrong_is_found_out_by_its_light(
+def test_a_long_frame_that_is_aligned_wrong_is_found_out_by_its_light(
     light: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = Alignment(translation(70, 40), np.ones(3, np.float32), 0.95, "a wrong guess", overlap=0.9)
@@ -160,12 +161,12 @@ def test_heavy_noise_is_held_back_where_the_long_frame_is_mostly_white(white: fl
 
 
 def test_plain_detail_is_kept_where_the_long_frame_is_mostly_white() -> None:
-    laid = np.ones((64, 96, 3), np.float32)
-    fused = laid.copy()
+    aligned = np.ones((64, 96, 3), np.float32)
+    fused = aligned.copy()
     fused[20:40] = 0.3
     wanted = fused.copy()
     noisy = fused + np.random.default_rng(0).normal(0, 0.1, fused.shape).astype(np.float32)
-    fuse_one._hold_back(fused, noisy, laid, 0.9, SILENT)
+    fuse_one._hold_back(fused, noisy, aligned, 0.9, SILENT)
     assert np.abs(fused - wanted).max() < 0.02
 
 
@@ -198,12 +199,12 @@ def test_the_border_that_the_long_frame_does_not_show_comes_from_the_short_one(l
     noisy = short_of(light, 1.0)
     moved = exposed(light, Exposure(1, shift_px=(-30, 0)))
     known = Alignment(translation(-30, 0), np.ones(3, np.float32), 1.0, "known")
-    laid = fuse_one._with_border(*fuse_one._at_pose(photo("", moved).pixels, known), noisy.pixels)
+    aligned = fuse_one._with_border(*fuse_one._at_pose(photo("", moved).pixels, known), noisy.pixels)
     truth = photo("", light).pixels
     left = (slice(None), slice(0, 20))
     soft = cv2.GaussianBlur(noisy.pixels, (0, 0), 3.0)
-    assert np.allclose(laid[left], soft[left], atol=1e-4)
-    assert np.abs(laid[:, 45:] - truth[:, 45:]).mean() < 0.01
+    assert np.allclose(aligned[left], soft[left], atol=1e-4)
+    assert np.abs(aligned[:, 45:] - truth[:, 45:]).mean() < 0.01
 
 
 class TestScales:
@@ -216,7 +217,7 @@ class TestScales:
                 return super().forward(noisy, blurry)
 
         noisy = np.full((90, 130, 3), 0.5, np.float32)
-        done = restore_pair(pair_model(Spy()), CPU, noisy, noisy.copy(), 0.25)
+        done = restore_at_scale(pair_model(Spy()), CPU, [noisy, noisy.copy()], 0.25)
         assert done.pixels.shape == (90, 130, 3)
         assert np.allclose(done.pixels, 0.5, atol=1e-5)
         own = [shape for shape in seen if shape[0] != shape[1]]  # square ones are the engine's probes of memory
@@ -226,5 +227,5 @@ class TestScales:
         rng = np.random.default_rng(0)
         noisy = rng.uniform(0, 1, (64, 96, 3)).astype(np.float32)
         blurry = np.full_like(noisy, 0.25)
-        done = restore_pair(pair_model(TakeLong()), CPU, noisy, blurry, 0.5)
+        done = restore_at_scale(pair_model(TakeLong()), CPU, [noisy, blurry], 0.5)
         assert np.allclose(done.pixels, 0.25, atol=1e-5)
