@@ -250,7 +250,7 @@ def _told_by_ps(what: str, of: str, process: int | str) -> list[str]:
     return told.stdout.split()
 
 
-def _until(holds: Callable[[], bool], within_s: float = 600.0) -> None:
+def _until(holds: Callable[[], bool], within_s: float = 3600.0) -> None:
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, "it took too long"
