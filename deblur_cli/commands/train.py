@@ -260,7 +260,8 @@ def _given(**settings: Any) -> dict[str, Any]:
 
 def _sentence(kind: Kind, result: TrainResult, out: Path) -> str:
     minutes, speed = result.elapsed_s / 60, result.patches_per_s
-    text = f"{result.step} steps in {minutes:.1f} minutes, {speed:.1f} patches a second."
+    # The first step is not timed: it warms up.
+    text = f"{result.step} steps in {minutes:.1f} minutes" + (f", {speed:.1f} patches a second." if speed else ".")
     if result.validation is not None:
         seen = result.validation
         text += f" Held-out pictures: {seen.psnr_in:.2f} → {seen.psnr_out:.2f} dB (best {result.best_psnr:.2f})."

@@ -76,7 +76,7 @@ def tell_memory(network: nn.Module, setting: Setting, progress: Progress, *, eve
     needed, free = memory.of(patches), free_memory(setting.device)
     text = (
         f"{sum(value.numel() for value in network.parameters()) / 1e6:.2f} million parameters. A step takes about "
-        f"{needed / 1e9:.1f} GB, {memory.patch / 1e9:.2f} for each of {patches} patches; {free / 1e9:.1f} GB are free"
+        f"{_size(needed)}, {_size(memory.patch)} for each of {patches} patches; {_size(free)} are free"
     )
     fits = max(1, (free - memory.weights) // max(memory.patch, 1))
     if needed <= free or patches == 1:
@@ -84,3 +84,8 @@ def tell_memory(network: nn.Module, setting: Setting, progress: Progress, *, eve
         return
     parts = -(-config.data.batch // fits)
     progress.note(f"{text}: too little. Give --accumulate {parts}, or fewer patches with --batch.")
+
+
+def _size(count: int) -> str:
+    """Returns bytes in words."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -60,5 +60,5 @@ def test_what_does_not_fit_is_said_with_the_way_out(free_gb: float, said: str, m
     device = torch.device("cpu")
     setting = Setting(of_patches(32), device, torch.float32, World(), Path(), "")
     tell_memory(nn.Conv2d(3, 3, 1), setting, progress, every_output=False)
-    assert "A step takes about 6.6 GB, 0.70 for each of 8 patches" in progress.notes[0]
+    assert "A step takes about 6.6 GB, 700 MB for each of 8 patches" in progress.notes[0]
     assert said in progress.notes[0]
