@@ -216,7 +216,9 @@ def _develop(path: Path, raw: rawpy.RawPy, shown: Crop, *, linear: bool, half_si
     No automatic brightness: it would differ from frame to frame.
     """
     samples: Samples = raw.postprocess(
-        use_camera_wb=True,
+        use_camera_wb=_is_balanced(
+            raw
+        ),  # else LibRaw's daylight: where a file tells none, it would adapt to the picture
         output_bps=16,
         gamma=(1, 1) if linear else SRGB_CURVE,
         no_auto_bright=True,
@@ -225,6 +227,11 @@ def _develop(path: Path, raw: rawpy.RawPy, shown: Crop, *, linear: bool, half_si
     )
     _refuse_black(path, samples)
     return _cropped(samples, shown)
+
+
+def _is_balanced(raw: rawpy.RawPy) -> bool:
+    """Returns whether the file tells the camera's white balance."""
+    return all(value > 0 for value in raw.camera_whitebalance[:3])
 
 
 def _refuse_black(path: Path, samples: Samples) -> None:
@@ -246,7 +253,7 @@ def read_raw(path: Path, *, linear: bool = False, max_megapixels: float = 250.0)
         layout = _refuse_broken(path)
         samples = _develop(path, raw, _shown(raw, layout), linear=linear)
         preview, turn = _thumbnail(raw), _turn(raw)
-        balanced = any(value > 0 for value in raw.camera_whitebalance[:3])
+        balanced = _is_balanced(raw)
     pixels, _ = floats_from_samples(samples, 65535)
     profile = None if linear else srgb_profile()
     return Photo(
@@ -294,8 +301,7 @@ def read_raw_linear(
 def _camera_colour(raw: rawpy.RawPy) -> CameraColour:
     daylight = _triple(raw.daylight_whitebalance[:3])
     daylight = daylight if min(daylight) > 0 else (1.0, 1.0, 1.0)
-    balance = _triple(raw.camera_whitebalance[:3])
-    balance = balance if min(balance) > 0 else daylight
+    balance = _triple(raw.camera_whitebalance[:3]) if _is_balanced(raw) else daylight
     matrix = np.asarray(raw.color_matrix, np.float64)[:3, :3]
     # LibRaw knows no matrix of some old cameras; their RGB is then shown as if it were sRGB's, as LibRaw does.
     known = abs(float(np.linalg.det(matrix))) > 1e-6

@@ -42,6 +42,10 @@ NOTHING_FITS = (
     "the light of the two frames cannot be made one, neither as the files say nor as measured, so the long exposure is "
     "given as it is. Do both show the same scene? deblur single restores it alone"
 )
+ALL_WHITE = (
+    "the long exposure is white nearly everywhere, so by how much the short one is darker cannot be told, and the long "
+    "exposure is given as it is"
+)
 BORDER_SOFT_PX = 3.0
 BORDER_FADE_PX = 8
 
@@ -110,6 +114,8 @@ def fuse_pair(
     whole = FusedPair(blurry, merged.frame.photo, light, merged.count, extent, 1.0, 0.0, 1.0, 0.0, False, None)
     if settings.scale is None and is_already_sharp(extent) and white_share(blurry) <= MOSTLY_WHITE:
         return replace(whole, already_sharp=True)
+    if not light.told:
+        return replace(whole, why_kept=ALL_WHITE)
     at_one_pose = _align(merged.frame, blurry, light, observer)
     noisy, light, alignment = at_one_pose.noisy, at_one_pose.light, at_one_pose.alignment
     if not light.fits:

@@ -122,7 +122,7 @@ def test_frames_that_differ_by_more_than_one_factor_of_light(unlike: UnlikePair,
     result = run(tmp_path / "short.png", tmp_path / "long.png", "--out", tmp_path / "out.png", "--json", "--quiet")
     assert result.exit_code == 0, result.stderr
     pair = json.loads(result.stdout)["pairs"][0]
-    assert (pair["status"], pair["known_by"], pair["ratio"]) == ("done", "the order given", None)
+    assert (pair["status"], pair["detected_from"], pair["ratio"]) == ("done", "the order given", None)
     assert pair["gain"] == pytest.approx(unlike.gain.tolist(), rel=0.15)
     assert len(pair["pedestal"]) == 3
     assert all(abs(value - unlike.pedestal) < 0.01 for value in pair["pedestal"])

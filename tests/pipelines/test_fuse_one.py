@@ -136,6 +136,17 @@ def test_frames_whose_light_cannot_be_made_one_give_the_long_one_and_say_so(ligh
     assert fused.light.misfit > 0.35
 
 
+def test_a_long_frame_that_is_all_but_white_is_given_as_it_is(light: np.ndarray) -> None:
+    bright = light + 1.5
+    bright[:24, :24] = light[:24, :24]
+    long = photo("long.jpg", bright)
+    fused, _ = fuse(short_of(bright), long, MeanOfPair(), ratio=None)
+    assert fused.photo is long
+    assert fused.message == fuse_one.ALL_WHITE
+    told, _ = fuse(short_of(bright), long, MeanOfPair(), ratio=RATIO, scale=1.0)
+    assert not told.kept, "the files tell by how much the short one is darker"
+
+
 def test_a_long_frame_that_is_aligned_wrong_is_found_out_by_its_light(
     light: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
