@@ -11,32 +11,41 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.multiprocessing as multiprocessing
 
-from deblur_cli.datasets.readers import Dataset
 from deblur_cli.errors import ConfigurationError, DatasetError, DeblurError
 from deblur_cli.files import remove_leftovers
 from deblur_cli.progress import Progress
 from deblur_cli.training.additions import ADDITIONS
 from deblur_cli.training.config import TrainConfig, did_you_mean
-from deblur_cli.training.picture_maker import PictureMaker
 from deblur_cli.training.ring import one_thread
-from deblur_cli.training.whole_pictures import Part, PictureCache
+from deblur_cli.training.whole_pictures import Part, PictureCache, WholePicture
 
 AHEAD = 2
 """Pictures that are asked for ahead, for each process."""
 
 
+class Maker(Protocol):
+    """Makes whole pictures; picture n is the same whoever makes it."""
+
+    def make(self, number: int) -> WholePicture:
+        """Returns picture `number`. Raises PhotoError, DatasetError."""
+
+
 @dataclass(frozen=True)
 class Filling:
-    """What a folder is to hold: `count` pictures of a part, made from these datasets as the recipe says."""
+    """What a folder is to hold: `count` pictures of a part, each as `maker()` makes it, with the recipe's candidates.
+
+    With `data.workers` processes `maker` goes to each of them, so it must pickle.
+    """
 
     folder: Path
     part: Part
     count: int
-    datasets: tuple[Dataset, ...]
+    maker: Callable[[], Maker]
     config: TrainConfig
 
     @property
@@ -79,14 +88,14 @@ def fill(filling: Filling, progress: Progress, *, stop: Callable[[], bool] = lam
 
 
 def _here(filling: Filling, missing: Sequence[int]) -> Iterator[None]:
-    maker = PictureMaker(filling.datasets, filling.config, filling.part)
+    maker = filling.maker()
     for number in missing:
         with one_thread(torch.device("cpu")):
             _complete(filling, maker, number)
         yield
 
 
-def _complete(filling: Filling, maker: PictureMaker, number: int) -> None:
+def _complete(filling: Filling, maker: Maker, number: int) -> None:
     """Makes what is missing of one picture; who came before has made it already."""
     cache = filling.cache
     if not cache.has(number):
@@ -99,7 +108,7 @@ def _complete(filling: Filling, maker: PictureMaker, number: int) -> None:
 
 
 def _in_processes(filling: Filling, missing: Sequence[int]) -> Iterator[None]:
-    PictureMaker(filling.datasets, filling.config, filling.part)  # what it refuses is told before processes start
+    filling.maker()  # what it refuses is told before processes start
     workers = filling.config.data.workers
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (filling,))
     numbers = iter(missing)
@@ -122,7 +131,7 @@ def _in_processes(filling: Filling, missing: Sequence[int]) -> Iterator[None]:
         pool.shutdown(cancel_futures=True)
 
 
-_working: tuple[Filling, PictureMaker] | None = None
+_working: tuple[Filling, Maker] | None = None
 """What a process of the pool works at."""
 
 
@@ -133,7 +142,7 @@ def _begin(filling: Filling) -> None:
     if hasattr(os, "nice"):
         os.nice(10)
     torch.set_num_threads(1)
-    _working = filling, PictureMaker(filling.datasets, filling.config, filling.part)
+    _working = filling, filling.maker()
 
 
 def _end_with_the_training() -> None:

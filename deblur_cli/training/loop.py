@@ -94,6 +94,7 @@ def run(
     checkpointer = Checkpointer(setting, state, clock, validator, journal, progress)
     with clock.stage(progress) as stage:
         while not clock.ended():
+            state.share = clock.share
             keep_before(state, round_of(clock.share, setting.config.optimiser))
             learning_rate = rate(clock.share, setting.config.optimiser)
             outcome, norm = take(batch_at(state.step), learning_rate)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from deblur_cli.datasets.photos import keep_decoded
-from deblur_cli.datasets.readers import Layout, read_dataset
+from deblur_cli.datasets.readers import Dataset, Layout, read_dataset
 from deblur_cli.datasets.video import Frame
 from deblur_cli.errors import ConfigurationError, DatasetError
 from deblur_cli.networks.contract import InputKind
@@ -17,10 +18,10 @@ from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.data import HeldOut, SampleStream, held_out_batches, hold_back, large_enough
 from deblur_cli.training.fill import Filling, fill
 from deblur_cli.training.loop import Setting
-from deblur_cli.training.picture_maker import settings_digest
+from deblur_cli.training.picture_maker import PictureMaker, settings_digest
 from deblur_cli.training.start import Start
 from deblur_cli.training.tasks import Batch
-from deblur_cli.training.whole_pictures import PARTS, PictureCache, source_name
+from deblur_cli.training.whole_pictures import PARTS, Part, PictureCache, source_name
 from deblur_cli.training.windows import WindowStream, held_out_windows
 
 BatchAt = Callable[[int], Batch]
@@ -71,9 +72,15 @@ def make_missing(
 
     Raises PhotoError, DatasetError, CannotWriteError.
     """
-    held_out = Filling(folder, "held-out", config.pictures.held_out, pictures.held_out, config)
-    train_on = Filling(folder, "train", config.pictures.count, pictures.train, config)
-    return all(fill(filling, progress, stop=stop) for filling in (held_out, train_on))
+    wanted: Mapping[Part, tuple[int, tuple[Dataset, ...]]]
+    wanted = {
+        "held-out": (config.pictures.held_out, pictures.held_out),
+        "train": (config.pictures.count, pictures.train),
+    }
+    return all(
+        fill(Filling(folder, part, count, partial(PictureMaker, datasets, config, part), config), progress, stop=stop)
+        for part, (count, datasets) in wanted.items()
+    )
 
 
 def open_source(

@@ -33,7 +33,8 @@ class Adversary:
 class TrainState:
     """A training after `step` steps; `averaged` is what is validated and exported.
 
-    `before` is what `averaged` was when the present round, number `round`, began; `fitted` whether a selector was.
+    `share` of the budget is spent. `before` is what `averaged` was when the present round, number `round`, began;
+    `fitted` whether a selector was.
     """
 
     network: nn.Module
@@ -41,6 +42,7 @@ class TrainState:
     optimiser: Optimizer
     step: int = 0
     elapsed_s: float = 0.0
+    share: float = 0.0
     best_psnr: float | None = None
     adversary: Adversary | None = None
     before: Mapping[str, Tensor] | None = None

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from deblur_cli.datasets.readers import read_dataset
+from deblur_cli.datasets.readers import Dataset, read_dataset
 from deblur_cli.deconvolution.candidates import COUNT
 from deblur_cli.errors import ConfigurationError, DatasetError
 from deblur_cli.progress import SILENT
@@ -44,6 +45,10 @@ def photos(photo_factory: Callable[..., Path], tmp_path: Path) -> Path:
 def config(**pictures: object) -> TrainConfig:
     settings = PicturesConfig(**({"count": 3, "side_px": 240} | pictures))  # type: ignore[arg-type]
     return TrainConfig(pictures=settings, shutter=SHUTTER, data=DataConfig(workers=0))
+
+
+def maker_of(datasets: tuple[Dataset, ...], settings: TrainConfig) -> Callable[[], PictureMaker]:
+    return partial(PictureMaker, datasets, settings, "train")
 
 
 def test_a_picture_follows_from_its_number_alone(photos: Path) -> None:
@@ -138,9 +143,9 @@ def bright(picture: WholePicture) -> torch.Tensor:
 
 
 def test_a_folder_is_filled_with_what_is_missing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    filling = Filling(tmp_path / "cache", "train", 3, (read_dataset(photos),), config())
     made: list[int] = []
-    monkeypatch.setattr(module, "PictureMaker", lambda *a: _Counting(PictureMaker(*a), made))
+    maker = maker_of((read_dataset(photos),), config())
+    filling = Filling(tmp_path / "cache", "train", 3, lambda: _Counting(maker(), made), config())
     asked = iter((False, True))
     assert not fill(filling, SILENT, stop=lambda: next(asked))
     assert filling.missing() == [2]
@@ -169,8 +174,8 @@ class _Counting:
 def test_processes_make_the_same_pictures(photos: Path, tmp_path: Path) -> None:
     datasets, settings = (read_dataset(photos),), config()
     busy = replace(settings, data=replace(settings.data, workers=2))
-    here = Filling(tmp_path / "here", "train", 3, datasets, settings)
-    there = Filling(tmp_path / "there", "train", 3, datasets, busy)
+    here = Filling(tmp_path / "here", "train", 3, maker_of(datasets, settings), settings)
+    there = Filling(tmp_path / "there", "train", 3, maker_of(datasets, busy), busy)
     assert fill(here, SILENT)
     assert fill(there, SILENT)
     for number in range(3):
@@ -183,7 +188,7 @@ def test_what_cannot_be_made_is_told_before_processes_start(tmp_path: Path, monk
     monkeypatch.setattr(module, "ProcessPoolExecutor", None)
     busy = replace(config(), data=DataConfig(workers=1))
     with pytest.raises(DatasetError, match="photographs or clips"):
-        fill(Filling(tmp_path, "train", 1, (), busy), SILENT)
+        fill(Filling(tmp_path, "train", 1, maker_of((), busy), busy), SILENT)
 
 
 def test_a_process_that_ends_unexpectedly_is_explained(
@@ -204,11 +209,11 @@ def test_a_process_that_ends_unexpectedly_is_explained(
     monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
     busy = replace(config(), data=DataConfig(workers=1))
     with pytest.raises(DatasetError, match=r"out of memory: try fewer --workers"):
-        fill(Filling(tmp_path / "cache", "train", 1, (read_dataset(photos),), busy), SILENT)
+        fill(Filling(tmp_path / "cache", "train", 1, maker_of((read_dataset(photos),), busy), busy), SILENT)
 
 
 def test_what_a_killed_run_left_half_written_is_removed(photos: Path, tmp_path: Path) -> None:
-    filling = Filling(tmp_path, "train", 0, (read_dataset(photos),), config())
+    filling = Filling(tmp_path, "train", 0, maker_of((read_dataset(photos),), config()), config())
     left = filling.cache.folder / ".deblur-999999999-0123456789ab.tmp"
     left.parent.mkdir()
     left.write_bytes(b"half")
@@ -224,11 +229,11 @@ def test_processes_end_with_a_training_that_is_killed(photos: Path, tmp_path: Pa
         "from deblur_cli.datasets.readers import read_dataset; from deblur_cli.progress import SILENT\n"
         "from deblur_cli.training.config import DataConfig\n"
         "from deblur_cli.training.fill import Filling, fill\n"
-        "from tests.training.test_picture_maker import config\n"
+        "from tests.training.test_picture_maker import config, maker_of\n"
         "if __name__ == '__main__':\n"
         "    many = replace(config(), data=DataConfig(workers=1))\n"
         "    data = (read_dataset(Path(sys.argv[1])),)\n"
-        "    fill(Filling(Path(sys.argv[2]), 'train', 10**6, data, many), SILENT)\n"
+        "    fill(Filling(Path(sys.argv[2]), 'train', 10**6, maker_of(data, many), many), SILENT)\n"
     )
     script = tmp_path / "program.py"
     script.write_text(program, encoding="utf-8")
@@ -260,7 +265,7 @@ def _until(holds: Callable[[], bool], within_s: float = 3600.0) -> None:
 @pytest.mark.slow
 def test_a_process_that_fails_says_why(photos: Path, tmp_path: Path) -> None:
     settings = replace(config(), data=DataConfig(workers=1))
-    filling = Filling(tmp_path / "cache", "train", 3, (read_dataset(photos),), settings)
+    filling = Filling(tmp_path / "cache", "train", 3, maker_of((read_dataset(photos),), settings), settings)
     for photo in photos.iterdir():
         photo.write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"p\d.png"):
