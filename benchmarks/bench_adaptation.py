@@ -1,63 +1,54 @@
-"""What a camera profile gives on two simulated cameras: PSNR and SSIM on scenes that training never saw.
+"""What a camera profile gives on three simulated cameras: PSNR and SSIM on scenes that training never saw.
 
-    python benchmarks/bench_adaptation.py PHOTOS --camera night|action --work FOLDER [--minutes 30]
-        [--cases bundled finetune finetune-half translate translate-known translate-public ceiling] [--model NAME]
+    python benchmarks/bench_adaptation.py PHOTOS --camera night|action|phone --work FOLDER [--minutes 30]
+        [--cases kernels bundled finetune finetune-true finetune-half translate translate-known translate-public
+        ceiling] [--model NAME]
 
 `simulated_cameras.py` says what the cameras do. The photographs that `deblur-single` held back are the paired test
 set; the others are split into scenes that are shot blurry, sharp, and blurry but held back (unpaired, disjoint).
 Shots, states and results stay in FOLDER: a run that was interrupted goes on, and a case that is done is not repeated.
-`ceiling` fine-tunes on the true pairs of the blurry scenes for the same time. `--known FOLDER` gives the pairs of
-`translate-known`; without it they are made by the virtual shutter. The merit that chose the checkpoint is printed
+`kernels` compares what a library holds with the true kernels, by normalised correlation. `finetune-true` is given the
+true kernels. `ceiling` fine-tunes on the true pairs of the blurry scenes for the same time. `--known FOLDER` gives the
+pairs of `translate-known`; without it they are made by the virtual shutter. The verdict on each profile is printed
 beside the PSNR that it could not see.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import time
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from simulated_cameras import CAMERAS, Bytes, Camera, shoot, shoot_sharp
+from simulated_cameras import CAMERAS, Bytes, Camera, Motion, shoot, shoot_sharp
 
-from deblur_cli.adaptation.adapt import adapt
-from deblur_cli.adaptation.contract import (
-    LAPTOP,
-    Adapted,
-    AdaptSettings,
-    AdaptStep,
-    FinetuneSettings,
-    Shots,
-    TranslateSettings,
-)
-from deblur_cli.adaptation.translate import Translator
+from deblur_cli.adaptation.blur_library import BELIEVED, BlurLibrary, ShotKernel, kernels_of, load_library, save_library
+from deblur_cli.adaptation.frames import Shots
+from deblur_cli.adaptation.run import BLUR, HELD_BLUR, adapt
+from deblur_cli.adaptation.settings import LAPTOP, Adapted, AdaptSettings, FinetuneSettings, TranslateSettings
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
 from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.convert import stack_bytes
 from deblur_cli.datasets.draw import generator_for, seed_for, share_of
 from deblur_cli.datasets.readers import Layout
+from deblur_cli.deconvolution.kernel import agreement, centred
 from deblur_cli.engine.device import choose
 from deblur_cli.engine.restore import restore
 from deblur_cli.measure.fidelity import psnr, ssim
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.networks.papers.mimo_unet import ARCHITECTURE as MIMO_UNET
-from deblur_cli.networks.papers.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.registry import architecture
-from deblur_cli.progress import SILENT
+from deblur_cli.progress import SILENT, SilentProgress
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.checkpoint import load_record
 from deblur_cli.training.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, RunConfig, TrainConfig
-from deblur_cli.training.distributed import World
+from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.job import TrainJob, train
 from deblur_cli.training.start import adopt
 
@@ -65,13 +56,16 @@ LONG_SIDE_PX = 768
 TEST_SHARE = 0.1
 """`training.data.hold_back` keeps these names from the training of the bundled network."""
 HELD_BACK = 14
-TRACED = 8
-"""Test photos that a trace looks at."""
+TESTED = 28
+HELD_SHARP = 12
+COMPARED = 12
+"""Shots whose kernels are compared with the true ones."""
 BLURRY_SHARE = 0.6
+CEILING_CROP_PX = 192
 CASES = (
-    "bundled", "finetune", "finetune-half", "translate", "translate-known", "translate-public", "translate-half",
-    "ceiling",
-)  # fmt: skip
+    *("bundled", "finetune", "kernels", "finetune-true", "finetune-half"),
+    *("translate", "translate-known", "translate-public", "translate-half", "ceiling"),
+)
 PUBLIC = replace(
     LAPTOP, adversarial="hinge", critic_scales="all", instance_norm=True, feature_norm=False, curriculum=False
 )
@@ -100,10 +94,9 @@ def main() -> None:
     parser.add_argument("--camera", choices=sorted(CAMERAS), required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES[:4]))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES[:3]))
     parser.add_argument("--model", default="deblur-single")
     parser.add_argument("--known", type=Path)
-    parser.add_argument("--trace", action="store_true", help="score every judged checkpoint against the truth")
     parser.add_argument("--shots", type=int, help="blurry and sharp shots together; all without it")
     arguments = parser.parse_args()
     folder = arguments.work / arguments.camera
@@ -111,7 +104,9 @@ def main() -> None:
     model = load(find(arguments.model, SingleModel))
     results = folder / f"results-{arguments.minutes:g}.jsonl"
     done = read_results(results)
-    for case in ["input", *arguments.cases]:
+    if "kernels" in arguments.cases:
+        compare_kernels(CAMERAS[arguments.camera], arguments.photos, folder)
+    for case in ["input", *(case for case in arguments.cases if case != "kernels")]:
         if case not in done:
             done[case] = run_case(case, folder, model, arguments)
             with results.open("a", encoding="utf-8") as file:
@@ -128,17 +123,53 @@ def prepare(photos: Path, camera: Camera, folder: Path) -> None:
     rest = scenes[len(test) :]
     held, rest = rest[:HELD_BACK], rest[HELD_BACK:]
     blurry = round(BLURRY_SHARE * len(rest))
+    true: dict[str, list[ShotKernel]] = {part: [] for part in ("test", "held_back", "pairs")}
     for path in scenes:
         rng = np.random.default_rng(seed_for(camera.name, path.stem))
         photo = shrunken(path)
         if path in test or path in held or path in rest[:blurry]:
-            shot, truth = shoot(camera, photo, rng)
+            shot, truth, motion = shoot(camera, photo, rng)
             part = "test" if path in test else "held_back" if path in held else "pairs"
             write(shot, folder / part / "blur" / f"{path.stem}.png")
             write(truth, folder / part / "sharp" / f"{path.stem}.png")
+            true[part].append(ShotKernel(true_kernel(motion, shot), 1.0, len(true[part])))
         else:
             write(shoot_sharp(camera, photo, rng), folder / "sharp" / f"{path.stem}.png")
+    for part, kernels in true.items():
+        save_library(BlurLibrary(tuple(kernels), len(kernels), len(kernels)), folder / f"true-{part}.safetensors")
     (folder / "ready").touch()
+
+
+def true_kernel(motion: Motion, shot: Bytes) -> torch.Tensor:
+    """Returns the true kernel of a shot's middle, in as small a square as holds it."""
+    height, width = shot.shape[:2]
+    kernel = centred(torch.from_numpy(motion.kernel(height, width, (height / 2, width / 2))))
+    lit = torch.nonzero(kernel > 1e-4) - len(kernel) // 2
+    reach = int(lit.abs().max()) + 1
+    middle = len(kernel) // 2
+    inside = slice(middle - reach, middle + reach + 1)
+    return (kernel[inside, inside] / kernel[inside, inside].sum()).contiguous()
+
+
+def compare_kernels(camera: Camera, photos: Path, folder: Path) -> None:
+    """Prints how like the true kernels those are that shots tell, believed or not."""
+    truth = load_library(folder / "true-pairs.safetensors")
+    paths = sorted((folder / "pairs" / "blur").glob("*.png"))
+    order = sorted(range(len(paths)), key=lambda n: share_of(paths[n].stem))
+    print(f"{camera.name}: correlation with the true kernel, extent found and true, agreement of the two ways")
+    rows = []
+    for number, place in enumerate(order[:COMPARED]):
+        (found,) = kernels_of(read(paths[place]), number, 1)
+        true = truth.kernels[number]
+        rows.append((agreement(found.kernel, true.kernel), found.extent_px, true.extent_px, found.agreement))
+        print("  {:.2f}  {:>5.1f} {:>5.1f}  {:.2f}".format(*rows[-1]), flush=True)
+    believed = [row for row in rows if row[3] > BELIEVED]
+    for name, chosen in (("all", rows), ("believed", believed)):
+        if chosen:
+            means = np.mean(chosen, axis=0)
+            print(
+                f"{name}: {len(chosen)} shots, correlation {means[0]:.2f}, extent {means[1]:.1f} of {means[2]:.1f} px"
+            )
 
 
 def run_case(case: str, folder: Path, model: SingleModel, arguments: argparse.Namespace) -> Result:
@@ -155,77 +186,34 @@ def run_case(case: str, folder: Path, model: SingleModel, arguments: argparse.Na
     print(f"{case}: {len(shots.blurry)} blurry, {len(shots.sharp)} sharp, {len(shots.held_back)} held back", flush=True)
     out = folder / f"{case}-{arguments.minutes:g}"
     out.mkdir(exist_ok=True)
-    trace = Trace(folder, out, model, settings) if arguments.trace else None
-
-    def observe(step: AdaptStep) -> None:
-        show(step, out)
-        if trace is not None:
-            trace.follow(step)
-
-    adapted = adapt(shots, model, settings, state=out / "state.pt", observe=observe, stop=lambda: False, device=DEVICE)
+    if case == "finetune-true":
+        for name, part in ((BLUR, "pairs"), (HELD_BLUR, "held_back")):
+            shutil.copyfile(folder / f"true-{part}.safetensors", out / name)
+    adapted, verdict = adapt(shots, model, settings, folder=out, wish=StopRequest(), device=DEVICE, progress=Aloud())
+    assert verdict is not None
+    Image.fromarray(verdict.strip).save(out / "strip.png")
     save_model(
         out / "weights.safetensors", adapted.architecture, adapted.config, adapted.weights, traits=adapted.traits
     )
     made = built(adapted)
     row = score(case, folder, (made, model) if adapted.method == "translate" else (made,))
-    note = adapted.recipe
-    if adapted.method == "translate":
-        note += f" Table 6: {check(shots, model, settings, out / 'state.pt')}"
+    told = f"gain {verdict.gain_db:+.3f} ± {verdict.error_db:.3f} dB, blurred again {verdict.reblurred_db:+.2f} dB"
+    note = f"{adapted.recipe} Verdict: {told}; {adapted.scores}"
     return replace(row, minutes=adapted.seconds / 60, steps=adapted.steps, helps=adapted.helps, note=note)
 
 
-def check(shots: Shots, model: SingleModel, settings: AdaptSettings, state: Path) -> str:
-    """Returns the figures of Table 6 in words, of the critic and translator at the end of the training."""
-    learner = Translator(shots, model, settings, DEVICE, World(), SILENT)
-    record = load_record(state)
-    learner.restore(record["learner"], record["step"])
-    found = learner.check()
-    learner.close()
-    return (
-        f"known blur says the critic of {found.critic_input:.0%} of inputs and {found.critic_translated:.0%} of "
-        f"translations, a classifier of {found.classifier_input:.0%} and {found.classifier_translated:.0%} (right on "
-        f"{found.known_right:.0%} of unseen known blur and {found.blurry_right:.0%} of unseen inputs)."
-    )
+class Aloud(SilentProgress):
+    """Prints what is noted."""
 
-
-class Trace:
-    """Scores every judged checkpoint against the truth too, to see how well the merit follows it; decides nothing."""
-
-    def __init__(self, folder: Path, out: Path, model: SingleModel, settings: AdaptSettings) -> None:
-        self._folder, self._out, self._model, self._settings = folder, out, model, settings
-        self._pending: AdaptStep | None = None
-
-    def follow(self, step: AdaptStep) -> None:
-        """Scores the state that was saved after the last judgement, once it is there."""
-        if step.scores:
-            self._pending = step
-            return
-        if self._pending is None:
-            return
-        judged, self._pending = self._pending, None
-        record = load_record(self._out / "state.pt")
-        if record["step"] != judged.step:
-            return
-        line = {"step": judged.step, "scores": judged.scores, "psnr": self._score(record["learner"])}
-        with (self._out / "trace.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _score(self, learner: Mapping[str, Any]) -> float:
-        if self._settings.method == "finetune":
-            network = copy.deepcopy(self._model.network)
-            network.load_state_dict(learner["averaged"])
-            return score("trace", self._folder, (replace(self._model, network=network),), TRACED).psnr
-        config = MimoUNetConfig(self._settings.translate.blocks, self._settings.translate.width)
-        translator = MIMO_UNET.build(config)
-        translator.load_state_dict(learner["network"])
-        model = SingleModel("translator", translator.requires_grad_(False).eval(), MIMO_UNET.default_traits(config))
-        return score("trace", self._folder, (model, self._model), TRACED).psnr
+    def note(self, message: str) -> None:
+        """Prints a message."""
+        print(message, flush=True)
 
 
 def settings_of(case: str, folder: Path, arguments: argparse.Namespace) -> AdaptSettings:
     """Returns the settings of a case."""
     if case.startswith("finetune"):
-        return AdaptSettings("finetune", minutes=arguments.minutes, finetune=FinetuneSettings(), judge_every=100)
+        return AdaptSettings("finetune", minutes=arguments.minutes, judge_every=100)
     known = None
     if case == "translate-known":
         known = arguments.known or make_known(arguments.photos, folder.parent / "known")
@@ -251,9 +239,8 @@ def make_known(photos: Path, folder: Path) -> Path:
 def score_ceiling(folder: Path, model: SingleModel, arguments: argparse.Namespace) -> Result:
     """Fine-tunes on the true pairs of the blurry scenes, as `finetune` does on its own, and scores that."""
     out = folder / f"ceiling-{arguments.minutes:g}"
-    finetune = FinetuneSettings()
-    multiple = model.traits.size_multiple
-    patch_px = -(-finetune.crop_px // multiple) * multiple
+    finetune, multiple = FinetuneSettings(), model.traits.size_multiple
+    patch_px = -(-CEILING_CROP_PX // multiple) * multiple
     config = TrainConfig(
         network=NetworkConfig(),
         data=DataConfig(patch_px=patch_px, batch=finetune.batch, slack_px=16, ring_pairs=384, reuse=4, workers=0),
@@ -279,10 +266,10 @@ def score_ceiling(folder: Path, model: SingleModel, arguments: argparse.Namespac
     return replace(row, minutes=result.elapsed_s / 60, steps=result.step)
 
 
-def score(case: str, folder: Path, stages: Sequence[SingleModel], most: int | None = None) -> Result:
-    """Returns the row of networks that the test photos, or the first so many, go through one after the other."""
+def score(case: str, folder: Path, stages: Sequence[SingleModel]) -> Result:
+    """Returns the row of networks that the test photos go through one after the other."""
     before, after, alike = [], [], []
-    for path in sorted((folder / "test" / "blur").glob("*.png"))[:most]:
+    for path in sorted((folder / "test" / "blur").glob("*.png"))[:TESTED]:
         shot, truth = read(path), read(folder / "test" / "sharp" / path.name)
         pixels = shot.astype(np.float32) / 255
         for stage in stages:
@@ -303,20 +290,6 @@ def built(adapted: Adapted) -> SingleModel:
     return SingleModel(adapted.method, network.requires_grad_(False).eval(), adapted.traits)
 
 
-def show(step: AdaptStep, out: Path) -> None:
-    """Appends a line to the log; keeps the latest strip."""
-    record = {
-        "step": step.step,
-        "share": step.share,
-        "losses": dict(step.losses),
-        "accuracy": step.discriminator_accuracy,
-    }
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**record, "scores": step.scores, "time": time.time()}) + "\n")
-    if step.strip is not None:
-        Image.fromarray(step.strip).save(out / "strip.png")
-
-
 def read_shots(folder: Path, share: float, most: int | None) -> Shots:
     """Returns the camera's shots; a share of them where asked for."""
 
@@ -328,7 +301,9 @@ def read_shots(folder: Path, share: float, most: int | None) -> Shots:
         return tuple(read(path) for path in paths[:count])
 
     held_back = tuple(read(path) for path in sorted((folder / "held_back" / "blur").glob("*.png")))
-    return Shots(part("pairs/blur", BLURRY_SHARE), part("sharp", 1 - BLURRY_SHARE), held_back)
+    sharp = part("sharp", 1 - BLURRY_SHARE)
+    held_sharp = min(HELD_SHARP, len(sharp) // 4)
+    return Shots(part("pairs/blur", BLURRY_SHARE), sharp[held_sharp:], held_back, sharp[:held_sharp])
 
 
 def read_results(path: Path) -> dict[str, Result]:

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deblur_cli.adaptation.curriculum import turned
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.datasets.draw import seed_for
 from deblur_cli.networks.kernel_fusion import mean_around
+from deblur_cli.training.data import turned
 
 SQUARES = 64
 STEPS, RATE = 400, 1e-3

@@ -1,172 +1,194 @@
-"""The deblurring network itself, trained on the camera's own shots."""
+"""The deblurring network itself, trained on the camera's sharp shots under the camera's own blur."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Protocol
+import functools
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from deblur_cli.adaptation.contract import AdaptSettings, Shots
-from deblur_cli.adaptation.crop_batches import CropBatches
-from deblur_cli.adaptation.exposures import recipe_for, shutter_crop_px
-from deblur_cli.adaptation.fit_shutter import FittedShutter, fit_shutter
-from deblur_cli.adaptation.frames import store_of
-from deblur_cli.adaptation.learner import Product, Taught
+from deblur_cli.adaptation.blurred_shots import CPU, Blur, BlurredShots, LibraryBlur, ShutterBlur, least_side_px
+from deblur_cli.adaptation.camera_noise import PICTURES, with_noise_of
+from deblur_cli.adaptation.frames import Frame, FrameStore, store_of
+from deblur_cli.adaptation.learner import Job, Learner
 from deblur_cli.adaptation.matched import match_shots
-from deblur_cli.adaptation.window_batches import WindowBatches
-from deblur_cli.catalogue.recognise import recognise
-from deblur_cli.engine.device import Device
+from deblur_cli.adaptation.settings import AdaptSettings
+from deblur_cli.catalogue.recognise import Recognised, recognise
+from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.networks.contract import SingleModel
-from deblur_cli.networks.filter_bank_unet import FilterBankUNet
-from deblur_cli.progress import Progress
 from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.training.additions import ADDITIONS
+from deblur_cli.training.config import (
+    DataConfig,
+    LossConfig,
+    NetworkConfig,
+    OptimiserConfig,
+    PicturesConfig,
+    RunConfig,
+    TrainConfig,
+)
 from deblur_cli.training.distributed import World
-from deblur_cli.training.loop import Setting, take_step
-from deblur_cli.training.schedule import rate
-from deblur_cli.training.state import TrainState, new_state
-from deblur_cli.training.tasks import Batch, task_for
+from deblur_cli.training.fill import Filling, fill
+from deblur_cli.training.start import CANDIDATES, check_network
+from deblur_cli.training.tasks import task_for
+from deblur_cli.training.validate import Validator
+from deblur_cli.training.whole_pictures import Part, PictureCache
+from deblur_cli.training.windows import WindowStream, held_out_windows
 
+HELD_OUT_WINDOWS = 3
+PARTS_RATES = {"selector": 0.1}
+"""The selector follows slowly, as in the recipe of `deblur-single`."""
+MANY_CORES = 4
 ENOUGH_MATCHED = 20
-"""Of fewer matched shots a proportionally smaller share of the batches is made."""
+"""Of fewer matched shots a proportionally smaller share of the pictures is made: the false ones weigh most then."""
 
 
-class TrainingBatches(Protocol):
-    """What a network learns from."""
+def learner_of(job: Job) -> Learner | None:
+    """Returns the network to train, and its pictures, which are made where they are missing; None once stopped.
 
-    def begin(self, *, first: bool) -> bool:
-        """Gets ready, teaches what comes before the `first` step, and returns whether it did; a stop comes before."""
+    Raises UnrecognisedNetworkError for a network that cannot be written to a file of ours, DatasetError.
+    """
+    model = job.model
+    known = recognise(
+        {name: tuple(value.shape) for name, value in model.network.state_dict().items()}, where=model.name
+    )
+    config = recipe_for(job.settings, known, selects=hasattr(model.network, "selector"), workers=workers_for(job.world))
+    check_network(config)
+    if not make_held_out(job, config) or not make_pictures(job, config):
+        return None
+    train_on, judged = (PictureCache(job.folder / "pictures", part) for part in ("train", "held-out"))
+    device, selects = job.device.torch_device, hasattr(model.network, "selector")
+    stream = WindowStream(train_on, config, device, rank=job.world.rank, selects=selects)
+    held_out = held_out_windows(judged, config, device, selects=selects)
+    network = copy.deepcopy(model.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.requires_grad_(True)
+    task = task_for(config, known.architecture.outputs, selects=selects)
+    bgr = model.traits.bgr
 
-    def batch(self, number: int) -> Batch:
-        """Returns the batch of a step; steps must not fall."""
+    def stages(trained: nn.Module) -> tuple[SingleModel, ...]:
+        # A copy: the engine runs networks in inference mode, and what it moves there cannot be trained any more.
+        return (replace(model, network=copy.deepcopy(trained).eval()),)
 
-    def close(self) -> None:
-        """Ends what runs beside."""
+    return Learner(
+        network=network,
+        config=config,
+        task=task,
+        batch_at=(lambda step: stream.batch(step).as_bgr()) if bgr else stream.batch,
+        validator=Validator(
+            [batch.as_bgr() for batch in held_out] if bgr else held_out, task, device, job.device.dtype
+        ),
+        stages=stages,
+        architecture=known.architecture.name,
+        settings=known.config,
+        traits=model.traits,
+        recipe=f"{model.name} trained on {config.pictures.count} pictures of {len(job.shots.sharp)} sharp shots, "
+        f"blurred by the camera's own kernels ({job.library}).",
+        start=model.network.state_dict(),
+    )
 
 
-class Finetuner:
-    """A learner whose product takes the deblurring network's place."""
+def recipe_for(settings: AdaptSettings, network: Recognised, *, selects: bool, workers: int = 0) -> TrainConfig:
+    """Returns the recipe by which the deblurring network is trained on: that of `deblur-single`, at a lower rate."""
+    finetune = settings.finetune
+    return TrainConfig(
+        network=NetworkConfig(network.architecture.name, asdict(network.config)),
+        data=DataConfig(patch_px=WINDOW_PX, batch=finetune.batch, workers=workers, scale=finetune.scale),
+        pictures=PicturesConfig(
+            count=settings.pictures_wanted(),
+            held_out=finetune.held_out,
+            held_out_windows=HELD_OUT_WINDOWS,
+            side_px=finetune.side_px,
+            candidates=tuple(ADDITIONS) if getattr(network.config, CANDIDATES, 0) else (),
+        ),
+        optimiser=OptimiserConfig(
+            name="adamw",
+            rate=finetune.rate,
+            final_rate=finetune.final_rate,
+            warmup_share=finetune.warmup_share,
+            betas=(0.9, 0.95),
+            ema_decay=finetune.average,
+            parts=PARTS_RATES if selects else {},
+        ),
+        loss=LossConfig(charbonnier=0.0, frequency=0.0, log_error=1.0, harm=finetune.harm),
+        run=RunConfig(
+            settings.steps,
+            settings.minutes,
+            settings.seed,
+            log_every=25,
+            validate_every=settings.judge_every,
+            save_every_s=settings.save_every_s,
+        ),
+    )
 
-    def __init__(
-        self,
-        shots: Shots,
-        model: SingleModel,
-        settings: AdaptSettings,
-        device: Device,
-        world: World,
-        progress: Progress,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Fits the shutter and finds sharp shots of the blurry ones' scenes; trains nothing yet.
 
-        Once `stop` says so the shutter is left as it is: what asks must not then take a step.
-        Raises UnrecognisedNetworkError for a network that cannot be written to a file of ours, DatasetError.
-        """
-        self._model, self._settings, self._world, self._progress = model, settings, world, progress
-        self._device = device.torch_device
-        known = recognise(
-            {name: tuple(value.shape) for name, value in model.network.state_dict().items()}, where=model.name
-        )
-        fitted = FittedShutter(ShutterSettings(), "not fitted")
-        if settings.finetune.fit:
-            fitted = fit_shutter(shots, settings, stop=stop, progress=progress)
-            progress.note(f"The shutter for {model.name} is {fitted.told}.")
-        self._sharp_count = len(shots.sharp)
-        on_gpu = self._device.type == "cuda"
-        self._config = recipe_for(
-            settings,
-            known,
-            model.traits.size_multiple,
-            fitted.settings,
-            room_px=int(np.median([min(frame.shape[:2]) for frame in shots.sharp])),
-            on_gpu=on_gpu,
-        )
-        self._matched = match_shots(shots) if settings.finetune.matched_share > 0 else ()
-        dtype = torch.bfloat16 if device.dtype is torch.bfloat16 else torch.float32
-        self._setting = Setting(self._config, self._device, dtype, world, Path(), "")
-        self._task = task_for(self._config, known.architecture.outputs)
-        network = copy.deepcopy(model.network).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.requires_grad_(True)
-        self._batches = self._batches_for(network, shots, stop)
-        self._state: TrainState = new_state(network, self._config.optimiser)
-        self._runner = world.wrap(network.train(), self._device)
-        self._begun, self._first_share = False, 0.0
-        self.product = Product(known.architecture.name, known.config, model.traits, self._recipe(fitted))
+def make_held_out(job: Job, config: TrainConfig) -> bool:
+    """Makes what is missing of the pictures to judge by; returns False once stopped.
 
-    def begin(self) -> None:
-        """Gets ready, and has taught what comes before the first step, unless a stop was asked for."""
-        first = not self._begun
-        if self._batches.begin(first=first) and first:
-            self._begun = True
-            self._state.averaged.load_state_dict(self._state.network.state_dict())
+    They are held-back sharp shots under the kernels of held-back blurry ones, where any of these is believed.
+    """
+    library = job.held_library if len(job.held_library) else job.library
+    return _make(job, config, "held-out", job.shots.held_sharp, [(LibraryBlur(library, larger=1.0), 1.0)])
 
-    def step(self, number: int, share: float) -> Taught:
-        """Takes one step down the loss of a batch of exposures, some exchanged for matched shots."""
-        if number == 0:
-            self._first_share = share
-        batch = self._batches.batch(number)
-        batch = batch.as_bgr() if self._model.traits.bgr else batch
-        # What was spent before the first step is no part of the schedule.
-        spent = (share - self._first_share) / max(1 - self._first_share, 1e-9)
-        learning_rate = rate(spent, self._config.optimiser)
-        outcome, _ = take_step(self._setting, self._state, self._runner, self._task, batch, learning_rate)
-        # The median: where nothing moved, the input is the truth, and any change loses tens of decibels.
-        gain = (outcome.psnr_out - outcome.psnr_in).median()
-        return Taught((("loss", outcome.loss.detach()), ("gain on own pairs, dB", gain)))
 
-    def stages(self) -> tuple[SingleModel, ...]:
-        """Returns a copy of the averaged network alone: what the engine moves cannot be trained any more."""
-        return (replace(self._model, network=copy.deepcopy(self._state.averaged)),)
+def make_pictures(job: Job, config: TrainConfig) -> bool:
+    """Makes what is missing of the pictures to learn from; returns False once stopped.
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """Returns the averaged weights."""
-        return self._state.averaged.state_dict()
+    Raises DatasetError for shots that are too small, CannotWriteError.
+    """
+    share = job.settings.finetune.shutter_share
+    blurs: list[tuple[Blur, float]]
+    blurs = [(LibraryBlur(job.library), 1 - share), (ShutterBlur(ShutterSettings()), share)]
+    return _make(job, config, "train", job.shots.sharp, blurs)
 
-    def to_record(self) -> Mapping[str, Any]:
-        """Returns weights, their average, the optimiser, and what was done before the first step."""
-        state = self._state
-        return {
-            "network": state.network.state_dict(),
-            "averaged": state.averaged.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
-            "begun": self._begun,
-            "first_share": self._first_share,
-        }
 
-    def restore(self, record: Mapping[str, Any], step: int) -> None:
-        """Goes on from a record."""
-        state = self._state
-        state.network.load_state_dict(record["network"])
-        state.averaged.load_state_dict(record["averaged"])
-        state.optimiser.load_state_dict(dict(record["optimiser"]))
-        state.step = step
-        self._begun, self._first_share = bool(record["begun"]), float(record["first_share"])
+def _make(
+    job: Job, config: TrainConfig, part: Part, frames: Sequence[Frame], blurs: Sequence[tuple[Blur, float]]
+) -> bool:
+    settings, finetune, learns = job.settings, job.settings.finetune, part == "train"
+    count = config.pictures.count if learns else config.pictures.held_out
+    filling = Filling(job.folder / "pictures", part, count, lambda: maker, config)
+    if not filling.missing():
+        return True
+    sharp = store_of(frames, least_side_px([blur for blur, _ in blurs]), CPU, "sharp")
+    matched = match_shots(job.shots) if learns and finetune.matched_share else ()
+    maker = BlurredShots(
+        sharp,
+        blurs,
+        noise_of(job.shots.blurry, sharp, blurs[0][0], settings.seed),
+        finetune.side_px,
+        finetune.scale,
+        settings.seed,
+        part,
+        finetune.still_share if learns else 0.0,
+        matched,
+        finetune.matched_share * min(1.0, len(matched) / ENOUGH_MATCHED),
+    )
+    return fill(replace(filling, maker=functools.partial(as_it_is, maker)), job.progress, stop=job.stop)
 
-    def close(self) -> None:
-        """Ends the stream of exposures."""
-        self._batches.close()
 
-    def _batches_for(self, network: nn.Module, shots: Shots, stop: Callable[[], bool]) -> TrainingBatches:
-        """Returns what the network is to learn from. Raises DatasetError for shots that are too small."""
-        settings, device, rank = self._settings, self._device, self._world.rank
-        # A few matched shots would be learned by heart, and of a few the false ones weigh most.
-        share = settings.finetune.matched_share * min(1.0, len(self._matched) / ENOUGH_MATCHED)
-        matched = (self._matched, share)
-        if isinstance(network, FilterBankUNet):
-            shutter = self._config.shutter
-            sharp = store_of(shots.sharp, WINDOW_PX + 2 * shutter.margin_px, device, "sharp")
-            return WindowBatches(network, sharp, shutter, matched, settings, rank, stop=stop, progress=self._progress)
-        sharp = store_of(shots.sharp, shutter_crop_px(self._config), device, "sharp")
-        return CropBatches(sharp, self._config, matched, settings, device, rank, self._progress)
+def as_it_is(maker: BlurredShots) -> BlurredShots:
+    """Returns the maker: what pickles and gives one."""
+    return maker
 
-    def _recipe(self, fitted: FittedShutter) -> str:
-        return (
-            f"{self._model.name} trained on {self._sharp_count} sharp shots, blurred by a shutter {fitted.told}; "
-            f"{len(self._matched)} blurry shots with a sharp one of their scene."
-        )
+
+def workers_for(world: World) -> int:
+    """Returns how many processes make pictures beside this one: none where cores are few, or other ranks make some."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores < MANY_CORES or world.size > 1 else cores // 2
+
+
+def noise_of(blurry: Sequence[Frame], sharp: FrameStore, blur: Blur, seed: int) -> ShutterSettings:
+    """Returns the virtual shutter's settings with the noise of the camera's blurry shots."""
+    maker = BlurredShots(sharp, [(blur, 1.0)], ShutterSettings(), 320, (1.0, 1.0), seed, "noise")
+    pictures = []
+    for number in range(PICTURES):
+        draw = random.Random(seed_for("noise", seed, number))
+        made = maker.blurred(blur, draw, generator_for(CPU, "noise", seed, number))[1]
+        pictures.append(made.blurry[0])
+    return with_noise_of(blurry, pictures, ShutterSettings(), seed)

@@ -1,4 +1,4 @@
-"""A camera's shots as tensors, and random squares of them."""
+"""A camera's shots in memory: as arrays, as tensors, and random squares of them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,39 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deblur_cli.adaptation.contract import FEWEST_BLURRY, FEWEST_SHARP, Frame, Shots
 from deblur_cli.arrays import Grey, Pixels
 from deblur_cli.convert import stack_bytes
 from deblur_cli.errors import DatasetError
+
+T = TypeVar("T")
+Frame = npt.NDArray[np.uint8]
+"""One shot: (H, W, 3) RGB, display-encoded, upright."""
+
+FEWEST_BLURRY, FEWEST_SHARP = 4, 3
+"""Fewer shots to learn from teach nothing. Commands ask for more; this is what the mathematics needs."""
+
+
+@dataclass(frozen=True)
+class Shots:
+    """A camera's own shots, of any sizes, not paired. Nothing is learned from those that are held back.
+
+    They decide which state of a training is kept, and whether it helps: they should show other scenes than the others.
+    """
+
+    blurry: tuple[Frame, ...]
+    sharp: tuple[Frame, ...]
+    held_back: tuple[Frame, ...]
+    """Blurry ones."""
+    held_sharp: tuple[Frame, ...]
 
 
 @dataclass(frozen=True)
@@ -65,11 +87,11 @@ def grey_of(pixels: Pixels) -> Grey:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def thinned(frames: Sequence[Frame], most: int) -> tuple[Frame, ...]:
-    """Returns at most so many frames, evenly spread."""
-    if len(frames) <= most:
-        return tuple(frames)
-    return tuple(frames[index] for index in np.linspace(0, len(frames) - 1, most).round().astype(int))
+def thinned(items: Sequence[T], most: int) -> tuple[T, ...]:
+    """Returns at most so many, evenly spread."""
+    if len(items) <= most:
+        return tuple(items)
+    return tuple(items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int))
 
 
 def check_shots(shots: Shots) -> None:
@@ -78,6 +100,7 @@ def check_shots(shots: Shots) -> None:
         ("blurry", len(shots.blurry), FEWEST_BLURRY),
         ("sharp", len(shots.sharp), FEWEST_SHARP),
         ("held-back blurry", len(shots.held_back), 1),
+        ("held-back sharp", len(shots.held_sharp), 1),
     ):
         if count < fewest:
             raise DatasetError(f"There are {count} {what} shots, and {fewest} are needed at least. Take more of them.")
@@ -86,7 +109,7 @@ def check_shots(shots: Shots) -> None:
 def digest_of_shots(shots: Shots) -> str:
     """Returns the SHA-256 of all shots' pixels, and of which is what."""
     digest = hashlib.sha256()
-    for part in (shots.blurry, shots.sharp, shots.held_back):
+    for part in (shots.blurry, shots.sharp, shots.held_back, shots.held_sharp):
         digest.update(f"|{len(part)}".encode())
         for frame in part:
             digest.update(str(frame.shape).encode())

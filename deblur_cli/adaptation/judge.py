@@ -1,157 +1,122 @@
-"""Whether an adaptation helps, told from the held-back blurry shots alone: nobody has their truth.
+"""Whether a profile helps, told from what was held back: pairs with a truth, and shots without one.
 
-A restoration is better when its local statistics are nearer to those of the camera's sharp shots (`naturalness`) and
-when it shows more detail (`measure.sharpness`, from which noise is taken out). Either alone can be deceived: detail by
-ringing, statistics by a smooth picture. So the merit is the sum of both gains over the deblurring network as it is,
-each in units of what the sharp shots differ by among themselves, and it counts for nothing where a guard says that
-harm was done: more noise than in the shot and in sharp ones, brightness or colours moved at a coarse scale, or tiles
-that the engine refuses. `benchmarks/bench_adaptation.py --trace` shows how well the merit follows the truth.
+Pairs are held-back sharp shots under the kernels of held-back blurry ones, saved as the camera saves: neither scene nor
+kernel was learned from, and PSNR says what came closer. Since their blur is only what the library believes, the blurry
+shots themselves are asked too, which have no truth: a restoration that is blurred again by the shot's own kernel must
+give back the shot, no worse than the deblurring network's own does. Everything goes through the engine, as a photo
+does, with the weights that the profile will hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 
-from deblur_cli.adaptation.contract import Frame, Shots
-from deblur_cli.adaptation.frames import floats_of, grey_of, thinned
-from deblur_cli.adaptation.naturalness import distance, fit_natural
+from deblur_cli.adaptation.blur_library import BELIEVED, LEAST_EXTENT_PX, ShotKernel, blur_by, kernels_of
+from deblur_cli.adaptation.frames import Frame, floats_of
 from deblur_cli.arrays import Pixels
+from deblur_cli.convert import to_pixels, to_tensor
 from deblur_cli.engine.device import Device
 from deblur_cli.engine.memory import smallest_tile
 from deblur_cli.engine.restore import restore
-from deblur_cli.measure.noise import estimate_noise
-from deblur_cli.measure.sharpness import score_sharpness
+from deblur_cli.measure.fidelity import psnr
 from deblur_cli.networks.contract import SingleModel
+from deblur_cli.progress import Progress
+from deblur_cli.training.whole_pictures import WholePicture
 
 SIDE_PX = 512
-"""Of each held-back shot one square is judged: the one with most structure."""
-MOST_SHOTS = 16
-MOST_SHARP = 40
-SHARP_ENOUGH = 1e-6
-COARSE = 4
-"""Parts along each side over which light is compared: deblurring moves none between them."""
-MOST_DRIFT = 0.055
-"""Root mean square difference of the parts' means, display-encoded. Of the 244 true pairs of two simulated cameras'
-training scenes (`benchmarks/simulated_cameras.py`) 99 in a hundred drift by less than 0.045, the worst by 0.053: light
-from beyond the square was blurred into it."""
-MORE_NOISE, NOISE_FLOOR = 1.25, 0.002
-LEAST_MERIT = 0.1
+"""Of each held-back blurry shot one square is judged: the one with most structure."""
+MOST_PAIRS, MOST_SHOTS = 12, 4
+LEAST_GAIN_DB = 0.02
 SURE = 1.0
-"""An adaptation helps where its mean merit is this many standard errors above zero, and at least `LEAST_MERIT`."""
+"""A profile helps where its mean gain on pairs is this many standard errors above zero, `LEAST_GAIN_DB` at least."""
+MOST_LOST_DB = 0.5
+"""So much of how well shots are given back when they are blurred again may be lost."""
+SAME_DB = 60.0
+"""Pictures that differ by less count as equal."""
 STRIP_ROWS, STRIP_PX, GAP_PX = 4, 192, 4
+Stages = Sequence[SingleModel]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What the held-back shots say after `step` steps; `scores` are (name, before, after), means over the shots.
+class ProfileVerdict:
+    """What was held back says of a profile; `scores` are (name, before, after), means in dB. `strip`: a picture of it.
 
-    `merit` is what the best checkpoint has most of; 0 is the deblurring network as it was. `helps`: surely above that.
+    `gain_db` on pairs, with its standard error; `reblurred_db`: change of how well shots are given back, NaN where no
+    held-back shot's kernel is believed.
     """
 
-    step: int
     scores: tuple[tuple[str, float, float], ...]
-    merit: float
-    helps: bool
+    gain_db: float
+    error_db: float
+    reblurred_db: float
+    strip: Frame
 
-    def to_record(self) -> dict[str, Any]:
-        """Returns the judgement as plain numbers and texts."""
-        return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Judgement:
-        """Returns the judgement that `to_record` wrote."""
-        return cls(record["step"], tuple((n, b, a) for n, b, a in record["scores"]), record["merit"], record["helps"])
-
-
-@dataclass(frozen=True)
-class CropMeasurement:
-    """What is measured on one restored square."""
-
-    sharpness: float
-    distance: float
-    noise: float
-    drift: float
-    refused: float
+    @property
+    def helps(self) -> bool:
+        """Whether photos are expected to gain."""
+        gains = self.gain_db >= LEAST_GAIN_DB and self.gain_db > SURE * self.error_db
+        return gains and not self.reblurred_db < -MOST_LOST_DB
 
 
-class Judge:
-    """Holds the held-back squares, and what the deblurring network makes of them as it is."""
+def judge(
+    pairs: Sequence[WholePicture],
+    shots: Sequence[Frame],
+    before: Stages,
+    after: Stages,
+    device: Device,
+    progress: Progress,
+) -> ProfileVerdict:
+    """Returns the verdict on `after`, compared with `before`, the deblurring network as it is."""
+    scores: list[tuple[float, float]] = []
+    shown: list[list[Pixels]] = []
+    with progress.stage("Judging the profile", len(pairs) + len(shots), "pictures") as stage:
+        for pair in pairs:
+            scores.append((score(pair, before, device), score(pair, after, device)))
+            stage.advance()
+        given_back = []
+        for frame in shots:
+            square = highest_detail_crop(frame)
+            first, second = restored(floats_of(square), before, device), restored(floats_of(square), after, device)
+            shown.append([floats_of(square), *(first if len(after) == 1 else ()), *second])
+            (kernel,) = kernels_of(square, 0, 1) or (None,)
+            if kernel is not None and kernel.agreement > BELIEVED and kernel.extent_px >= LEAST_EXTENT_PX:
+                given_back.append((reblurred_db(first[-1], square, kernel), reblurred_db(second[-1], square, kernel)))
+            stage.advance()
+    gains = np.array([after_db - before_db for before_db, after_db in scores])
+    error = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else float("inf")
+    told = [("PSNR on pairs of held-back shots", *_means(scores))]
+    if given_back:
+        told.append(("PSNR of held-back shots blurred again", *_means(given_back)))
+    change = told[1][2] - told[1][1] if given_back else float("nan")
+    return ProfileVerdict(tuple(told), float(gains.mean()), error, change, strip_of(shown[:STRIP_ROWS]))
 
-    def __init__(self, shots: Shots, model: SingleModel, device: Device) -> None:
-        """Measures the sharp shots and the network as it is."""
-        self._device = device
-        sharp = [grey_of(floats_of(highest_detail_crop(frame))) for frame in thinned(shots.sharp, MOST_SHARP)]
-        self._natural = fit_natural(sharp)
-        looks = [score_sharpness(grey).score for grey in sharp]
-        self._sharpness_unit = max(float(np.std(looks)), 1.0)
-        self._distance_unit = max(float(np.std([distance(self._natural, grey) for grey in sharp])), SHARP_ENOUGH)
-        self.squares = tuple(floats_of(highest_detail_crop(frame)) for frame in thinned(shots.held_back, MOST_SHOTS))
-        usual = float(np.median([estimate_noise(grey) for grey in sharp]))
-        self._noise = [max(usual, estimate_noise(grey_of(square))) for square in self.squares]
-        self._model = model
-        self._before = self.look((model,))
 
-    def look(self, stages: Sequence[SingleModel]) -> tuple[CropMeasurement, ...]:
-        """Returns what is measured on every square once it went through the stages."""
-        return tuple(self._measure(square, *self.restored(square, stages)) for square in self.squares)
+def score(pair: WholePicture, stages: Stages, device: Device) -> float:
+    """Returns the PSNR of a pair's blurry picture once it went through the stages, in dB."""
+    return _decibels(restored(_pixels(pair.blurry), stages, device)[-1], _pixels(pair.truth))
 
-    def restored(self, square: Pixels, stages: Sequence[SingleModel]) -> tuple[list[Pixels], float]:
-        """Returns what each stage gives, and the share of tiles that were refused."""
-        results: list[Pixels] = []
-        refused = 0.0
-        for stage in stages:
-            tile_px = max(smallest_tile(stage), SIDE_PX)
-            done = restore(stage, self._device, [results[-1] if results else square], tile_px=tile_px)
-            results.append(done.pixels)
-            refused += done.refused_tiles / done.tiles
-        return results, refused
 
-    def judgement(self, stages: Sequence[SingleModel], step: int) -> Judgement:
-        """Returns what the squares say of the stages."""
-        after = self.look(stages)
-        merits = np.array(
-            [self._merit(b, a, noise) for b, a, noise in zip(self._before, after, self._noise, strict=True)]
-        )
-        mean = float(merits.mean())
-        error = float(merits.std(ddof=1) / np.sqrt(len(merits))) if len(merits) > 1 else abs(mean)
-        names = ("sharpness", "distance", "noise", "drift", "refused")
-        titles = ("sharpness", "distance to the sharp shots", "noise", "drift of light", "refused tiles")
-        scores = tuple(
-            (title, _mean(self._before, name), _mean(after, name)) for title, name in zip(titles, names, strict=True)
-        )
-        return Judgement(step, scores, mean, mean >= LEAST_MERIT and mean > SURE * error)
+def restored(pixels: Pixels, stages: Stages, device: Device) -> list[Pixels]:
+    """Returns what each stage gives of a picture (H, W, 3), one after the other."""
+    results: list[Pixels] = []
+    for stage in stages:
+        tile_px = max(smallest_tile(stage), SIDE_PX)
+        results.append(restore(stage, device, [results[-1] if results else pixels], tile_px=tile_px).pixels)
+    return results
 
-    def strip(self, stages: Sequence[SingleModel]) -> Frame:
-        """Returns rows of squares: as shot, then each stage; a lone stage stands beside the network as it was."""
-        rows = []
-        for square in self.squares[:STRIP_ROWS]:
-            begin = [] if len(stages) > 1 else self.restored(square, (self._model,))[0]
-            pictures = [square, *begin, *self.restored(square, stages)[0]]
-            rows.append(_beside([_middle(picture) for picture in pictures], axis=1))
-        return np.asarray(np.rint(_beside(rows, axis=0) * 255), np.uint8)
 
-    def _measure(self, square: Pixels, results: list[Pixels], refused: float) -> CropMeasurement:
-        picture = results[-1]
-        grey = grey_of(picture)
-        return CropMeasurement(
-            sharpness=score_sharpness(grey).score,
-            distance=distance(self._natural, grey),
-            noise=estimate_noise(grey),
-            drift=drift(square, picture),
-            refused=refused,
-        )
-
-    def _merit(self, before: CropMeasurement, after: CropMeasurement, noise: float) -> float:
-        gain = (after.sharpness - before.sharpness) / self._sharpness_unit
-        gain += (before.distance - after.distance) / self._distance_unit
-        allowed = MORE_NOISE * max(noise, before.noise) + NOISE_FLOOR
-        harmed = after.noise > allowed or after.drift > max(MOST_DRIFT, before.drift) or after.refused > before.refused
-        return min(gain, 0.0) - 1.0 if harmed else gain
+def reblurred_db(result: Pixels, shot: Frame, kernel: ShotKernel) -> float:
+    """Returns the PSNR of a restoration that was blurred again, against the shot, without the border; in dB."""
+    again = to_pixels(blur_by(kernel.kernel[None], to_tensor(result)))
+    edge = len(kernel.kernel) // 2
+    return _decibels(
+        again, floats_of(np.ascontiguousarray(shot[edge : shot.shape[0] - edge, edge : shot.shape[1] - edge]))
+    )
 
 
 def highest_detail_crop(frame: Frame, side_px: int = SIDE_PX) -> Frame:
@@ -170,14 +135,24 @@ def highest_detail_crop(frame: Frame, side_px: int = SIDE_PX) -> Frame:
     return np.ascontiguousarray(frame[y : y + tall, x : x + wide])
 
 
-def drift(first: Pixels, second: Pixels) -> float:
-    """Returns how much light moved at a coarse scale: root mean square over 4 × 4 parts and the channels."""
-    parts = [cv2.resize(picture, (COARSE, COARSE), interpolation=cv2.INTER_AREA) for picture in (first, second)]
-    return float(np.sqrt(np.mean(np.square(parts[0] - parts[1]))))
+def strip_of(rows: Sequence[Sequence[Pixels]]) -> Frame:
+    """Returns rows of squares' middles side by side, (h, w, 3) uint8; a white square where there are none."""
+    drawn = [_beside([_middle(picture) for picture in row], axis=1) for row in rows]
+    whole = _beside(drawn, axis=0) if drawn else np.ones((STRIP_PX, STRIP_PX, 3), np.float32)
+    return np.asarray(np.rint(whole * 255), np.uint8)
 
 
-def _mean(looks: Sequence[CropMeasurement], name: str) -> float:
-    return float(np.mean([getattr(look, name) for look in looks]))
+def _pixels(picture: torch.Tensor) -> Pixels:
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy() / np.float32(255), np.float32)
+
+
+def _decibels(first: Pixels, second: Pixels) -> float:
+    one, other = (np.asarray(np.rint(np.clip(part, 0, 1) * 255), np.uint8) for part in (first, second))
+    return min(SAME_DB, psnr(one, other))
+
+
+def _means(scores: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return float(np.mean([before for before, _ in scores])), float(np.mean([after for _, after in scores]))
 
 
 def _middle(picture: Pixels) -> Pixels:

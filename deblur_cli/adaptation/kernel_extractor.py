@@ -2,10 +2,10 @@
 
 Source: section 3.3 of Pham et al., Blur2Blur (2024), after Tran et al., Explore Image Deblurring via Encoded Blur
 Kernel Space (2021): an extractor tells the kernel k of a pair (x, y), a blurring network F lays it on a picture, and
-both learn by F(x, k(x, y)) = y alone. Here k is a kernel in pixels rather than a code, one for a square of a pair, and
-F is the convolution in linear light: a kernel of non-negative weights that sum to one can carry blur and nothing else,
-which is what the transfer is for. The extractor begins as a regularised division of spectra, which learns in minutes
-to be cleaner.
+both learn by F(x, k(x, y)) = y alone. Here k is a kernel in pixels rather than a code, one for a square of a pair,
+and F (`blur_library.blur_by`) is the convolution in linear light: a kernel of non-negative weights that sum to one can
+carry blur and nothing else, which is what the transfer is for. The extractor begins as a regularised division of
+spectra, which learns in minutes to be cleaner.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deblur_cli.adaptation.blur_library import blur_by
 from deblur_cli.datasets.draw import seed_for
 from deblur_cli.datasets.photos import PhotoStore
 from deblur_cli.datasets.readers import Pair
 from deblur_cli.errors import DatasetError
-from deblur_cli.shutter.light import SRGB, to_display, to_light
+from deblur_cli.shutter.light import SRGB, to_light
 from deblur_cli.training.losses import charbonnier
 
 KERNEL_PX = 49
@@ -87,21 +88,6 @@ def centred(kernels: Tensor) -> Tensor:
         torch.roll(kernel, (-int(dy), -int(dx)), dims=(0, 1)) for kernel, dy, dx in zip(kernels, y, x, strict=True)
     ]
     return torch.stack(moved)
-
-
-def blur_by(kernels: Tensor, sharp: Tensor) -> Tensor:
-    """Returns the sharp pictures (B, 3, H, W) convolved in linear light by kernels (B, K, K), without K // 2 all round.
-
-    The blurring network: (B, 3, H − K + 1, W − K + 1), display-encoded in [0, 1].
-    """
-    light = _light(sharp)
-    size = light.shape[2:]
-    # The kernel tells where light arrives; a convolution by spectra wraps around, and what wrapped is cut off.
-    spectrum = torch.fft.rfft2(light) * torch.fft.rfft2(kernels, s=size)[:, None]
-    whole = torch.fft.irfft2(spectrum, s=size)
-    edge = kernels.shape[1] - 1
-    curves = torch.full((len(sharp),), SRGB, device=sharp.device)
-    return to_display(whole[..., edge:, edge:], curves)
 
 
 class PairSquares:

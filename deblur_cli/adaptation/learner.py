@@ -1,58 +1,66 @@
-"""What the adaptation's loop knows of a training: one step, what a photo goes through, and its state."""
+"""What the trainer's loop is given to adapt to a camera, whichever the method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from deblur_cli.adaptation.blur_library import BlurLibrary
+from deblur_cli.adaptation.frames import Shots
+from deblur_cli.adaptation.settings import AdaptSettings
+from deblur_cli.engine.device import Device
 from deblur_cli.networks.contract import SingleModel, Traits
+from deblur_cli.progress import Progress
+from deblur_cli.training.config import TrainConfig
+from deblur_cli.training.distributed import World
+from deblur_cli.training.loop import Setting, TrainStep
+from deblur_cli.training.state import Adversary, TrainState
+from deblur_cli.training.tasks import Batch, RestoreTask
+from deblur_cli.training.validate import Validator
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What one step gave, still on the device: named losses (numbers), and the discriminator's accuracy in [0, 1]."""
+class Job:
+    """What is to be learned from, for which network, and where files are kept.
 
-    losses: tuple[tuple[str, Tensor], ...]
-    accuracy: Tensor | None = None
+    `library` holds the kernels of the blurry shots, `held_library` those of the shots held back.
+    """
+
+    shots: Shots
+    library: BlurLibrary
+    held_library: BlurLibrary
+    model: SingleModel
+    settings: AdaptSettings
+    folder: Path
+    device: Device
+    world: World
+    progress: Progress
+    stop: Callable[[], bool]
 
 
 @dataclass(frozen=True)
-class Product:
-    """What is being trained: a network of the registry, how it is run, and a line on how it is made."""
+class Learner:
+    """A network to train, and what with; `stages` are what a photo goes through with it, one after the other.
 
+    `start` are the weights that it begins with. `step` where one descent of one loss is not enough,
+    `further_scores` of the method's own in the end. The network is one of the registry: `architecture`, `config`.
+    """
+
+    network: nn.Module
+    config: TrainConfig
+    task: RestoreTask
+    batch_at: Callable[[int], Batch]
+    validator: Validator[Batch]
+    stages: Callable[[nn.Module], tuple[SingleModel, ...]]
     architecture: str
-    config: Any
+    settings: Any
     traits: Traits
     recipe: str
-
-
-class Learner(Protocol):
-    """One way of adapting. What it draws follows from the seed and the step's number alone."""
-
-    @property
-    def product(self) -> Product:
-        """What is being trained."""
-
-    def begin(self) -> None:
-        """Gets ready for steps, the first or those after a record; called once, when the budget's clock runs."""
-
-    def step(self, number: int, share: float) -> Taught:
-        """Takes step `number` (from 0), where `share` of the budget is spent."""
-
-    def stages(self) -> tuple[SingleModel, ...]:
-        """Returns the networks that a photo goes through now, one after the other, in evaluation mode."""
-
-    def weights(self) -> Mapping[str, Tensor]:
-        """Returns what would be kept if the training ended now: views of the live tensors."""
-
-    def to_record(self) -> Mapping[str, Any]:
-        """Returns all tensors and numbers that another learner of the same make needs to go on."""
-
-    def restore(self, record: Mapping[str, Any], step: int) -> None:
-        """Goes on from a record that was made after `step` steps."""
-
-    def close(self) -> None:
-        """Ends what runs beside."""
+    start: Mapping[str, Tensor]
+    step: Callable[[Setting, TrainState], TrainStep[Batch]] | None = None
+    adversary: Adversary | None = None
+    further_scores: Callable[[TrainState], tuple[tuple[str, float, float], ...]] | None = None

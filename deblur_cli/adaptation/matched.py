@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from deblur_cli.adaptation.contract import Frame, Shots
-from deblur_cli.adaptation.frames import floats_of, grey_of, thinned
+from deblur_cli.adaptation.frames import Frame, Shots, floats_of, grey_of, thinned
 from deblur_cli.arrays import Grey, Mask, Pixels
 from deblur_cli.convert import to_tensor
 from deblur_cli.geometry.exposure import apply_gain

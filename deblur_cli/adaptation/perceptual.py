@@ -7,15 +7,16 @@ exposures by the virtual shutter, what a place shows whatever the blur: that is 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.adaptation.contract import AdaptSettings, TranslateSettings
 from deblur_cli.adaptation.frames import FrameStore
+from deblur_cli.adaptation.settings import AdaptSettings, TranslateSettings
 from deblur_cli.catalogue.vgg import vgg19
+from deblur_cli.catalogue.weight_file import read_tensors, write_safetensors
 from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.errors import MissingWeightsError
 from deblur_cli.networks.papers.match_encoder import MatchEncoder, MatchEncoderConfig, contrastive_loss
@@ -23,7 +24,9 @@ from deblur_cli.networks.papers.vgg19 import VGG19Features
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.training.loop import LAST
 
+ENCODER_FILE = "encoder.safetensors"
 ENCODER_STEPS, ENCODER_BATCH, ENCODER_PX = 200, 2, 96
 ENCODER_RATE = 1e-3
 ENCODER = MatchEncoderConfig(channels=16)
@@ -42,33 +45,31 @@ class Perceptual:
         found = self.network(picture)
         return found if isinstance(found, tuple) else (found,)
 
-    def own_weights(self) -> Mapping[str, Tensor]:
-        """Returns the weights that were made here; nothing for VGG19, which can be had again."""
-        return self.network.state_dict() if isinstance(self.network, MatchEncoder) else {}
-
 
 def perceptual(
-    settings: AdaptSettings,
-    sharp: FrameStore,
-    device: torch.device,
-    progress: Progress,
-    trained: Mapping[str, Tensor] | None = None,
+    settings: AdaptSettings, sharp: FrameStore, device: torch.device, progress: Progress, folder: Path
 ) -> Perceptual:
     """Returns the features by which translations are held to their shots.
 
-    `trained`: what `own_weights` gave when this adaptation began; a resumed one never changes from one to the other.
-    Raises MissingWeightsError where VGG19 was asked for by name and is out of reach.
+    An encoder that was made here is kept in the folder: a training that is resumed never changes from VGG19 to an
+    encoder, nor back. Raises MissingWeightsError where VGG19 was asked for by name, or begun with, and is out of reach.
     """
-    translate = settings.translate
-    if not trained and translate.perceptual != "encoder":
+    translate, kept = settings.translate, folder / ENCODER_FILE
+    told = f"an encoder of {ENCODER.channels} channels learned from the sharp shots, in place of VGG19"
+    if kept.exists():
+        encoder = MatchEncoder(ENCODER)
+        encoder.load_state_dict(read_tensors(kept))
+        return Perceptual(encoder.to(device).requires_grad_(False).eval(), told)
+    if translate.perceptual != "encoder":
         try:
             return _vgg(translate, device, progress)
         except MissingWeightsError as error:
-            if translate.perceptual == "vgg19" or trained is not None:
+            if translate.perceptual == "vgg19" or (folder / LAST).exists():
                 raise
             progress.note(f"{error} Meanwhile a small encoder, made from the sharp shots, takes its place.")
-    network = _loaded(trained, device) if trained else train_encoder(sharp, settings.seed, device)
-    return Perceptual(network, f"an encoder of {ENCODER.channels} channels learned from the sharp shots")
+    network = train_encoder(sharp, settings.seed, device)
+    write_safetensors(kept, network.state_dict(), {})
+    return Perceptual(network, told)
 
 
 def _vgg(settings: TranslateSettings, device: torch.device, progress: Progress) -> Perceptual:
@@ -78,12 +79,6 @@ def _vgg(settings: TranslateSettings, device: torch.device, progress: Progress) 
         network.deviation.fill_(1)
     plain = "" if settings.feature_norm else ", pictures not normalised"
     return Perceptual(network.to(device), f"VGG19 {settings.layer}{plain}")
-
-
-def _loaded(weights: Mapping[str, Tensor], device: torch.device) -> MatchEncoder:
-    encoder = MatchEncoder(ENCODER)
-    encoder.load_state_dict(dict(weights))
-    return encoder.to(device).requires_grad_(False).eval()
 
 
 def train_encoder(sharp: FrameStore, seed: int, device: torch.device, *, steps: int = ENCODER_STEPS) -> MatchEncoder:

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.adaptation.contract import Frame
+from deblur_cli.adaptation.blur_library import BlurLibrary
+from deblur_cli.adaptation.frames import Frame, thinned
 from deblur_cli.adaptation.shots import Picked, Plan, Use
-from deblur_cli.adaptation.survey import THUMBNAIL_PX, evenly_spaced
+from deblur_cli.adaptation.survey import THUMBNAIL_PX
+from deblur_cli.arrays import Grey
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.write import write_photo
 
@@ -19,15 +21,20 @@ Canvas = npt.NDArray[np.uint8]
 
 COLUMNS, MOST_SHOWN = 8, 32
 """Thumbnails in a row, and of each use."""
+KERNELS_IN_A_ROW, MOST_KERNELS, KERNEL_CELL_PX = 14, 70, 86
 GAP_PX, HEADER_PX, LINE_PX = 10, 46, 18
 LONGEST_NAME = 24
 COLOURS = {
     Use.BLURRY: (178, 58, 42),
     Use.HELD_BACK: (190, 120, 20),
     Use.SHARP: (30, 120, 70),
+    Use.HELD_SHARP: (60, 150, 130),
 }
 GREY = (110, 110, 110)
-ORDER = (Use.BLURRY, Use.HELD_BACK, Use.SHARP, Use.UNCLEAR, Use.CONTRARY, Use.ALIKE, Use.SURPLUS, Use.UNREADABLE)
+ORDER = (
+    *(Use.BLURRY, Use.HELD_BACK, Use.SHARP, Use.HELD_SHARP),
+    *(Use.UNCLEAR, Use.CONTRARY, Use.ALIKE, Use.SURPLUS, Use.UNREADABLE),
+)
 
 
 def write_preview(plan: Plan, target: Path, *, overwrite: bool) -> None:
@@ -58,8 +65,31 @@ def draw_preview(plan: Plan) -> Frame:
     return np.ascontiguousarray(np.concatenate(blocks, axis=0))
 
 
+def draw_library(library: BlurLibrary) -> Frame:
+    """Returns a sheet of a camera's kernels, (H, W, 3) uint8: the shortest first, each as large as the longest."""
+    shown = sorted(thinned(library.kernels, MOST_KERNELS), key=lambda one: one.extent_px)
+    rows = [_header(str(library), COLOURS[Use.BLURRY])]
+    side = max((len(one.kernel) for one in shown), default=1)
+    for start in range(0, len(shown), KERNELS_IN_A_ROW):
+        row = np.full((KERNEL_CELL_PX + LINE_PX + GAP_PX, _sheet_width(), 3), 255, np.uint8)
+        for place, one in enumerate(shown[start : start + KERNELS_IN_A_ROW]):
+            left = GAP_PX + place * (KERNEL_CELL_PX + GAP_PX)
+            row[:KERNEL_CELL_PX, left : left + KERNEL_CELL_PX] = _kernel_cell(one.kernel.numpy(), side)[..., None]
+            _write(row, f"{one.extent_px:.0f} px {one.agreement:.2f}", (left, KERNEL_CELL_PX + LINE_PX - 4), 0.38)
+        rows.append(row)
+    return np.ascontiguousarray(np.concatenate(rows, axis=0))
+
+
+def _kernel_cell(kernel: Grey, side: int) -> Canvas:
+    """Returns a kernel on black, white where it has most light."""
+    room = side - len(kernel)
+    framed = np.pad(kernel, (room // 2, room - room // 2))
+    size = (KERNEL_CELL_PX, KERNEL_CELL_PX)
+    return np.asarray(cv2.resize(framed / framed.max() * 255, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
 def _block(use: Use, members: Sequence[Picked]) -> Canvas:
-    shown = evenly_spaced(members, MOST_SHOWN)
+    shown = thinned(members, MOST_SHOWN)
     title = f"{use}: {len(members)}" + (f", {len(shown)} shown" if len(shown) < len(members) else "")
     colour = COLOURS.get(use, GREY)
     rows = [_header(title, colour)]

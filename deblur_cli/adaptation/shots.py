@@ -11,12 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
-from deblur_cli.adaptation.contract import Frame, Shots
-from deblur_cli.adaptation.frames import floats_of, grey_of
+from deblur_cli.adaptation.frames import Frame, Shots, floats_of, grey_of
 from deblur_cli.adaptation.material import find_material, refuse_common
-from deblur_cli.adaptation.sort import Kind, Place, Sorting, places_of, sort_shots
+from deblur_cli.adaptation.sort import (
+    MOST_BLURRY,
+    MOST_HELD,
+    MOST_SHARP,
+    Kind,
+    Place,
+    Sorting,
+    at_most,
+    held_back,
+    places_of,
+    sort_shots,
+    without_alike,
+)
 from deblur_cli.adaptation.survey import Survey, SurveyedShot, as_bytes, highest_detail_place, in_order, survey
-from deblur_cli.adaptation.thin import MOST_BLURRY, MOST_HELD, MOST_SHARP, at_most, held_back, without_alike
 from deblur_cli.arrays import Pixels
 from deblur_cli.catalogue.camera_profile import Camera
 from deblur_cli.datasets.clips import frames_of
@@ -43,12 +53,30 @@ UNNAMED = (
 )
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How many shots are learned from at most, and how many bytes they take all together."""
+
+    blurry: int = MOST_BLURRY
+    sharp: int = MOST_SHARP
+    memory_bytes: int = MEMORY_BYTES
+
+    @classmethod
+    def none(cls) -> Limits:
+        """Returns limits for a machine with time for thousands, as the sets of Pham et al. hold."""
+        return cls(10**6, 10**6, 16 * MEMORY_BYTES)
+
+
+USUAL = Limits()
+
+
 class Use(StrEnum):
     """What becomes of a shot."""
 
     BLURRY = "blurry"
     HELD_BACK = "held back"
     SHARP = "sharp"
+    HELD_SHARP = "sharp, held back"
     UNCLEAR = "neither clearly blurry nor sharp"
     CONTRARY = "not what the clip was given for"
     ALIKE = "nearly the same as another"
@@ -86,6 +114,7 @@ class Plan:
     scale: float
     failed: tuple[str, ...]
     notes: tuple[str, ...]
+    memory_bytes: int = MEMORY_BYTES
 
     def count(self, use: Use) -> int:
         """Returns how many shots have this use."""
@@ -100,7 +129,7 @@ class UnfitShotsError(DatasetError):
         self.plan = plan
 
 
-def plan_shots(inputs: ShotInputs, reach_px: float, progress: Progress = SILENT) -> Plan:
+def plan_shots(inputs: ShotInputs, reach_px: float, progress: Progress = SILENT, limits: Limits = USUAL) -> Plan:
     """Returns what becomes of the shots that the inputs names; the same for the same files.
 
     `reach_px` is the longest blur that the deblurring network undoes. Goes on past files that cannot be read. Raises
@@ -113,7 +142,7 @@ def plan_shots(inputs: ShotInputs, reach_px: float, progress: Progress = SILENT)
     uses = _first_uses(seen, sorting, told)
     try:
         notes = _check_told(seen, sorting, told) if told else ()
-        _thin(seen, places, uses)
+        _thin(seen, places, uses, limits)
         _check_enough(seen, sorting, uses, failed)
     except DatasetError as error:
         picked = tuple(Picked(*shot) for shot in zip(seen, sorting.kinds, uses, strict=True))
@@ -121,17 +150,19 @@ def plan_shots(inputs: ShotInputs, reach_px: float, progress: Progress = SILENT)
     _hold_back(places, uses)
     picked = tuple(Picked(*shot) for shot in zip(seen, sorting.kinds, uses, strict=True))
     camera, different = _camera(picked)
-    return Plan(picked, camera, _scale(picked, reach_px), failed, (*notes, *different, *_advice(uses)))
+    return Plan(
+        picked, camera, _scale(picked, reach_px), failed, (*notes, *different, *_advice(uses)), limits.memory_bytes
+    )
 
 
 def load_shots(plan: Plan, progress: Progress = SILENT) -> tuple[Shots, Plan]:
     """Returns the frames of a plan, and the plan with those that could not be decoded after all.
 
     Frames are at the plan's scale, of the file's own encoding; of large ones the window with most structure is kept,
-    so that all together take 512 MB at most. Raises DatasetError where too few are left.
+    so that all together take 512 MB at most, more where a GPU is used. Raises DatasetError where too few are left.
     """
     wanted = {index: picked.shot for index, picked in enumerate(plan.picked) if picked.use in LEARNED}
-    most_px = min(max(MEMORY_BYTES // (3 * max(len(wanted), 1)), SMALLEST_PX), LARGEST_PX)
+    most_px = min(max(plan.memory_bytes // (3 * max(len(wanted), 1)), SMALLEST_PX), LARGEST_PX)
     frames: dict[int, Frame] = {}
     failed = list(plan.failed)
     with progress.stage("Reading shots", len(wanted), "shots") as stage:
@@ -146,16 +177,22 @@ def load_shots(plan: Plan, progress: Progress = SILENT) -> tuple[Shots, Plan]:
         Picked(one.shot, one.kind, Use.UNREADABLE) if index in lost else one for index, one in enumerate(plan.picked)
     )
     kept = Plan(picked, plan.camera, plan.scale, tuple(failed), plan.notes)
-    blurry, held, sharp = (
-        tuple(frames[index] for index in sorted(frames) if picked[index].use is use)
-        for use in (Use.BLURRY, Use.HELD_BACK, Use.SHARP)
+    blurry, held, sharp, held_sharp = (
+        tuple(frames[index] for index in sorted(frames) if picked[index].use is use) for use in LEARNED
     )
-    if not held or len(sharp) < FEWEST_SHARP or len(blurry) + len(held) < FEWEST_BLURRY or len(frames) < FEWEST:
+    sharp_count = len(sharp) + len(held_sharp)
+    if (
+        not held
+        or not held_sharp
+        or sharp_count < FEWEST_SHARP
+        or len(blurry) + len(held) < FEWEST_BLURRY
+        or len(frames) < FEWEST
+    ):
         raise DatasetError(f"{len(lost)} shots could not be decoded, and too few are left. {' '.join(failed[:3])}")
-    return Shots(blurry, sharp, held), kept
+    return Shots(blurry, sharp, held, held_sharp), kept
 
 
-LEARNED = (Use.BLURRY, Use.HELD_BACK, Use.SHARP)
+LEARNED = (Use.BLURRY, Use.HELD_BACK, Use.SHARP, Use.HELD_SHARP)
 
 
 def _look(inputs: ShotInputs, progress: Progress) -> tuple[tuple[SurveyedShot, ...], tuple[Kind, ...], tuple[str, ...]]:
@@ -219,9 +256,9 @@ def _check_told(seen: Sequence[SurveyedShot], sorting: Sorting, told: Sequence[K
     return tuple(notes)
 
 
-def _thin(seen: Sequence[SurveyedShot], places: Sequence[Place], uses: list[Use]) -> None:
+def _thin(seen: Sequence[SurveyedShot], places: Sequence[Place], uses: list[Use], limits: Limits) -> None:
     """Takes near-duplicates and what is too many out of the uses."""
-    for use, most in ((Use.BLURRY, MOST_BLURRY), (Use.SHARP, MOST_SHARP)):
+    for use, most in ((Use.BLURRY, limits.blurry), (Use.SHARP, limits.sharp)):
         members = [index for index, have in enumerate(uses) if have is use]
         if use is Use.SHARP:
             members.sort(key=lambda index: -seen[index].score)
@@ -263,13 +300,10 @@ def _check_enough(seen: Sequence[SurveyedShot], sorting: Sorting, uses: Sequence
 
 
 def _hold_back(places: Sequence[Place], uses: list[Use]) -> None:
-    """Marks the blurry shots that are held back, and leaves sharp ones of their scenes out where there are others."""
+    """Marks the shots of either kind that are held back, and leaves sharp ones of blurry ones' scenes out if it can."""
     blurry = [index for index, use in enumerate(uses) if use is Use.BLURRY]
     held = held_back(blurry, places)
-    for index in held:
-        uses[index] = Use.SURPLUS
-    for index in at_most(held, places, MOST_HELD):
-        uses[index] = Use.HELD_BACK
+    _mark(held, places, uses, Use.HELD_BACK)
     scenes = {places[index].scene for index in held}
     sharp = [index for index, use in enumerate(uses) if use is Use.SHARP]
     same = [index for index in sharp if places[index].scene in scenes]
@@ -277,6 +311,16 @@ def _hold_back(places: Sequence[Place], uses: list[Use]) -> None:
     if enough and len(sharp) - len(same) >= max(FEWEST_SHARP, len(sharp) // 2):
         for index in same:
             uses[index] = Use.SURPLUS
+        sharp = [index for index in sharp if index not in same]
+    _mark(held_back(sharp, places), places, uses, Use.HELD_SHARP)
+
+
+def _mark(held: Sequence[int], places: Sequence[Place], uses: list[Use], use: Use) -> None:
+    """Gives the shots held back their use, and what is too many of them none."""
+    for index in held:
+        uses[index] = Use.SURPLUS
+    for index in at_most(held, places, MOST_HELD):
+        uses[index] = use
 
 
 def _camera(picked: Sequence[Picked]) -> tuple[Camera, tuple[str, ...]]:
@@ -308,7 +352,7 @@ def _scale(picked: Sequence[Picked], reach_px: float) -> float:
 
 def _advice(uses: Sequence[Use]) -> tuple[str, ...]:
     blurry = sum(use in (Use.BLURRY, Use.HELD_BACK) for use in uses)
-    sharp = sum(use is Use.SHARP for use in uses)
+    sharp = sum(use in (Use.SHARP, Use.HELD_SHARP) for use in uses)
     share = blurry / (blurry + sharp)
     if share < BALANCE[0]:
         more, kind = math.ceil(1.5 * sharp) - blurry, "blurry"

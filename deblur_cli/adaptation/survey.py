@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.adaptation.frames import floats_of, grey_of
+from deblur_cli.adaptation.frames import floats_of, grey_of, thinned
 from deblur_cli.adaptation.material import Material
 from deblur_cli.arrays import Grey
 from deblur_cli.datasets.clips import CONVERT, clip_facts, frames_of
@@ -88,7 +88,7 @@ def survey(material: Material, progress: Progress) -> Survey:
 
     Deterministic. Of very many photos some are looked at, evenly spread.
     """
-    photos = evenly_spaced(material.photos, MOST_PHOTOS)
+    photos = thinned(material.photos, MOST_PHOTOS)
     if len(photos) < len(material.photos):
         progress.note(f"Of {len(material.photos)} photos, {len(photos)} are looked at, evenly spread.")
     seen: list[SurveyedShot] = []
@@ -233,10 +233,3 @@ def _fitted(grey: Grey) -> Thumbnail:
 def as_bytes(pixels: Grey) -> Thumbnail:
     """Returns float32 in [0, 1], of any shape, as uint8."""
     return np.asarray(np.rint(np.clip(pixels, 0, 1) * 255), np.uint8)
-
-
-def evenly_spaced(items: Sequence[T], most: int) -> tuple[T, ...]:
-    """Returns at most so many, evenly spread."""
-    if len(items) <= most:
-        return tuple(items)
-    return tuple(items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int))

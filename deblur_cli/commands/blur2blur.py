@@ -27,12 +27,17 @@ KeepTranslated = Annotated[
     bool,
     typer.Option("--keep-translated", help="Also write what the deblurring network was given, as NAME_translated."),
 ]
+Anyway = Annotated[
+    bool,
+    typer.Option("--anyway", help="Use the profile even where the shots held back when it was made did not gain."),
+]
 
 
 def blur2blur(
     photos: options.Photos,
     camera: Camera,
     keep_translated: KeepTranslated = False,
+    anyway: Anyway = False,
     out: options.Out = None,
     model: Model = None,
     strength: options.Strength = 1.0,
@@ -57,7 +62,8 @@ def blur2blur(
 
     A profile holds either a translator, which turns the camera's blur into blur that the deblurring network knows, or
     that network itself, adapted to the camera. `deblur train-device` makes one; `deblur models show PROFILE` says what
-    is in it. A photo that says it was taken with another camera is restored too, with a warning.
+    is in it. A profile that did not help when it was made is not used; the network that it was made for then restores
+    as `deblur single` does. A photo that says it was taken with another camera is restored too, with a warning.
 
     Everything else is as in `deblur single`: results go into the folder given with --out, under the photos' own names,
     or beside each photo as NAME_deblurred; photos done before are skipped; a sharp photo comes back unchanged.
@@ -89,6 +95,7 @@ def blur2blur(
         settings=RestoreSettings(strength, scale.value_or_none, tile),
         max_megapixels=max_megapixels,
         camera=camera,
+        anyway=anyway,
     )
     with Terminal(verbose=verbose, quiet=quiet) as progress:
         result = deblur_with_profile(job, progress)

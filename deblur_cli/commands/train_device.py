@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +14,9 @@ from deblur_cli.commands.report import Terminal, answer, answer_json
 from deblur_cli.errors import INTERRUPTED
 
 if TYPE_CHECKING:
-    from deblur_cli.adaptation.contract import AdaptStep
-    from deblur_cli.adaptation.make_profile import ProfileResult
+    from deblur_cli.adaptation.profile import ProfileResult
 
-MINUTES = 60.0
+MINUTES = 30.0
 
 
 class Method(StrEnum):
@@ -77,7 +76,10 @@ Overwrite = Annotated[
 Preview = Annotated[
     bool, typer.Option("--preview", help="Also write a PNG beside the profile: which shot was taken for what.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Sort the shots, write the PNG of --preview, train nothing.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Sort the shots, write the PNG of --preview and one of the blur, train nothing."),
+]
 
 
 @app.command("train-device")
@@ -105,15 +107,17 @@ def train_device(
     """Make a profile of your own camera from its shots, for `deblur blur2blur`.
 
     Give blurry and sharp shots of one camera: they need not show the same things. Photos, camera raw and clips will do;
-    a few hundred are good, 20 the least. Of one folder with both, the shots are sorted by sharpness. Some blurry ones
-    are held back; they decide which state of the training is kept, and whether the profile helps at all. Most profiles
-    made in minutes on a processor do not yet; the command says so.
+    a few hundred are good, 20 the least. Of one folder with both, the shots are sorted by sharpness. The blur is
+    learned from the blurry shots themselves, and laid on the sharp ones. Some of either are held back; they decide
+    which state of the training is kept, and whether the profile helps at all: the command says so, and `deblur
+    blur2blur` does not use one that does not.
 
-    Beside the profile lie NAME.state.pt, from which --resume goes on, NAME.strip.png with held-back shots as they come
-    out now, and NAME.log.jsonl. Ctrl-C saves. Several GPUs: torchrun --nproc-per-node N -m deblur_cli train-device …
+    Beside the profile lie NAME.training, from which --resume goes on, NAME.blur.png with the camera's blur kernels, and
+    NAME.strip.png with held-back shots as they come out. Ctrl-C saves. Several GPUs: torchrun --nproc-per-node N -m
+    deblur_cli train-device …
     """
     # The training brings torch, which the help does not need.
-    from deblur_cli.adaptation.make_profile import ProfileJob, make_profile
+    from deblur_cli.adaptation.profile import ProfileJob, make_profile
     from deblur_cli.adaptation.shots import ShotInputs
 
     job = ProfileJob(
@@ -132,8 +136,8 @@ def train_device(
         preview=preview,
         dry_run=dry_run,
     )
-    with Terminal(verbose=verbose, quiet=quiet) as terminal, terminal.tracking("Training") as show:
-        result = make_profile(job, lambda step: _show(step, show, terminal), terminal)
+    with Terminal(verbose=verbose, quiet=quiet) as terminal:
+        result = make_profile(job, terminal)
     if result.leads and as_json:
         answer_json(result)
     elif result.leads and not (quiet and result.interrupted):
@@ -143,29 +147,20 @@ def train_device(
         raise typer.Exit(INTERRUPTED)
 
 
-def _show(step: AdaptStep, show: Callable[[float, str], None], terminal: Terminal) -> None:
-    """Shows the figures of a step, and tells a line where the held-back shots were judged."""
-    figures = [f"{name} {value:.3g}" for name, value in step.losses]
-    if step.discriminator_accuracy is not None:
-        figures.append(f"discriminator right {step.discriminator_accuracy:.0%}")
-    show(step.share, f"step {step.step}, {', '.join(figures)}")
-    if step.scores:
-        terminal.note(f"Held-back shots after {step.step} steps: {_scores(step.scores)}.")
-
-
 def told(result: ProfileResult, out: Path) -> Iterator[str]:
     """Yields what the photographer is told in the end, in sentences."""
     shots = result.shots
     yield (
-        f"{shots.blurry + shots.held_back} blurry shots ({shots.held_back} of them held back) and {shots.sharp} sharp "
-        f"ones, of {shots.seen} looked at; camera: {result.camera}."
+        f"{shots.blurry + shots.held_back} blurry shots ({shots.held_back} of them held back) and "
+        f"{shots.sharp + shots.held_sharp} sharp ones ({shots.held_sharp} held back), of {shots.seen} looked at; "
+        f"camera: {result.camera}."
     )
     if shots.left_out:
         yield "Left out: " + ", ".join(f"{count} {why}" for why, count in shots.left_out) + "."
     if result.sheet is not None:
         yield f"What was taken for what: {result.sheet}"
     if result.recipe:
-        yield f"{result.steps} steps in {result.seconds / 60:.1f} minutes. Held-back shots: {_scores(result.scores)}."
+        yield f"{result.steps} steps in {result.seconds / 60:.1f} minutes. {_scores(result.scores)}."
     if result.interrupted:
         yield "Stopped; everything is saved. Go on with the same command and --resume."
     elif result.helps:
@@ -173,10 +168,10 @@ def told(result: ProfileResult, out: Path) -> Iterator[str]:
     elif result.out is not None:
         yield (
             "The profile does not help: on the held-back shots it shows no gain over `deblur single`. It was written "
-            f"to {out} all the same. More shots, more minutes (--resume --overwrite --minutes N) or the other --method "
-            "may make a better one."
+            f"to {out} all the same; `deblur blur2blur` uses it with --anyway alone. More shots, more minutes "
+            "(--resume --overwrite --minutes N) or the other --method may make a better one."
         )
 
 
 def _scores(scores: Sequence[tuple[str, float, float]]) -> str:
-    return ", ".join(f"{name} {before:.3g} → {after:.3g}" for name, before, after in scores) or "not judged yet"
+    return ", ".join(f"{name} {before:.2f} → {after:.2f}" for name, before, after in scores) or "not judged yet"

@@ -24,9 +24,13 @@ from deblur_cli.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class _ProfileNetworks:
-    """What is to be loaded, and where it runs. `entry` is the deblurring network behind a translator, else None."""
+    """What is to be loaded, and where it runs.
 
-    profile: CameraProfile
+    `entry` is the deblurring network behind a translator, or in the place of a `profile` that is not used, which is
+    then None; behind an adapted network there is none.
+    """
+
+    profile: CameraProfile | None
     device: Device
     entry: Entry[SingleModel] | None
     entry_device: Device
@@ -50,16 +54,23 @@ def deblur_with_profile(job: Blur2BlurJob, progress: Progress = SILENT) -> Blur2
         raise UsageError(
             f"{job.camera.name} holds an adapted network, which translates nothing. Leave --keep-translated out."
         )
-    networks = _networks(job, profile)
+    used = profile.helps or job.anyway
+    if job.output.keep_translated and not used:
+        raise UsageError(
+            f"{job.camera.name} showed no gain when it was made, so nothing is translated. Add --anyway to use it all "
+            "the same, or leave --keep-translated out."
+        )
+    networks = _networks(job, profile, used=used)
     plan = plan_photos(job.inputs, job.output, progress)
     if not profile.helps:
-        progress.note(
-            f"{job.camera.name} showed no gain on the shots that were held back when it was made: compare with "
-            "`deblur single`."
-        )
+        told = f"{job.camera.name} showed no gain on the shots that were held back when it was made: "
+        instead = f"{profile.made_for.name} is used as in `deblur single`. Add --anyway to use the profile."
+        progress.note(told + ("compare with `deblur single`." if used else instead))
 
     def start() -> Steps[Waiting, ReadOne, RestoredOne, PhotoResult]:
         warn = partial(other_camera, camera=profile.camera)
+        if networks.profile is None and networks.entry is not None:
+            return photo_steps(load(networks.entry, progress), networks.device, job, progress, warn=warn)
         adapted = load_profile(job.camera, profile)
         if networks.entry is None:
             return photo_steps(adapted, networks.device, job, progress, warn=warn)
@@ -72,13 +83,17 @@ def deblur_with_profile(job: Blur2BlurJob, progress: Progress = SILENT) -> Blur2
     last = networks.last
     name, camera = profile.made_for.name, str(profile.camera)
     return Blur2BlurResult(
-        photos, name, str(last.torch_device), last.dtype_name, seconds, method=profile.method, camera=camera
+        photos, name, str(last.torch_device), last.dtype_name, seconds, method=profile.method, camera=camera, used=used
     )
 
 
-def _networks(job: Blur2BlurJob, profile: CameraProfile) -> _ProfileNetworks:
+def _networks(job: Blur2BlurJob, profile: CameraProfile, *, used: bool) -> _ProfileNetworks:
     """Returns which networks run where; nothing is loaded. Raises ProfileError, DeviceError and what `find` raises."""
     chosen = choose(job.device, job.precision)
+    if not used:
+        entry = find_made_for(profile, job.camera, job.model)
+        device = fit_to_network(chosen, entry.name, entry.traits)
+        return _ProfileNetworks(None, device, entry, device)
     own = fit_to_network(chosen, job.camera.name, profile.traits)
     if profile.method == "translate":
         entry = find_made_for(profile, job.camera, job.model)

@@ -177,18 +177,21 @@ class RefResult(SingleResult):
 class Blur2BlurJob(SingleJob):
     """What `deblur blur2blur` is to do: what `deblur single` is told, and the camera's profile.
 
-    `model` names the deblurring network that the profile was made for, where that is a weight file.
+    `model` names the deblurring network that the profile was made for, where that is a weight file. `anyway`: use a
+    profile that did not help when it was made.
     """
 
     camera: Path = Path("camera.safetensors")
+    anyway: bool = False
 
 
 @dataclass(frozen=True)
 class Blur2BlurResult(SingleResult):
-    """What became of all photos; `method` and `camera` are the profile's, the latter in words."""
+    """What became of all photos; `method` and `camera` are the profile's, in words; whether it was `used`."""
 
     method: str = ""
     camera: str = ""
+    used: bool = True
 
 
 @dataclass(frozen=True)

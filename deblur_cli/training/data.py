@@ -20,7 +20,7 @@ from deblur_cli.progress import Progress
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.kinds import INPUTS, finished
 from deblur_cli.training.makers import ChunkMaker, crop_px, needs_shutter
-from deblur_cli.training.ring import Chunk, MakerFactory, Ring, RingPlan, Sample
+from deblur_cli.training.ring import Chunk, Ring, RingPlan, Sample
 from deblur_cli.training.tasks import Batch
 
 JPEG_PHASE_PX = 16
@@ -132,13 +132,11 @@ class SampleStream:
         rank: int,
         start_step: int,
         progress: Progress,
-        factory: MakerFactory | None = None,
         decoded: Path | None = None,
     ) -> None:
         """Starts the ring at `start_step`; a resumed training makes again what was live there.
 
-        `factory` makes the chunks where they come from something else than datasets. `decoded` is a folder of decoded
-        pictures, as `PhotoStore` takes it.
+        `decoded` is a folder of decoded pictures, as `PhotoStore` takes it.
         """
         self._config = config
         self._device = device
@@ -150,7 +148,7 @@ class SampleStream:
         self._ring = Ring(
             self._plan,
             sample_px(config),
-            factory or made_of,
+            made_of,
             inputs=INPUTS[config.kind],
             device=device,
             workers=config.data.workers,

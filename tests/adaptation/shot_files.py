@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from deblur_cli.adaptation.contract import Frame
+from deblur_cli.adaptation.frames import Frame
 
 SIZE = (200, 300)
 

@@ -1,113 +1,116 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from deblur_cli.adaptation import exposures
 from deblur_cli.adaptation import finetune as module
-from deblur_cli.adaptation.contract import Shots
-from deblur_cli.adaptation.finetune import Finetuner
-from deblur_cli.adaptation.fit_shutter import FittedShutter
-from deblur_cli.adaptation.matched import MatchedPair
+from deblur_cli.adaptation.blurred_shots import LibraryBlur
+from deblur_cli.adaptation.finetune import learner_of, recipe_for
+from deblur_cli.adaptation.finetune import noise_of as measured
+from deblur_cli.adaptation.frames import store_of
+from deblur_cli.catalogue.recognise import recognise
 from deblur_cli.errors import UnrecognisedNetworkError
 from deblur_cli.networks.contract import SingleModel, Traits
-from deblur_cli.progress import SILENT
+from deblur_cli.networks.filter_bank_unet import FilterBankUNet
+from deblur_cli.networks.registry import architecture
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.distributed import World
-from deblur_cli.training.tasks import Batch
-from tests.adaptation.conftest import CPU
+from deblur_cli.training.config import load_recipe
+from deblur_cli.training.whole_pictures import PictureCache
+from tests.adaptation.bank import TINY, line_library, tiny_bank
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposures, "RING_PAIRS", 16)
+def _usual_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "noise_of", lambda *_: ShutterSettings())
 
 
-@pytest.fixture
-def build(shots, model, finetune):
-    def make(model: SingleModel = model, shots: Shots = shots, **changes: object) -> Finetuner:
-        settings = replace(finetune, finetune=replace(finetune.finetune, **changes))
-        return Finetuner(shots, model, settings, CPU, World(), SILENT)
-
-    return make
+def bank_model(candidates: int = 0) -> SingleModel:
+    torch.manual_seed(0)
+    network = FilterBankUNet(replace(TINY, candidates=candidates)) if candidates else tiny_bank()
+    network = network.requires_grad_(False).eval()
+    return SingleModel("bank", network, architecture("filter-bank-unet").default_traits(network.config))
 
 
-def watched(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
-    """Returns a list that every batch is added to which a step is taken on."""
-    batches: list[Batch] = []
-    original = module.take_step
-
-    def take(setting, state, runner, task, batch, rate):
-        batches.append(batch)
-        return original(setting, state, runner, task, batch, rate)
-
-    monkeypatch.setattr(module, "take_step", take)
-    return batches
-
-
-def test_a_network_that_no_file_of_ours_can_hold_is_refused(build):
+def test_a_network_that_no_file_of_ours_can_hold_is_refused(job, finetune):
     foreign = SingleModel("foreign", nn.Conv2d(3, 3, 1), Traits(1, 0, 10.0))
     with pytest.raises(UnrecognisedNetworkError, match="foreign"):
-        build(foreign)
+        learner_of(replace(job(finetune), model=foreign))
 
 
-def test_the_shutter_that_is_fitted_is_the_one_that_is_used(build, monkeypatch):
-    fitted = ShutterSettings(path_px=(7.0, 9.0))
-    monkeypatch.setattr(module, "fit_shutter", lambda *_, **__: FittedShutter(fitted, "of my own"))
-    learner = build(fit=True)
-    assert learner._config.shutter == fitted
-    assert "of my own" in learner.product.recipe
-    assert build(fit=False)._config.shutter == ShutterSettings()
+def test_a_filter_bank_is_shown_spectra_and_the_candidates_that_it_takes(job, finetune):
+    """A network that is shown candidates on photos must see them in training, or it is behind from the start."""
+    made = replace(finetune, finetune=replace(finetune.finetune, pictures=1, held_out=2))
+    learner = learner_of(replace(job(made), model=bank_model(candidates=4)))
+    assert learner is not None
+    blurry, spectra, candidates = learner.batch_at(0).inputs
+    assert blurry.shape == (2, 3, 224, 224)
+    assert candidates.shape == (2, 4, 224, 224)
+    assert len(spectra) == 2
+    assert learner.config.optimiser.parts == {"selector": 0.1}
+    outcome = learner.task(learner.network.train(), learner.batch_at(0))
+    outcome.loss.backward()
+    assert all(learner.network.get_parameter(name).grad is not None for name in ("stem.weight", "shares.weight"))
 
 
-def test_crops_are_cut_down_to_what_the_shots_hold(build):
-    """Of 150 px a margin of 32 on each side and 16 of slack leave 70, which the tiny network's multiple divides."""
-    assert build(crop_px=128)._config.data.patch_px == 70
-    assert build(crop_px=33)._config.data.patch_px == 34
+def test_other_networks_are_shown_the_picture_alone(job, finetune):
+    learner = learner_of(job(finetune))
+    assert learner is not None
+    assert len(learner.batch_at(0).inputs) == 1
+    assert len(learner.validator.batches[0]) == 2
 
 
-def test_some_samples_are_matched_shots(build, monkeypatch):
-    red, green = np.zeros((80, 80, 3), np.float32), np.zeros((80, 80, 3), np.float32)
-    red[..., 0], green[..., 1] = 1, 1
-    pair = MatchedPair(red, green, np.ones((3, 3), bool), 2.0)
-    monkeypatch.setattr(module, "match_shots", lambda shots: (pair,) * module.ENOUGH_MATCHED)
-    learner = build(matched_share=0.5)
-    batches = []
-    original = module.take_step
-    monkeypatch.setattr(
-        module,
-        "take_step",
-        lambda a, b, c, d, batch, rate: (batches.append(batch), original(a, b, c, d, batch, rate))[1],
+def test_a_network_with_blue_first_is_taught_blue_first(job, finetune, model):
+    plain, swapped = (
+        learner_of(replace(job(finetune), model=replace(model, traits=replace(model.traits, bgr=bgr))))
+        for bgr in (False, True)
     )
-    for number in range(8):
-        learner.step(number, 0.1)
-    inputs, truth = (torch.cat(part) for part in zip(*((b.inputs[0], b.truth) for b in batches), strict=True))
-    matched = (inputs[:, 0] == 1).all(dim=(1, 2))
-    assert 3 <= int(matched.sum()) <= 13
-    assert (truth[matched][:, 1] == 1).all()
-    assert "20 blurry shots with a sharp one" in learner.product.recipe
-    monkeypatch.setattr(module, "match_shots", lambda shots: (pair,) * 2)
-    assert build(matched_share=0.5)._batches._matched_share == pytest.approx(0.05)
+    assert torch.equal(plain.batch_at(1).truth.flip(1), swapped.batch_at(1).truth)
+    assert torch.equal(plain.validator.batches[0].truth.flip(1), swapped.validator.batches[0].truth)
 
 
-def test_a_network_with_blue_first_is_taught_blue_first(build, model, monkeypatch):
-    seen = watched(monkeypatch)
-    build().step(0, 0.1)
-    build(replace(model, traits=replace(model.traits, bgr=True))).step(0, 0.1)
-    assert torch.equal(seen[0].truth.flip(1), seen[1].truth)
+def test_pictures_to_judge_by_are_of_shots_held_back_under_kernels_held_back(job, finetune, monkeypatch):
+    made = []
+    original = module.BlurredShots
+    monkeypatch.setattr(module, "BlurredShots", lambda *given: made.append(given) or original(*given))
+    wanted = job(finetune)
+    learner_of(wanted)
+    judged, learned = (next(given for given in made if given[6] == name) for name in ("held-out", "train"))
+    assert len(judged[0]) == len(wanted.shots.held_sharp)
+    assert judged[1][0][0].library is wanted.held_library
+    assert judged[1][0][0].larger == 1.0
+    assert [type(blur).__name__ for blur, _ in learned[1]] == ["LibraryBlur", "ShutterBlur"]
+    assert len(learned[0]) == len(wanted.shots.sharp)
 
 
-def test_steps_overfit_the_cameras_own_exposures(build):
-    learner = build(rate=3e-3, final_rate=3e-3, batch=4)
-    losses = [float(learner.step(number, 0.5).losses[0][1]) for number in range(40)]
-    assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 1.0
+def test_a_stop_while_pictures_are_made_leaves_those_that_are_done(job, finetune):
+    asked = iter([False, False, True])
+    wanted = job(finetune)
+    assert learner_of(replace(wanted, stop=lambda: next(asked))) is None
+    assert PictureCache(wanted.folder / "pictures", "held-out").complete() == 2
+    assert PictureCache(wanted.folder / "pictures", "train").complete() == 1
 
 
-def test_crops_are_what_the_network_takes(build, model):
-    odd = replace(model, traits=replace(model.traits, size_multiple=12))
-    assert build(odd)._config.data.patch_px == 36
-    assert build()._config.data.patch_px == 32
+def test_it_is_the_recipe_of_deblur_single_at_a_lower_rate(finetune):
+    network = bank_model().network
+    known = recognise({name: tuple(value.shape) for name, value in network.state_dict().items()}, where="bank")
+    ours, published = recipe_for(finetune, known, selects=True), load_recipe("deblur-single")
+    assert asdict(ours.loss) == asdict(published.loss)
+    assert ours.data.patch_px == published.data.patch_px
+    assert ours.optimiser.parts == published.optimiser.parts
+    default = replace(finetune, finetune=type(finetune.finetune)())
+    assert recipe_for(default, known, selects=True).optimiser.rate < published.optimiser.rate / 3
+
+
+def test_the_noise_of_the_blurry_shots_is_measured_on_the_sharp_ones_blurred(shots, monkeypatch):
+    given = []
+    monkeypatch.setattr(module, "PICTURES", 2)
+    monkeypatch.setattr(module, "with_noise_of", lambda *known: given.append(known) or known[2])
+    sharp = store_of(shots.sharp, 294, torch.device("cpu"), "sharp")
+    assert measured(shots.blurry, sharp, LibraryBlur(line_library()), 0) == ShutterSettings()
+    ((blurry, pictures, _, _),) = given
+    assert blurry is shots.blurry
+    assert [picture.shape[0] for picture in pictures] == [3, 3]
+    assert not torch.equal(pictures[0], pictures[1])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deblur_cli.adaptation.contract import Shots
-from deblur_cli.adaptation.frames import check_shots, digest_of_shots, floats_of, grey_of, store_of, thinned
+from deblur_cli.adaptation.frames import Shots, check_shots, digest_of_shots, floats_of, grey_of, store_of, thinned
 from deblur_cli.errors import DatasetError
 from tests.conftest import textured
 
@@ -23,13 +22,14 @@ def test_small_shots_are_left_out_where_others_are_large_enough():
     assert len(store_of([textured((40, 90), 0), textured((80, 70), 1)], 64, CPU, "sharp")) == 1
 
 
-@pytest.mark.parametrize(("blurry", "sharp", "held", "said"), [
-    (3, 4, 1, "3 blurry shots, and 4"), (4, 3, 1, "3 sharp shots, and 4"), (4, 4, 0, "0 held-back blurry shots, and 1"),
+@pytest.mark.parametrize(("blurry", "sharp", "held", "held_sharp", "said"), [
+    (3, 4, 1, 1, "3 blurry shots, and 4"), (4, 2, 1, 1, "2 sharp shots, and 3"),
+    (4, 4, 0, 1, "0 held-back blurry shots, and 1"), (4, 4, 1, 0, "0 held-back sharp shots, and 1"),
 ])  # fmt: skip
-def test_too_few_shots_are_counted(blurry, sharp, held, said):
+def test_too_few_shots_are_counted(blurry, sharp, held, held_sharp, said):
     frame = textured((32, 32), 0)
     with pytest.raises(DatasetError, match=said):
-        check_shots(Shots((frame,) * blurry, (frame,) * sharp, (frame,) * held))
+        check_shots(Shots((frame,) * blurry, (frame,) * sharp, (frame,) * held, (frame,) * held_sharp))
 
 
 def test_a_crop_at_full_scale_is_the_pixels_themselves():
@@ -49,13 +49,13 @@ def test_a_shrunken_crop_has_the_side_asked_for():
 def test_the_digest_knows_every_pixel_and_every_part():
     frame, other = textured((32, 32), 0), textured((32, 32), 0)
     other[5, 5, 1] ^= 1
-    shots = Shots((frame,), (frame,), (frame,))
+    shots = Shots((frame,), (frame,), (frame,), ())
     digests = {digest_of_shots(s) for s in (
-        shots, Shots((other,), (frame,), (frame,)), Shots((frame,), (frame, frame), ()),
-        Shots((frame, frame), (frame,), ()),
+        shots, Shots((other,), (frame,), (frame,), ()), Shots((frame,), (frame, frame), (), ()),
+        Shots((frame, frame), (frame,), (), ()),
     )}  # fmt: skip
     assert len(digests) == 4
-    assert digest_of_shots(shots) == digest_of_shots(Shots((frame.copy(),), (frame.copy(),), (frame.copy(),)))
+    assert digest_of_shots(shots) == digest_of_shots(Shots((frame.copy(),), (frame.copy(),), (frame.copy(),), ()))
 
 
 def test_thinning_keeps_both_ends():

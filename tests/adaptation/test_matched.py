@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from deblur_cli.adaptation.contract import Frame, Shots
+from deblur_cli.adaptation.frames import Frame, Shots
 from deblur_cli.adaptation.matched import MARGIN_PX, MatchedPair, agreeing_blocks, crop_matched, match_shots
 from tests.geometry.scenes import motion_blur, noisy, scene, seen, similarity
 
@@ -31,12 +31,12 @@ def pairs(blurry) -> tuple[MatchedPair, ...]:
     elsewhere = seen(scene(1, 400, 560), similarity((52, 43), 1.5), HEIGHT, WIDTH) * 0.93
     strangers = [frame(scene(seed, HEIGHT, WIDTH)) for seed in (7, 8)]
     other = noisy(motion_blur(scene(9, HEIGHT, WIDTH), 9, 70), 0.01)
-    return match_shots(Shots((frame(other), frame(blurry)), (strangers[0], frame(elsewhere), strangers[1]), ()))
+    return match_shots(Shots((frame(other), frame(blurry)), (strangers[0], frame(elsewhere), strangers[1]), (), ()))
 
 
 def test_shots_of_other_scenes_match_nothing(blurry):
     strangers = tuple(frame(scene(seed, HEIGHT, WIDTH)) for seed in (7, 8))
-    assert match_shots(Shots((frame(blurry),), strangers, ())) == ()
+    assert match_shots(Shots((frame(blurry),), strangers, (), ())) == ()
 
 
 def test_a_sharp_shot_from_another_place_is_laid_over_the_blurry_one(pairs, truth, blurry):

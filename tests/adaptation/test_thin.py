@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deblur_cli.adaptation.sort import Place
+from deblur_cli.adaptation.sort import BIG_SHARE, Place, at_most, held_back, without_alike
 from deblur_cli.adaptation.survey import SurveyedShot, look
-from deblur_cli.adaptation.thin import BIG_SHARE, at_most, held_back, without_alike
 from deblur_cli.measure.scene import ThumbnailDescriptor
 
 BLANK = np.zeros((108, 160), np.uint8)

@@ -117,7 +117,7 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blur2blur, "deblur_with_profile", remember)
     every = (
         "a.png shoot -c my.safetensors -o out --model net.pth --strength 0.5 --scale 0.5 --format tiff --quality 80 -r "
-        "--overwrite --compare --dry-run --keep-translated --tile 128 --max-megapixels 30"
+        "--overwrite --compare --dry-run --keep-translated --anyway --tile 128 --max-megapixels 30"
     )
     assert run(*every.split()).exit_code == 0
     assert jobs == [
@@ -139,5 +139,6 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
             settings=RestoreSettings(0.5, 0.5, 128),
             max_megapixels=30.0,
             camera=Path("my.safetensors"),
+            anyway=True,
         )
     ]

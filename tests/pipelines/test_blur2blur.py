@@ -356,8 +356,43 @@ def test_a_profile_that_did_not_help_says_so_once(
     facts = {"architecture": "mimo-unet", "config": TINY_MIMO, "helps": helps}
     write_finetuned(adapted, made_for(network), identity_weights(), **facts)
     ears = Ears()
-    deblur_with_profile(job(adapted, photo_factory("a.png"), photo_factory("b.png")), ears)
-    assert sum("showed no gain" in sentence for sentence in ears.said) == (not helps)
+    photos = photo_factory("a.png"), photo_factory("b.png")
+    result = deblur_with_profile(replace(job(adapted, *photos, model=network), anyway=True), ears)
+    assert result.used
+    assert sum("compare with `deblur single`" in sentence for sentence in ears.said) == (not helps)
+
+
+@pytest.mark.parametrize("method", ["translate", "finetune"])
+def test_a_profile_that_did_not_help_is_not_used(
+    photo_factory: Make, network: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network that it was made for restores the photo, as `deblur single` does."""
+    photo, camera = photo_factory("a.png"), tmp_path / "no-help.safetensors"
+    if method == "translate":
+        write_translator(camera, made_for(network), brightening_weights(0.2), helps=False)
+    else:
+        facts = {"architecture": "mimo-unet", "config": TINY_MIMO, "helps": False}
+        write_finetuned(camera, made_for(network), brightening_weights(0.2), **facts)
+    single_job = SingleJob(
+        (photo,), OutputOptions(tmp_path / "plain"), model=str(network), device="cpu", precision="float32"
+    )
+    deblur_single(single_job)
+    used = deblur_with_profile(replace(job(camera, photo, model=network, out=tmp_path / "used"), anyway=True))
+    monkeypatch.setattr(blur2blur, "load_profile", lambda *_: pytest.fail("the profile's weights were read"))
+    ears = Ears()
+    result = deblur_with_profile(job(camera, photo, model=network, out=tmp_path / "out"), ears)
+    assert (result.used, used.used) == (False, True)
+    assert np.array_equal(pixels(tmp_path / "plain/a.png"), pixels(tmp_path / "out/a.png"))
+    assert np.abs(pixels(tmp_path / "plain/a.png") - pixels(tmp_path / "used/a.png")).max() > 3
+    assert sum("Add --anyway to use the profile" in sentence for sentence in ears.said) == 1
+
+
+def test_nothing_is_translated_by_a_profile_that_is_not_used(
+    photo_factory: Make, network: Path, tmp_path: Path
+) -> None:
+    camera = write_translator(tmp_path / "no-help.safetensors", made_for(network), helps=False)
+    with pytest.raises(UsageError, match="Add --anyway"):
+        deblur_with_profile(job(camera, photo_factory("a.png"), model=network, keep_translated=True))
 
 
 def test_a_dry_run_reads_no_weights_and_writes_nothing(

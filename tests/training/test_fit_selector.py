@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deblur_cli.adaptation.exposed_windows import expose, windows_of
+from deblur_cli.adaptation.blurred_shots import BlurredShots, ShutterBlur
 from deblur_cli.adaptation.frames import store_of
-from deblur_cli.networks.blur_selector import ANGLES, KINDS, RADII
+from deblur_cli.networks.blur_selector import ANGLES, KINDS, RADII, WINDOW_PX
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.config import SelectorConfig
 from deblur_cli.training.error_forms import ErrorForms, error_forms
 from deblur_cli.training.fit_selector import decibels, fit_selector, is_new, standardise, weights_of
+from deblur_cli.training.whole_pictures import SPECTRA, corners_of
 from tests.adaptation.bank import CPU, sharp_frames, tiny_bank
 
 SHUTTER = ShutterSettings(
@@ -21,8 +22,14 @@ FIT = SelectorConfig(passes=15)
 @pytest.fixture(scope="module")
 def windows():
     store = store_of(sharp_frames(), 352, CPU, "sharp")
-    exposures = expose(store, SHUTTER, (1.0, 1.0), (0.0, SHUTTER), 6, 0)
-    return torch.cat([exposure.spectra for exposure in exposures]), error_forms(tiny_bank(), windows_of(exposures))
+    maker = BlurredShots(store, [(ShutterBlur(SHUTTER), 1.0)], SHUTTER, 560, (1.0, 1.0), 0, "train")
+    pictures = [maker.make(number) for number in range(6)]
+    seen = [
+        tuple(part[:, y : y + WINDOW_PX, x : x + WINDOW_PX].float() / 255 for part in (each.blurry, each.truth))
+        for each in pictures
+        for y, x in corners_of(*each.blurry.shape[1:])
+    ]
+    return torch.cat([each.arrays[SPECTRA] for each in pictures]), error_forms(tiny_bank(), seen)
 
 
 def gain(selector, spectra, forms) -> float:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deblur_cli.adaptation.adapt import adapt
-from deblur_cli.adaptation.contract import LAPTOP, Adapted, AdaptSettings, AdaptStep, Method, TranslateSettings
-from deblur_cli.adaptation.preview import write_preview
-from deblur_cli.adaptation.shots import Plan, ShotInputs, UnfitShotsError, Use, load_shots, plan_shots
-from deblur_cli.adaptation.watch import Watch
-from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, MadeFor, network_of, write_profile
+from deblur_cli.adaptation.blur_library import find_library, load_library
+from deblur_cli.adaptation.preview import draw_library, write_picture, write_preview
+from deblur_cli.adaptation.run import BLUR, SETTINGS, adapt
+from deblur_cli.adaptation.settings import LAPTOP, Adapted, AdaptSettings, TranslateSettings
+from deblur_cli.adaptation.shots import LEARNED, Limits, Plan, ShotInputs, UnfitShotsError, Use, load_shots, plan_shots
+from deblur_cli.catalogue.camera_profile import Camera, CameraProfile, MadeFor, Method, network_of, write_profile
 from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
@@ -26,13 +26,15 @@ from deblur_cli.errors import (
     OutputExistsError,
     UsageError,
 )
-from deblur_cli.files import remove_leftovers
+from deblur_cli.files import TEMPORARY_PREFIX, remove_leftovers
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.distributed import World, world_from_environment
 from deblur_cli.training.interrupt import stop_on_signal
 
 SUFFIX = ".safetensors"
+PREVIEWED_WINDOWS = 24
+"""Windows of blurry shots whose kernels a dry run looks for."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,24 @@ class ProfileJob:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a training leaves beside its profile: NAME.state.pt to resume, pictures and figures to look at."""
+    """What a training leaves beside its profile: the folder NAME.training to resume from, and pictures to look at."""
 
-    state: Path
+    training: Path
     shots: Path
+    blur: Path
     strip: Path
-    log: Path
-    board: Path
 
     @classmethod
     def of(cls, out: Path) -> Beside:
         """Returns the paths beside a profile."""
-        endings = (".state.pt", ".shots.png", ".strip.png", ".log.jsonl", ".tensorboard")
-        return cls(*(out.with_name(out.stem + ending) for ending in endings))
+        return cls(
+            *(out.with_name(out.stem + ending) for ending in (".training", ".shots.png", ".blur.png", ".strip.png"))
+        )
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a training to go on with."""
+        return (self.training / SETTINGS).is_file()
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class ShotCounts:
     blurry: int
     held_back: int
     sharp: int
+    held_sharp: int
     left_out: tuple[tuple[str, int], ...]
     failed: tuple[str, ...]
 
@@ -113,11 +121,11 @@ class ProfileResult:
     leads: bool = True
 
 
-def make_profile(job: ProfileJob, show: Callable[[AdaptStep], None], progress: Progress = SILENT) -> ProfileResult:
+def make_profile(job: ProfileJob, progress: Progress = SILENT) -> ProfileResult:
     """Returns what came of a camera's shots; the profile is written whole or not at all, by the leading process.
 
-    `show` is told how the training goes. Ctrl-C or SIGTERM saves and returns with `interrupted`. Free refusals come
-    first, then a look at the shots, then the weights. Raises the errors of shots, devices, weights and trainings.
+    Ctrl-C or SIGTERM saves and returns with `interrupted`. Free refusals come first, then a look at the shots, then the
+    weights. Raises the errors of shots, devices, weights and trainings.
     """
     beside = Beside.of(job.out)
     check_job(job, beside)
@@ -126,36 +134,30 @@ def make_profile(job: ProfileJob, show: Callable[[AdaptStep], None], progress: P
     entry = find(job.model, SingleModel)
     device = _device(job, entry, world, progress)
     settings = settings_of(job, device)
-    plan, sheet = _planned(job, entry, beside, world, progress)
-    planned = _result(job, entry, plan, sheet)
+    plan, sheet = _planned(job, entry, beside, world, progress, limits_for(device))
     if job.dry_run:
-        return replace(planned, leads=world.leads)
+        _draw_blur(plan, beside, world, progress)
+        return replace(_result(job, entry, plan, sheet), leads=world.leads)
     shots, plan = load_shots(plan, progress)
     model = load(entry, progress)
     progress.note(
-        f"Training on {len(shots.blurry)} blurry and {len(shots.sharp)} sharp shots ({job.method}); the first figures "
-        "may take some minutes."
+        f"Learning from {len(shots.blurry)} blurry and {len(shots.sharp)} sharp shots ({job.method}); the first "
+        "figures may take some minutes."
     )
-    _forget(beside.state, job, world)
-    with stop_on_signal() as wish, Watch(beside.log, beside.strip, beside.board, show, leads=world.leads) as watch:
-        adapted = adapt(
-            shots,
-            model,
-            settings,
-            state=beside.state,
-            observe=watch,
-            stop=lambda: wish.asked,
-            device=device,
-            world=world,
-            progress=progress,
+    _forget(beside, job, world)
+    with stop_on_signal() as wish:
+        adapted, verdict = adapt(
+            shots, model, settings, folder=beside.training, wish=wish, device=device, world=world, progress=progress
         )
-        watch.end(adapted)
+    if world.leads and verdict is not None:
+        write_picture(verdict.strip, beside.strip, overwrite=True)
+        write_picture(draw_library(load_library(beside.training / BLUR)), beside.blur, overwrite=True)
     done = _told(_result(job, entry, plan, sheet), adapted, beside, world)
     if adapted.interrupted or not world.leads:
         return done
     _write(adapted, done, beside, job)
     if adapted.helps:  # else more of the same training may do it
-        beside.state.unlink(missing_ok=True)
+        shutil.rmtree(beside.training, ignore_errors=True)
     return replace(done, out=job.out)
 
 
@@ -185,13 +187,20 @@ def check_job(job: ProfileJob, beside: Beside) -> None:
         return
     if not job.overwrite and os.path.lexists(job.out):
         raise OutputExistsError(job.out, "already exists; use --overwrite, or give another name with --out.")
-    if job.resume and not beside.state.is_file():
-        raise CheckpointError(f"There is no {beside.state} to go on from. Leave --resume out to begin.")
-    if not job.resume and not job.overwrite and beside.state.exists():
+    if not beside.begun and beside.training.exists() and _holds_something(beside.training):
+        raise UsageError(f"{beside.training} is there, and no training began it. Move it, or choose another --out.")
+    if job.resume and not beside.begun:
+        raise CheckpointError(f"There is no {beside.training} to go on from. Leave --resume out to begin.")
+    if not job.resume and not job.overwrite and beside.begun:
         raise UsageError(
-            f"{beside.state} holds a training already. Add --resume to go on with it, --overwrite to begin anew, or "
+            f"{beside.training} holds a training already. Add --resume to go on with it, --overwrite to begin anew, or "
             "choose another --out."
         )
+
+
+def _holds_something(path: Path) -> bool:
+    """Returns whether a folder holds more than what a killed run left half-written, or is none."""
+    return not path.is_dir() or any(not each.name.startswith(TEMPORARY_PREFIX) for each in path.iterdir())
 
 
 def _check_writable(out: Path) -> None:
@@ -207,6 +216,11 @@ def _check_writable(out: Path) -> None:
         raise CannotWriteError(
             out, f"cannot be written to {folder}: {reason}. Give --out in another folder."
         ) from error
+
+
+def limits_for(device: Device) -> Limits:
+    """Returns how many shots are learned from: all, where a GPU has the time for them."""
+    return Limits.none() if device.torch_device.type == "cuda" else Limits()
 
 
 def settings_of(job: ProfileJob, device: Device) -> AdaptSettings:
@@ -229,14 +243,14 @@ def _device(job: ProfileJob, entry: Entry[SingleModel], world: World, progress: 
 
 
 def _planned(
-    job: ProfileJob, entry: Entry[SingleModel], beside: Beside, world: World, progress: Progress
+    job: ProfileJob, entry: Entry[SingleModel], beside: Beside, world: World, progress: Progress, limits: Limits
 ) -> tuple[Plan, Path | None]:
     """Returns what becomes of the shots, and the sheet that shows it, where it was asked for.
 
     Shots that nothing can be learned from are shown too, before UnfitShotsError says why.
     """
     try:
-        plan = plan_shots(job.shots, entry.traits.reach_px, progress)
+        plan = plan_shots(job.shots, entry.traits.reach_px, progress, limits)
     except UnfitShotsError as error:
         for note in error.plan.failed:
             progress.note(note)
@@ -259,23 +273,38 @@ def _sheet(plan: Plan, beside: Beside, job: ProfileJob, world: World) -> Path | 
     return beside.shots
 
 
-def _forget(state: Path, job: ProfileJob, world: World) -> None:
-    """Removes the state of a former training where this one begins anew."""
+def _draw_blur(plan: Plan, beside: Beside, world: World, progress: Progress) -> None:
+    """Draws the kernels of some of the blurry shots."""
     if world.leads:
-        remove_leftovers(state.parent)
-    if job.resume or not world.leads:
+        shots, _ = load_shots(plan, progress)
+        library = find_library(shots.blurry, PREVIEWED_WINDOWS, progress=progress)
+        assert library is not None
+        progress.note(f"The camera's blur: {library}. Drawn in {beside.blur}.")
+        write_picture(draw_library(library), beside.blur, overwrite=True)
+
+
+def _forget(beside: Beside, job: ProfileJob, world: World) -> None:
+    """Removes what a former training made where this one begins anew."""
+    if not world.leads:
+        return
+    remove_leftovers(beside.training.parent)
+    if beside.training.exists():
+        remove_leftovers(beside.training)
+    if job.resume:
         return
     try:
-        state.unlink(missing_ok=True)
+        if beside.begun:
+            shutil.rmtree(beside.training)
     except OSError as error:
-        raise CannotWriteError(state, f"cannot be replaced: {error.strerror}. Choose another --out.") from error
+        raise CannotWriteError(
+            beside.training, f"cannot be replaced: {error.strerror}. Choose another --out."
+        ) from error
 
 
 def _result(job: ProfileJob, entry: Entry[SingleModel], plan: Plan, sheet: Path | None) -> ProfileResult:
-    learned = (Use.BLURRY, Use.HELD_BACK, Use.SHARP)
-    left_out = tuple((use.value, plan.count(use)) for use in Use if use not in learned and plan.count(use))
-    blurry, held_back, sharp = (plan.count(use) for use in learned)
-    counts = ShotCounts(len(plan.picked), blurry, held_back, sharp, left_out, plan.failed)
+    left_out = tuple((use.value, plan.count(use)) for use in Use if use not in LEARNED and plan.count(use))
+    blurry, held_back, sharp, held_sharp = (plan.count(use) for use in LEARNED)
+    counts = ShotCounts(len(plan.picked), blurry, held_back, sharp, held_sharp, left_out, plan.failed)
     return ProfileResult(None, job.method, network_of(entry), plan.camera, counts, sheet, None)
 
 
@@ -312,5 +341,5 @@ def _write(adapted: Adapted, result: ProfileResult, beside: Beside, job: Profile
         raise CannotWriteError(
             job.out,
             f"the profile cannot be written ({error}). Nothing is lost: the same command with --resume writes it "
-            f"from {beside.state.name}.",
+            f"from {beside.training.name}.",
         ) from error

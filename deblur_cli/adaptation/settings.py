@@ -1,46 +1,23 @@
-"""What travels between a camera's shots, the training on them, and the profile that comes of it."""
+"""How to adapt to a camera."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from deblur_cli.catalogue.camera_profile import Method
 from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.contract import Traits
-from deblur_cli.training.config import LossConfig
-
-Frame = npt.NDArray[np.uint8]
-"""One shot: (H, W, 3) RGB, display-encoded, upright."""
-
-Method = Literal["translate", "finetune"]
-"""`translate`: a network that turns the camera's blur into blur that the deblurring network knows (Blur2Blur).
-`finetune`: the deblurring network itself, adapted to the camera's blur."""
-
-FEWEST_BLURRY, FEWEST_SHARP = 4, 4
-"""Fewer shots than these teach nothing. Commands ask for more; this is what the mathematics needs."""
 
 
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ConfigurationError(f"train-device: {message}.")
-
-
-@dataclass(frozen=True)
-class Shots:
-    """A camera's own shots, of any sizes, not paired. `held_back` are blurry ones that decide which checkpoint is kept.
-
-    None of `held_back` may be among `blurry`: the two should show different scenes.
-    """
-
-    blurry: tuple[Frame, ...]
-    sharp: tuple[Frame, ...]
-    held_back: tuple[Frame, ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +36,9 @@ class TranslateSettings:
     `penalty_between`: eq. 4 mixes the camera's blurry shot and its translation; `known` mixes known blur and
     translation, as Gulrajani et al. do. `feature_norm`: the perceptual loss's pictures have ImageNet's mean and spread
     taken out; public code does not. `curriculum`: half of a batch at first, then growing (public code has none).
+
+    `colour_jitter` is that of either side, or the critic would see which is which by it. `known_pictures`: so many
+    sharp shots are blurred as the deblurring network knows it, for crops to be cut from.
 
     `perceptual`: `vgg19` from the Hub, `encoder` (learned from the sharp shots, offline), or `auto`, VGG19 where it can
     be had. `layer` is VGG19's; the paper names none, Isola et al. and DeblurGAN take this one.
@@ -88,6 +68,7 @@ class TranslateSettings:
     curriculum_start: float = 0.5
     curriculum_grows: tuple[float, float] = (0.2, 0.5)
     colour_jitter: float = 0.1
+    known_pictures: int = 2000
 
     def __post_init__(self) -> None:
         _require(
@@ -101,7 +82,7 @@ class TranslateSettings:
         _require(0 < self.curriculum_start <= 1 and 0 <= begin <= end <= 1, "the curriculum's shares lie in [0, 1]")
 
 
-LAPTOP = TranslateSettings(blocks=2, width=8, critic_width=16, batch=4, crop_px=128, rate=5e-4)
+LAPTOP = TranslateSettings(blocks=2, width=8, critic_width=16, batch=4, crop_px=128, rate=5e-4, known_pictures=160)
 """A translator that two processor cores can train in an hour or two; equations as in the paper."""
 
 PUBLIC_CODE = TranslateSettings(
@@ -112,38 +93,41 @@ PUBLIC_CODE = TranslateSettings(
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """Training of the deblurring network itself on the camera's sharp shots, blurred by a shutter fitted to the camera.
+    """Training of the deblurring network itself on the camera's sharp shots, blurred by the camera's own kernels.
 
-    `fit`: fit the shutter to the blurry shots (off: its defaults). `unfitted_share` of the exposures have the default
-    range of paths all the same, so that a wrong fit costs little and nothing is forgotten. `matched_share` of a batch
-    are blurry shots with pseudo-sharp targets from sharp shots of the same scene; less where few are found. `crop_px`
-    is rounded up to what the network takes, and cut down to what the shots hold; one crop of 448 px a step did worse
-    than four of 224 in the same time, on true pairs too. `scale`: range of the random shrinking of sharp shots.
-    `average`: decay of the averaged weights, which are what is kept.
-
-    A filter bank is taught otherwise: its selector is fitted to so many `exposures` (None: as many as a third of the
-    time is good for), then its U-Net learns from their windows in place of crops.
+    So many `pictures` are made (None: as many as a third of the time is good for), and `held_out` more of shots and
+    kernels that are held back. `shutter_share` of those to learn from are blurred by the virtual shutter, so that what
+    the network knew is not forgotten; `still_share` are sharp and stay so; `matched_share` are blurry shots with sharp
+    ones of the same scene, where there are some. `scale`: range of the random shrinking of sharp shots. `harm`: how
+    many times what is made worse counts. `average`: decay of the averaged weights, which are what is kept.
     """
 
     batch: int = 4
-    crop_px: int = 192
-    rate: float = 3e-4
+    rate: float = 1e-4
     final_rate: float = 1e-6
     warmup_share: float = 0.02
     average: float = 0.998
-    fit: bool = True
-    unfitted_share: float = 0.25
-    matched_share: float = 0.25
-    exposures: int | None = None
+    harm: float = 2.5
+    pictures: int | None = None
+    held_out: int = 24
+    side_px: int = 560
+    shutter_share: float = 0.2
+    still_share: float = 0.06
+    matched_share: float = 0.15
     scale: tuple[float, float] = (0.7, 1.0)
-    loss: LossConfig = field(default_factory=lambda: LossConfig(charbonnier=0.0, frequency=0.0, psnr=1.0))
 
     def __post_init__(self) -> None:
-        _require(self.batch >= 1 and self.crop_px >= 32, "batch must be at least 1 and crop_px at least 32")
+        _require(self.batch >= 1 and self.held_out >= 2, "batch must be at least 1 and held_out at least 2")
         _require(0 <= self.final_rate <= self.rate, "final_rate must lie between 0 and rate")
-        _require(self.exposures is None or self.exposures >= 1, "exposures must be at least 1")
-        _require(0 <= self.unfitted_share <= 1, "unfitted_share lies in [0, 1]")
-        _require(0 <= self.matched_share < 1 and 0 < self.scale[0] <= self.scale[1] <= 1, "shares lie in [0, 1]")
+        _require(self.pictures is None or self.pictures >= 1, "pictures must be at least 1")
+        shares = (self.shutter_share, self.still_share, self.matched_share)
+        _require(min(shares) >= 0 and max(shares) < 1 and 0 < self.scale[0] <= self.scale[1] <= 1, "shares are below 1")
+
+
+PICTURES_A_MINUTE, MOST_PICTURES, FEWEST_PICTURES = 6.0, 2000, 24
+"""A picture of 560 px takes a processor core some three seconds, its kernels most of it."""
+WINDOWS_A_MINUTE, MOST_WINDOWS, FEWEST_WINDOWS = 8.0, 400, 24
+"""Windows of the blurry shots whose kernels are estimated, a second each."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +136,8 @@ class AdaptSettings:
 
     `known_blur`: a folder of pairs (GoPro, REDS … layout) whose blur is transferred to the sharp shots for the
     discriminator, as the paper does; None takes the virtual shutter. Only `translate` uses it. The held-back shots are
-    judged every `judge_every` steps, the state is saved every `save_every_s` and after each judgement; `observe` is
-    called every `show_every` steps, with a strip at judgements.
+    judged every `judge_every` steps, the state is saved every `save_every_s` and after each judgement. `windows` of
+    the blurry shots tell the camera's kernels (None: as many as a tenth of the time is good for).
     """
 
     method: Method = "finetune"
@@ -163,33 +147,43 @@ class AdaptSettings:
     known_blur: Path | None = None
     translate: TranslateSettings = field(default_factory=TranslateSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
-    judge_every: int = 250
+    windows: int | None = None
+    judge_every: int = 100
     save_every_s: float = 60.0
-    show_every: int = 10
 
     def __post_init__(self) -> None:
         _require(self.minutes is not None or self.steps is not None, "give --minutes or --steps")
         _require(self.steps is None or self.steps >= 1, "steps must be at least 1")
         _require(self.minutes is None or self.minutes > 0, "minutes must be positive")
-        _require(self.judge_every >= 1 and self.show_every >= 1, "intervals must be at least 1")
+        _require(self.judge_every >= 1, "intervals must be at least 1")
+
+    def pictures_wanted(self) -> int:
+        """Returns how many pictures are made to learn from."""
+        made = _affordable(self.minutes, PICTURES_A_MINUTE, FEWEST_PICTURES, MOST_PICTURES)
+        return self.finetune.pictures or made
+
+    def windows_wanted(self) -> int:
+        """Returns how many windows of blurry shots are looked at."""
+        return self.windows or _affordable(self.minutes, WINDOWS_A_MINUTE, FEWEST_WINDOWS, MOST_WINDOWS)
+
+    def with_counts(self, counts: Sequence[int]) -> AdaptSettings:
+        """Returns the settings with so many windows and pictures, however long the time is."""
+        windows, pictures = counts
+        return replace(self, windows=windows, finetune=replace(self.finetune, pictures=pictures))
+
+    def decisive(self) -> str:
+        """Returns what decides the numbers of an adaptation, as JSON: settings of the other method don't."""
+        kept = {key: value for key, value in asdict(self).items() if key not in MAY_CHANGE}
+        kept.pop("finetune" if self.method == "translate" else "translate")
+        return json.dumps(kept, default=str, sort_keys=True)
 
 
-@dataclass(frozen=True)
-class AdaptStep:
-    """What an observer is told: means since it was last told. `losses` are (name, value), named for people.
+MAY_CHANGE = frozenset({"steps", "minutes", "save_every_s"})
+"""Settings that may differ when an adaptation is resumed: the budget, and what changes no figure."""
 
-    `discriminator_accuracy` in [0, 1], None where there is no discriminator. `strip` (h, w, 3): rows of held-back crops
-    side by side, blurry → translated → deblurred (`finetune`: blurry → deblurred before → after); None most of the
-    time. `share` of the budget is spent, in [0, 1].
-    """
 
-    step: int
-    share: float
-    losses: tuple[tuple[str, float], ...]
-    discriminator_accuracy: float | None = None
-    strip: Frame | None = None
-    scores: tuple[tuple[str, float, float], ...] = ()
-    """(name, before, now) on the held-back shots, where they have just been judged."""
+def _affordable(minutes: float | None, a_minute: float, fewest: int, most: int) -> int:
+    return most // 4 if minutes is None else min(most, max(fewest, round(a_minute * minutes)))
 
 
 @dataclass(frozen=True)
@@ -197,10 +191,10 @@ class Adapted:
     """What came of it: `weights` of a network `architecture` with hyper-parameters `config`, run with `traits`.
 
     For `translate` the weights are the translator's, to be run before the deblurring network; for `finetune` they take
-    the deblurring network's place. `scores` are (name, before, after) on the held-back shots. `helps` is False where
+    the deblurring network's place. `scores` are (name, before, after) on what was held back. `helps` is False where
     these do not show that the camera's photos gain; the weights are then the best there are all the same. `recipe` says
-    in a line or two how it was made, perceptual features and fitted shutter included. `interrupted`: a stop was asked
-    for; the state file goes on from here.
+    in a line or two how it was made, perceptual features and blur library included. `interrupted`: a stop was asked
+    for; the same call goes on from here.
     """
 
     method: Method
