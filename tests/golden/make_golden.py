@@ -47,7 +47,7 @@ TINY: dict[str, Any] = {
     "ref-deblurnet": RefDeblurNetConfig(8, reference_blocks=1, match_channels=8, match_blocks=2),
     "ref-mimo-unet": RefMimoUNetConfig(1, 8, reference_blocks=1, match_channels=8, match_blocks=2),
     "ref-nafnet": RefNAFNetConfig(8, (1, 1, 1), 1, (1, 1, 1), reference_blocks=1, match_channels=8, match_blocks=2),
-    "sgenet": SGENetConfig((8, 8, 12), 1),
+    "sgenet": SGENetConfig((24, 24, 36), 1),
 }
 """One small configuration for each architecture, every kind of layer in it. A new network adds its own line."""
 

@@ -102,7 +102,7 @@ def test_of_two_photos_with_one_result_the_later_is_told_and_the_watch_goes_on(
 def test_a_camera_that_writes_raw_and_jpeg_does_not_stop_it(photo_factory: Make, tmp_path: Path) -> None:
     photo_factory("in/a.jpg")
     (tmp_path / "in/a.cr2").write_bytes(b"")
-    with Watcher(tmp_path / "in", out=tmp_path / "out", format="jpeg") as running:
+    with Watcher(tmp_path / "in", patience_s=1.0, out=tmp_path / "out", format="jpeg") as running:
         photo_factory("in/b.jpg")
         until(lambda: {result.path.name for result in running.results} >= {"b.jpg", "a.cr2"})
     assert {result.path.name: result.status for result in running.results} == {
