@@ -58,6 +58,19 @@ def test_the_same_picture_gives_the_same_kernels() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.kernels, second.kernels, strict=True))
 
 
+def test_kernels_do_not_depend_on_the_number_of_threads() -> None:
+    picture, threads = blurred(blocks(160, 200, seed=2), hook(15, 4)), torch.get_num_threads()
+    found = []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        try:
+            found.append(estimate_kernels(picture).kernels)
+            assert torch.get_num_threads() == number
+        finally:
+            torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_clipped_lights_do_not_mislead() -> None:
     sharp = blocks(seed=4)
     sharp[:, 100:112, 150:162] = 1.0
