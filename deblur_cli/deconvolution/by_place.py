@@ -46,12 +46,7 @@ def shape_of_parts(height: int, width: int) -> tuple[int, int]:
 
 def nearest(found: tuple[BlurKernels, ...], row: float, column: float) -> BlurKernels:
     """Returns the kernels that were found nearest to a place, in pixels from the top and from the left."""
-
-    def distance(each: BlurKernels) -> float:
-        rows, columns = each.region
-        return math.hypot((rows.start + rows.stop) / 2 - row, (columns.start + columns.stop) / 2 - column)
-
-    return min(found, key=distance)
+    return min(found, key=lambda each: math.dist(each.centre, (row, column)))
 
 
 def _moved(found: BlurKernels, top: int, left: int) -> BlurKernels:

@@ -95,6 +95,12 @@ class BlurKernels:
     region: tuple[slice, slice]
 
     @property
+    def centre(self) -> tuple[float, float]:
+        """The middle of the region, in pixels from the top and from the left."""
+        rows, columns = self.region
+        return (rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2
+
+    @property
     def spread_px(self) -> float:
         """The least spread of the kernels: what all of them say is blurred."""
         return min(spread_px(kernel) for kernel in self.kernels)

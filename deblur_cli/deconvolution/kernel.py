@@ -87,7 +87,7 @@ def extent_px(kernel: Tensor) -> float:
 def spread_px(kernel: Tensor) -> float:
     """Returns the root mean square distance of the kernel's light from its middle, in pixels."""
     place = torch.arange(len(kernel), device=kernel.device) - len(kernel) // 2
-    return float(math.sqrt(float((kernel * (place[:, None] ** 2 + place**2)).sum())))
+    return math.sqrt(float((kernel * (place[:, None] ** 2 + place**2)).sum()))
 
 
 def rescaled(kernel: Tensor, ratio: float, side: int) -> Tensor:

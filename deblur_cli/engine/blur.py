@@ -39,10 +39,10 @@ def find_blur(pixels: Pixels, device: Device, progress: Progress) -> FoundBlur |
     undone = candidates(picture, parts)
     seconds = time.perf_counter() - began
     for part in parts:
-        rows, columns = part.region
+        row, column = map(int, part.centre)
         progress.detail(
-            f"blur of {part.extent_px:.0f} px was estimated around {(columns.start + columns.stop) // 2}, "
-            f"{(rows.start + rows.stop) // 2}, kernels agree by {part.agreement:.0%}."
+            f"blur of {part.extent_px:.0f} px was estimated around {column}, {row}, "
+            f"kernels agree by {part.agreement:.0%}."
         )
     progress.detail(f"estimating blur took {seconds:.1f} s.")
     return FoundBlur(parts, undone.permute(1, 2, 0).cpu().numpy())
