@@ -165,7 +165,9 @@ def _best_guess(coarse: _Level, middle: _Level) -> Candidate:
         shifted = by_phase(middle.moving, middle.onto)
         scored += [(_judge(coarse, guess.transform).similarity, guess) for guess in shifted]
     scored.sort(key=lambda pair: -pair[0])
-    likely = [guess for similarity, guess in scored[:KEPT] if similarity >= HOPELESS * scored[0][0]]
+    # Of photos that have nothing in common the best similarity is negative, and a share of it larger.
+    least = min(scored[0][0], HOPELESS * scored[0][0])
+    likely = [guess for similarity, guess in scored[:KEPT] if similarity >= least]
     better = [Candidate(_better(coarse, guess.transform)[0], guess.method) for guess in likely]
     return max(better, key=lambda guess: _judge(coarse, guess.transform).similarity)
 

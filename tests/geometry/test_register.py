@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deblur_cli.geometry.alignment import Alignment, scaling
+from deblur_cli.arrays import Grey, Mask
+from deblur_cli.geometry.alignment import Agreement, Alignment, agreement, scaling
 from deblur_cli.geometry.register import register
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.photo import Encoding
@@ -46,6 +48,13 @@ class TestWhatCannotBeAligned:
         assert register(blank, ONTO).confidence < 0.2
         assert register(ONTO, blank).confidence < 0.2
         assert register(blank, blank).confidence < 0.2
+
+    def test_where_every_guess_agrees_less_than_nothing_would(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def opposed(moving: Grey, onto: Grey, mask: Mask, softness_px: float) -> Agreement:
+            return replace(agreement(moving, onto, mask, softness_px), similarity=-0.1)
+
+        monkeypatch.setattr("deblur_cli.geometry.register.agreement", opposed)
+        assert register(scene(50, HEIGHT, WIDTH), ONTO).confidence == 0.0
 
     def test_noise_alone(self) -> None:
         grain = noisy(np.full((HEIGHT, WIDTH, 3), 0.5, np.float32), 0.2)
