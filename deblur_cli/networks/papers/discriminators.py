@@ -74,7 +74,9 @@ class PatchDiscriminator(nn.Module):
 
 DISCRIMINATORS: tuple[Discriminator, ...] = (
     Discriminator("deblur-pair", PairDiscriminator, beside_input=True),
+    Discriminator("deblur-pair-small", lambda: PairDiscriminator((16, 32, 48, 48, 48)), beside_input=True),
     Discriminator("patches", PatchDiscriminator),
+    Discriminator("patches-small", lambda: PatchDiscriminator(16)),
     Discriminator("patches-instance-norm", lambda: PatchDiscriminator(instance_norm=True)),
 )
 """The one list of them; a recipe's `[adversary]` names one."""
