@@ -8,6 +8,7 @@ not all of one kind.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from deblur_cli.deconvolution.estimate import SMALLEST_SIDE_PX, estimate_kernels
 from deblur_cli.deconvolution.kernel import agreement, extent_px, rescaled
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.shutter.light import SRGB, to_display, to_light
+from deblur_cli.shutter.settings import Range
 from deblur_cli.training.data import turned
 
 BELIEVED = 0.8
@@ -37,10 +39,13 @@ WINDOWS = 3
 """Of a shot, those with most detail; they do not overlap."""
 ALIKE = 0.97
 """Kernels that agree by more are the same: windows of one shot mostly do."""
-LEAST_EXTENT_PX = 3.0
-"""Shorter ones are no blur."""
-LARGER = 1.5
-"""Kernels are drawn scaled by up to this, either way."""
+LEAST_EXTENT_PX = 5.0
+"""Shorter ones are hardly blur, or have fallen to a point, on which the ways agree too."""
+SCALED = (1.0, 2.25)
+"""Kernels are drawn scaled by a ratio from this: what is found is too short, half to two thirds of the true length on
+simulated cameras (benchmarks/bench_adaptation.py)."""
+WIDEST_PX = 67
+"""Side of the largest square that they are scaled to."""
 DETAIL_PX = 16
 
 
@@ -82,11 +87,14 @@ class BlurLibrary:
         low, middle, high = np.quantile([each.extent_px for each in self.kernels], (0.1, 0.5, 0.9))
         return f"{told}, of {low:.0f} to {high:.0f} px, half of them under {middle:.0f}"
 
-    def draw(self, draw: random.Random, larger: float = LARGER) -> Tensor:
-        """Returns a random kernel (S, S): flipped, turned, and scaled by up to `larger` either way."""
+    def draw(self, draw: random.Random, scaled: Range = SCALED) -> Tensor:
+        """Returns a random kernel (S, S): flipped, turned, and scaled by a ratio from `scaled`, log-uniformly.
+
+        S is `WIDEST_PX` at most.
+        """
         kernel = turned(draw.choice(self.kernels).kernel, draw.randrange(8))
-        ratio = larger ** draw.uniform(-1, 1)
-        return kernel if larger == 1 else rescaled(kernel, ratio, round(len(kernel) * ratio) // 2 * 2 + 1)
+        ratio = min(math.exp(draw.uniform(*map(math.log, scaled))), WIDEST_PX / len(kernel))
+        return kernel if ratio == 1 else rescaled(kernel, ratio, round(len(kernel) * ratio) // 2 * 2 + 1)
 
 
 def find_library(

@@ -15,12 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deblur_cli.adaptation.blur_library import LARGER, BlurLibrary, blur_by
+from deblur_cli.adaptation.blur_library import SCALED, WIDEST_PX, BlurLibrary, blur_by
 from deblur_cli.adaptation.frames import FrameStore
 from deblur_cli.adaptation.kernel_extractor import KERNEL_PX, KernelExtractor, PairSquares
 from deblur_cli.adaptation.matched import MatchedPair, crop_matched
 from deblur_cli.datasets.draw import generator_for, seed_for
-from deblur_cli.deconvolution.estimate import LARGEST_PX
 from deblur_cli.deconvolution.kernel import extent_px
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.shutter.expose import make_pairs
@@ -54,19 +53,19 @@ class Blur(Protocol):
 
 @dataclass(frozen=True)
 class LibraryBlur:
-    """A kernel of the camera's own, in linear light; scaled by up to `larger` either way."""
+    """A kernel of the camera's own, in linear light; scaled by a ratio from `scaled`."""
 
     library: BlurLibrary
-    larger: float = LARGER
+    scaled: Range = SCALED
 
     @property
     def margin_px(self) -> int:
         """Half of the largest kernel's side."""
-        return round(LARGEST_PX * self.larger) // 2 + 1
+        return WIDEST_PX // 2 + 1
 
     def __call__(self, square: Tensor, draw: random.Random, generator: torch.Generator) -> Blurred:
         """Returns a square blurred, by a kernel drawn for it."""
-        kernel = self.library.draw(draw, self.larger).to(square.device)
+        kernel = self.library.draw(draw, self.scaled).to(square.device)
         cut = self.margin_px - len(kernel) // 2
         blurry = _inside(blur_by(kernel[None], square), cut)
         return Blurred(blurry, _inside(square, self.margin_px), extent_px(kernel))

@@ -133,7 +133,7 @@ def make_held_out(job: Job, config: TrainConfig) -> bool:
     They are held-back sharp shots under the kernels of held-back blurry ones, where any of these is believed.
     """
     library = job.held_library if len(job.held_library) else job.library
-    return _make(job, config, "held-out", job.shots.held_sharp, [(LibraryBlur(library, larger=1.0), 1.0)])
+    return _make(job, config, "held-out", job.shots.held_sharp, [(LibraryBlur(library), 1.0)])
 
 
 def make_pictures(job: Job, config: TrainConfig) -> bool:

@@ -8,6 +8,7 @@ import torch
 
 from deblur_cli.adaptation import blur_library as module
 from deblur_cli.adaptation.blur_library import (
+    WIDEST_PX,
     BlurLibrary,
     ShotKernel,
     blur_by,
@@ -90,8 +91,11 @@ def test_what_is_drawn_is_flipped_turned_and_scaled() -> None:
         assert float(kernel.sum()) == pytest.approx(1, abs=1e-4)
     assert {bool(kernel.sum(1).max() > kernel.sum(0).max()) for kernel in drawn} == {True, False}
     assert len({len(kernel) for kernel in drawn}) > 3
+    assert min(map(len, drawn)) >= 11
+    wide = BlurLibrary((ShotKernel(torch.full((45, 45), 45.0**-2), 0.9, 0),), 1, 1)
+    assert max(len(wide.draw(random.Random(seed))) for seed in range(24)) == WIDEST_PX
     assert torch.equal(library.draw(random.Random(0)), library.draw(random.Random(0)))
-    unscaled = [library.draw(random.Random(seed), 1.0) for seed in range(4)]
+    unscaled = [library.draw(random.Random(seed), (1.0, 1.0)) for seed in range(4)]
     assert all(sorted(kernel.flatten().tolist()) == sorted(line(11).flatten().tolist()) for kernel in unscaled)
 
 

@@ -80,7 +80,7 @@ def test_pictures_to_judge_by_are_of_shots_held_back_under_kernels_held_back(job
     judged, learned = (next(given for given in made if given[6] == name) for name in ("held-out", "train"))
     assert len(judged[0]) == len(wanted.shots.held_sharp)
     assert judged[1][0][0].library is wanted.held_library
-    assert judged[1][0][0].larger == 1.0
+    assert judged[1][0][0].scaled == learned[1][0][0].scaled
     assert [type(blur).__name__ for blur, _ in learned[1]] == ["LibraryBlur", "ShutterBlur"]
     assert len(learned[0]) == len(wanted.shots.sharp)
 
