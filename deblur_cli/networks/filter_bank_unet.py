@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,8 @@ BANK_RATE = 0.1
 MOST_FILTERS, LARGEST_SIDE_PX = 1024, 255
 """Beyond these a weight file's bank is forged: they are computed to compare shapes, which would take minutes and
 gigabytes."""
+SEEN_PLANES = 24
+"""Picture and change in three colours each, at half the scale; those of the candidates come after."""
 NOISE_TO_SIGNAL = 0.05
 """Regularisation of the inverses, relative to the spectrum of natural pictures (falling with the frequency squared)."""
 
@@ -75,7 +78,7 @@ class FilterBankUNet(ResidualUNet):
         )
         self.bank_full, self.bank_half, self.bank_quarter = full, half, quarter
         self.selector = BlurSelector(config.selector_width, sum(config.filters) // DIRECTIONS)
-        self.stem = nn.Conv2d(24 + 4 * config.candidates, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(SEEN_PLANES + 4 * config.candidates, channels[0], 3, padding=1)
         self.residual = nn.Conv2d(channels[0], 12, 3, padding=1)
         self.trust = nn.Conv2d(channels[0], 12, 3, padding=1)
         start_at_zero(self.residual)
@@ -219,6 +222,13 @@ def _line(length_px: float, angle: float, size: int) -> Tensor:
         for row, down in ((top, 1 - low_share), (top + 1, low_share)):
             kernel.index_put_((row % size, column % size), across * down, accumulate=True)
     return kernel / len(moments)
+
+
+def without_candidates(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the weights of the network that restores as one with these does when it is shown no candidates."""
+    kept = {name: value for name, value in weights.items() if not name.startswith("shares.")}
+    kept["stem.weight"] = kept["stem.weight"][:, :SEEN_PLANES]
+    return kept
 
 
 def size_multiple(config: FilterBankUNetConfig) -> int:

@@ -30,7 +30,8 @@ class ResidualUNet(nn.Module):
     """Features of a picture (B, C, H, W): convolutions of stride 2 down, pixel-shuffle up, skips added.
 
     `channels` are those of each level, finest first; `encoder_blocks` and `decoder_blocks` count the blocks of every
-    level but the coarsest, which has `middle_blocks`. Sides must be multiples of `2 ** (len(channels) − 1)`.
+    level but the coarsest, which has `middle_blocks`. Sides must be multiples of `2 ** (len(channels) − 1)`. Raises
+    ValueError where channels and blocks have unlike numbers of levels.
     """
 
     def __init__(
@@ -41,6 +42,11 @@ class ResidualUNet(nn.Module):
         decoder_blocks: tuple[int, ...],
     ) -> None:
         super().__init__()
+        if not len(encoder_blocks) == len(decoder_blocks) == len(channels) - 1:
+            levels = f"{len(encoder_blocks)} and {len(decoder_blocks)}"
+            raise ValueError(
+                f"{len(channels)} channels want blocks for one level fewer in encoder and decoder, not {levels}"
+            )
         self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, encoder_blocks, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(channels))
         self.middle = _blocks(channels[-1], middle_blocks)

@@ -56,12 +56,12 @@ class AdversarialStep:
         seed_step(setting, state)
         set_rate(state.optimiser, learning_rate)
         with autocast(setting.device, setting.dtype):
-            predictions = predicted(self._runner, batch.inputs, task.outputs)
+            predictions, without = task.predict(self._runner, batch), task.without(self._runner, batch)
         state.optimiser.zero_grad(set_to_none=True)
         denoising = task.denoising(predictions, batch)
         if self._first:
             denoising.backward(inputs=self._first, retain_graph=True)  # type: ignore[no-untyped-call]
-        loss = task.restoring(predictions, batch)
+        loss = task.restoring(predictions, batch, without)
         if state.adversary is not None:
             self._teach(state.adversary, predictions[-1].detach(), batch, learning_rate)
             weight = setting.config.adversary.weight

@@ -102,7 +102,9 @@ class PicturesConfig:
         _require(self.side_px >= 224, "pictures: side_px must be at least 224, a window of the spectrum")
         shares = (self.shutter_share, self.high_rate_share, self.clip_share)
         _require(min(shares) >= 0 and sum(shares) > 0, "pictures: shares cannot be negative, nor all be zero")
-        _require(3 <= self.frames[0] <= self.frames[1], "pictures: frames must be a range from 3 on")
+        low, high = self.frames
+        odd = low < high or low % 2 == 1
+        _require(3 <= low <= high and odd, "pictures: frames must be a range from 3 on that holds an odd number")
         _require(0 < self.intervals[0] <= self.intervals[1], "pictures: intervals must be a positive range")
 
 
@@ -271,7 +273,8 @@ class RunConfig:
 class TrainConfig:
     """One recipe, complete: what was not written in it has the defaults of the records above.
 
-    `kind` says which photos the network takes; `reference` and `dark` serve the kind that they are about alone.
+    `kind` says which photos the network takes; `reference` and `dark` serve the kind that they are about alone. Of
+    high-rate sequences `few_frames` are averaged, those of `dark` for pairs, those of `shutter` else.
     """
 
     kind: InputKind = InputKind.SINGLE

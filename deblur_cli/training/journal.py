@@ -6,9 +6,9 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
 import torch
 from torch import Tensor
@@ -90,17 +90,15 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> Journal:
         if self._path is not None:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("a", encoding="utf-8")
+                self._file = self._path.open("ab", buffering=0)
             except OSError as error:
-                raise CannotWriteError(
-                    self._path, f"the log cannot be written: {error}. Choose another --out."
-                ) from error
+                raise self._refused(self._path, error) from error
         return self
 
     def __exit__(
@@ -110,10 +108,19 @@ class Journal:
             self._file.close()
 
     def write(self, event: str, record: Figures | Validation | None = None, **facts: str | int | float | None) -> None:
-        """Appends one line: the event's name and its figures; figures that are no number become null."""
-        if self._file is None:
+        """Appends one line: the event's name and its figures; figures that are no number become null.
+
+        Raises CannotWriteError.
+        """
+        if self._file is None or self._path is None:
             return
         line = {"event": event, **(asdict(record) if record is not None else {}), **facts}
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
-        self._file.write(json.dumps(clean) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(f"{json.dumps(clean)}\n".encode())
+        except OSError as error:
+            raise self._refused(self._path, error) from error
+
+    @staticmethod
+    def _refused(path: Path, error: OSError) -> CannotWriteError:
+        return CannotWriteError(path, f"the log cannot be written: {error}. Free space, or choose another --out.")

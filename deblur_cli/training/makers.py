@@ -184,7 +184,8 @@ class ChunkMaker:
 
     def _from_high_rate(self, dataset: Dataset, draw: random.Random) -> Chunk:
         """Returns samples whose blur is the mean of frames that a camera took in rapid succession."""
-        count = draw.randint(*self._config.dark.few_frames)
+        settings = self._config.dark if self._config.kind is InputKind.PAIR else self._config.shutter
+        count = draw.randint(*settings.few_frames)
         samples = [self._averaged(dataset, count, draw) for _ in self._each]
         *inputs, truth = (torch.stack(pictures) for pictures in zip(*samples, strict=True))
         return Chunk(tuple(inputs), truth, (False,) * len(inputs), frames=count)

@@ -44,11 +44,8 @@ class Source:
 def read_pictures(roots: Sequence[Path], layout: Layout | None, config: TrainConfig, progress: Progress) -> HeldOut:
     """Returns what is trained on and what is held back, without pictures that are too small. Raises DatasetError."""
     related = config.kind is InputKind.REFERENCE
-    split = hold_back([read_dataset(root, layout, related=related) for root in roots], config.data.held_out)
-    train_on, held_out = (
-        tuple(large_enough(dataset, config, progress) for dataset in part) for part in (split.train, split.held_out)
-    )
-    return HeldOut(train_on, held_out)
+    found = (read_dataset(root, layout, related=related) for root in roots)
+    return hold_back([large_enough(dataset, config, progress) for dataset in found], config.data.held_out)
 
 
 def with_pictures(config: TrainConfig, count: int | None, cache: Path) -> TrainConfig:

@@ -16,7 +16,7 @@ from deblur_cli.datasets.draw import seed_for
 from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.networks.contract import Architecture, InputKind
-from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
+from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig, without_candidates
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import Progress
 from deblur_cli.training.adversary import discriminator_named, needs_duel
@@ -102,11 +102,19 @@ def _check_pictures(config: TrainConfig, settings: Any) -> None:
 
 
 def fresh(config: TrainConfig) -> Start:
-    """Returns a network with random weights, the same for the same seed."""
+    """Returns a network with random weights, the same for the same seed.
+
+    Raises ConfigurationError for options of which no network can be built.
+    """
     architecture, settings = architecture_of(config.network, config.kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("network", config.run.seed))
-        network = architecture.build(settings)
+        try:
+            network = architecture.build(settings)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"network {architecture.name}: {error}. Correct [network] options in the recipe."
+            ) from error
     return Start(network, architecture, settings)
 
 
@@ -141,10 +149,12 @@ def load_weights(start: Start, name: str, progress: Progress) -> None:
     Raises WeightsError, and ConfigurationError where nothing is shared.
     """
     entry = find_any(name)
-    weights = load(entry, progress).network.state_dict()
+    weights: Mapping[str, Tensor] = load(entry, progress).network.state_dict()
     if entry.kind is start.architecture.kind and entry.config == start.settings:
         start.network.load_state_dict(weights)
         return
+    if getattr(entry.config, CANDIDATES, 0) and not getattr(start.settings, CANDIDATES, 0):
+        weights = without_candidates(weights)
     taken = take_over(start.network, weights)
     if not taken:
         raise ConfigurationError(

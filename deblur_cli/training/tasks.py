@@ -134,9 +134,12 @@ class ReferenceTask(RestoreTask):
 
     @torch.no_grad()
     def without(self, network: nn.Module, batch: Batch) -> Tensor | None:
-        """Returns the query restored by itself, where the network knows how."""
+        """Returns the query restored by itself, where the network knows how and the loss asks for it."""
         single = getattr(getattr(network, "module", network), "single", None)
-        return None if single is None else single(batch.inputs[0]).clamp(0, 1).float()
+        if single is None or not self.weights.log_error:
+            return None
+        alone: Tensor = single(batch.inputs[0])
+        return alone.clamp(0, 1).float()
 
 
 def task_for(config: TrainConfig, outputs: tuple[float, ...], *, selects: bool = False) -> RestoreTask:

@@ -10,6 +10,7 @@ from torch import nn
 
 from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import CheckpointError, ConfigurationError
+from deblur_cli.networks.blur_selector import ANGLES, KINDS, RADII, WINDOW_PX
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.progress import SILENT
 from deblur_cli.training.adversary import AdversarialStep, discriminator_named, first_stage, needs_duel, new_adversary
@@ -21,8 +22,9 @@ from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import LAST, Setting, TrainResult, run
 from deblur_cli.training.state import TrainState, new_state, restore_state
-from deblur_cli.training.tasks import Batch, RestoreTask
+from deblur_cli.training.tasks import Batch, ReferenceTask, RestoreTask, WindowTask
 from deblur_cli.training.validate import Validator
+from tests.adaptation.bank import tiny_bank
 from tests.training.test_loop import StopsAt
 
 CPU = torch.device("cpu")
@@ -111,6 +113,37 @@ def test_one_step_moves_both_networks_and_the_discriminator_by_its_own_loss(
     )
     assert moved == pytest.approx(2e-4 * 1e-4 / config.optimiser.rate, rel=0.01)
     assert all(value.requires_grad for value in state.adversary.network.parameters())
+
+
+def test_a_duel_over_windows_and_references_has_the_loss_of_their_own_tasks(
+    critics: None, small_config: TrainConfig, tmp_path: Path
+) -> None:
+    loss = LossConfig(charbonnier=0, frequency=0, log_error=1.0)
+    config = replace(dueling(small_config, "alone", loss), kind=InputKind.SINGLE)
+    config = replace(config, adversary=replace(config.adversary, weight=1e-9))
+    truth = torch.rand(2, 3, WINDOW_PX, WINDOW_PX)
+    for network, task, inputs in (
+        (tiny_bank(), WindowTask(loss), (truth.flip(2), torch.randn(2, KINDS, ANGLES, RADII))),
+        (ByItself(), ReferenceTask(loss), (truth.flip(2), truth.flip(3))),
+    ):
+        batch = Batch(inputs, truth)
+        expected = float(task(network, batch).loss.detach())
+        state = begun(config, network)
+        setting = Setting(config, CPU, torch.float32, World(), tmp_path, "pictures")
+        found, _ = AdversarialStep(setting, state, task)(batch, 1e-3)
+        assert float(found.loss) == pytest.approx(expected, abs=1e-5)
+
+
+class ByItself(nn.Module):
+    """Restores by the reference; `single`, what it makes of the query alone, is nearer to the truth than the query."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.single = nn.AvgPool2d(5, 1, 2)
+        self.share = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, query: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        return query + self.share * (reference - query)
 
 
 def test_a_discriminator_learns_what_gives_results_away(

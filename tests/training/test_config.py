@@ -44,6 +44,7 @@ def written(tmp_path: Path, text: str) -> str:
         ("[adversary]\nweight = 0", "adversary: weight and rate must be positive"),
         ("[reference]\nshift = 3", "reference: unknown key 'shift' (did you mean 'shift_px'?)"),
         ("[optimiser]\nmean_of_rounds = true", "wants at least two rounds"),
+        ("[pictures]\nframes = [4, 4]", "pictures: frames must be a range from 3 on that holds an odd number"),
         ("data = 3", "data: 3 is not of the kind"),
         ("[data", "is not valid TOML"),
     ],

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -225,6 +226,28 @@ def test_the_bundled_network_goes_on_with_the_candidates_that_it_knows() -> None
     load_weights(begun, "deblur-single", SILENT)
     bundled = load(find("deblur-single", SingleModel)).network.state_dict()
     assert all(torch.equal(value, bundled[name]) for name, value in begun.network.state_dict().items())
+
+
+@pytest.mark.weights
+def test_what_deblur_ref_keeps_fixed_restores_the_query_as_deblur_single_does_without_candidates() -> None:
+    recipe = load_recipe("deblur-ref")
+    begun = fresh(recipe)
+    for name in recipe.network.begins_as:
+        load_weights(begun, name, SILENT)
+    bundled = load(find("deblur-single", SingleModel)).network
+    query, weights = torch.rand(1, 3, 224, 224), torch.rand(1, 80, 1, 1)
+    with torch.no_grad():
+        single = cast(FilterBankUNet, begun.network.single)
+        torch.testing.assert_close(single(query, weights), bundled(query, weights), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": [32, 64]}, {"filters": [15, 32, 32]}, {"filter_sides_px": [10, 21, 21]}]
+)
+def test_a_network_that_cannot_be_built_is_refused_in_a_sentence(options: dict[str, list[int]]) -> None:
+    config = TrainConfig(network=NetworkConfig("filter-bank-unet", options), data=DataConfig(patch_px=224))
+    with pytest.raises(ConfigurationError, match=r"network filter-bank-unet: .* Correct \[network\] options"):
+        fresh(config)
 
 
 @pytest.mark.parametrize(("options", "named"), [({"candidates": 4}, ()), ({}, ("undone",))])

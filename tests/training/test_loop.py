@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.datasets.readers import read_dataset
-from deblur_cli.errors import TrainingError
+from deblur_cli.errors import CannotWriteError, TrainingError
 from deblur_cli.progress import SILENT
 from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import LossConfig, OptimiserConfig, RunConfig, TrainConfig
@@ -251,3 +251,12 @@ def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, small_config: TrainCo
         torch.testing.assert_close(parted[name], value, atol=2e-6, rtol=0)
     assert [line["loss"] for line in told_too] == pytest.approx([line["loss"] for line in told], rel=1e-4)
     assert [line["psnr_out"] for line in told_too] == pytest.approx([line["psnr_out"] for line in told], rel=1e-4)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told_by_the_log() -> None:
+    with (
+        Journal(Path("/dev/full")) as journal,
+        pytest.raises(CannotWriteError, match=r"log cannot be written.*Free space"),
+    ):
+        journal.write("step", step=1)

@@ -233,6 +233,9 @@ def test_harm_is_measured_against_the_best_input_or_what_a_network_gives_alone()
 
     seen = ReferenceTask(weights)(Both(), Batch((near.clamp(0, 1), far), truth))
     assert float(seen.loss) > 3
+    unasked = Both()
+    unasked.single.forward = None  # type: ignore[assignment]  # not run where no loss compares with it
+    ReferenceTask(LossConfig())(unasked, Batch((near, far), truth))
 
 
 def test_windows_are_restored_with_what_their_pictures_call_for() -> None:

@@ -190,13 +190,16 @@ def test_high_rate_frames_are_averaged_as_the_paper_does(kinds: dict[InputKind, 
         assert level(chunk.inputs[1]) == first + 2 * (2 + 4)  # frames 2 to 10 of it, on average the sixth
         assert chunk.finished == (False, False)
     config = replace(config, kind=InputKind.REFERENCE, reference=replace(config.reference, window=2))
+    config = replace(config, shutter=replace(config.shutter, few_frames=(11, 11)))
     for number in range(20):
         chunk = maker_of(config, dataset).make(number)
         query, reference, truth = (level(picture) for picture in (*chunk.inputs, chunk.truth))
         assert query == pytest.approx(truth, abs=1)  # of light, not of levels
-        assert 8 <= abs(reference - truth) <= 2 * 2 * 9 + 1
+        assert 10 <= abs(reference - truth) <= 2 * 2 * 11 + 1
+        assert chunk.frames == 11
     single = maker_of(replace(config, kind=InputKind.SINGLE), dataset).make(0)
     assert len(single.inputs) == 1
+    assert single.frames == 11
 
 
 def test_views_show_the_same_part_of_the_scene(kinds: dict[InputKind, TrainConfig], tmp_path: Path) -> None:

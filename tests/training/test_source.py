@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from deblur_cli.datasets.draw import share_of
 from deblur_cli.errors import ConfigurationError, DatasetError
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import SILENT, Progress
@@ -213,3 +214,15 @@ def test_small_photographs_are_left_out(job: TrainJob, photo_factory: Callable[.
     pictures = read_pictures(job.data, None, CONFIG, SILENT)
     names = {photo.stem for dataset in (*pictures.train, *pictures.held_out) for photo in dataset.photos}
     assert names == {f"p{number}" for number in range(5)}
+
+
+def test_a_photograph_that_is_too_small_is_not_the_one_that_is_held_back(
+    job: TrainJob, photo_factory: Callable[..., Path]
+) -> None:
+    few = replace(CONFIG, data=replace(CONFIG.data, held_out=0.01))
+    first = min(share_of(f"p{number}") for number in range(5))
+    small = next(name for name in map(str, range(1000)) if share_of(name) < first)
+    photo_factory(f"sharp/{small}.png", size=(200, 340), seed=9)
+    pictures = read_pictures(job.data, None, few, SILENT)
+    assert len(pictures.train[0].photos) == 4
+    assert len(pictures.held_out[0].photos) == 1
