@@ -19,8 +19,7 @@ from deblur_cli.catalogue.vgg import vgg19
 from deblur_cli.catalogue.weight_file import read_tensors, write_safetensors
 from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.errors import MissingWeightsError
-from deblur_cli.networks.papers.match_encoder import MatchEncoder, MatchEncoderConfig, contrastive_loss
-from deblur_cli.networks.papers.vgg19 import VGG19Features
+from deblur_cli.networks.papers.match_encoder import MatchEncoder, MatchEncoderConfig, VGG19Features, contrastive_loss
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.settings import ShutterSettings

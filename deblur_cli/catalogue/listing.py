@@ -129,9 +129,8 @@ def _network(architecture: str, config: Any) -> str:
 def _complexity(architecture: str, config: Any) -> tuple[int, int]:
     """Returns the number of parameters, and the MACs for pictures of MACS_AT_PX squared."""
     from deblur_cli.networks import registry
-    from deblur_cli.networks.complexity import count
     from deblur_cli.networks.contract import InputKind
-    from deblur_cli.networks.skip_init import skip_init
+    from deblur_cli.networks.shapes import count, skip_init
 
     line = registry.architecture(architecture)
     with skip_init():

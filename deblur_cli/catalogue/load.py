@@ -21,7 +21,7 @@ from deblur_cli.errors import DamagedWeightsError, UnrecognisedNetworkError
 from deblur_cli.networks.contract import Architecture, SingleModel, Traits
 from deblur_cli.networks.papers.local_pooling import apply_local_pooling
 from deblur_cli.networks.registry import architecture
-from deblur_cli.networks.skip_init import skip_init
+from deblur_cli.networks.shapes import skip_init
 from deblur_cli.progress import SILENT, Progress
 
 SPANDREL = "spandrel"

@@ -12,7 +12,7 @@ from deblur_cli.catalogue.entries import entries
 from deblur_cli.errors import UnrecognisedNetworkError
 from deblur_cli.networks.contract import Architecture, Shapes
 from deblur_cli.networks.registry import ARCHITECTURES, architecture
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 
 ARCHITECTURE_KEY, CONFIG_KEY = "deblur.architecture", "deblur.config"
 """Metadata of our own safetensors: the network's name and its hyper-parameters as JSON."""

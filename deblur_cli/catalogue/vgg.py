@@ -31,8 +31,8 @@ from deblur_cli.catalogue.source import Copy, cache_dir
 from deblur_cli.catalogue.weight_file import read_header, read_weights, write_safetensors
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.files import whole_file, write_whole
-from deblur_cli.networks.papers.vgg19 import LAYERS, VGG19Features
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.papers.match_encoder import LAYERS, VGG19Features
+from deblur_cli.networks.shapes import shapes_of
 from deblur_cli.progress import SILENT, Progress
 
 if TYPE_CHECKING:

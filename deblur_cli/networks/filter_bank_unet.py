@@ -20,9 +20,9 @@ Untrained, the network returns its input. docs/explanation/filter-bank.md tells 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.blur_selector import DIRECTIONS, STEP_PX, BlurSelector, weights_everywhere
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
-from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.residual_unet import ResidualUNet, ResidualUNetConfig, layout_in, start_at_zero
+from deblur_cli.networks.shapes import config_if_exact
 
 LENGTHS_PX = ((2.5, 4.0), (2.5, 9.0), (5.5, 14.0))
 """Shortest and longest motion undone at full, half and quarter scale, in pixels of that scale."""
@@ -47,12 +47,11 @@ NOISE_TO_SIGNAL = 0.05
 
 
 @dataclass(frozen=True)
-class FilterBankUNetConfig:
-    """Hyper-parameters: `channels` at 1/2, 1/4, 1/8 … of the picture's scale; the last is the middle's.
+class FilterBankUNetConfig(ResidualUNetConfig):
+    """Hyper-parameters of the U-Net, and of what is before it.
 
-    `encoder_blocks` and `decoder_blocks` have one count for each scale but the last. `filters` and `filter_sides_px`
-    (odd) describe the banks at full, half and quarter scale; `selector_width` is the perceptron's. `candidates`: how
-    many estimates of the luma from elsewhere it is shown.
+    `filters` and `filter_sides_px` (odd) describe the banks at full, half and quarter scale; `selector_width` is the
+    perceptron's. `candidates`: how many estimates of the luma from elsewhere it is shown.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -69,7 +68,7 @@ class FilterBankUNet(ResidualUNet):
     """The network: (B, 3, H, W) in [0, 1] to the same shape; sides multiples of `size_multiple(config)`."""
 
     def __init__(self, config: FilterBankUNetConfig) -> None:
-        super().__init__(config.channels, config.encoder_blocks, config.middle_blocks, config.decoder_blocks)
+        super().__init__(config)
         self.config = config
         channels = config.channels
         full, half, quarter = (
@@ -236,33 +235,18 @@ def size_multiple(config: FilterBankUNetConfig) -> int:
     return int(2 ** len(config.channels))
 
 
-def _infer(shapes: Shapes) -> FilterBankUNetConfig | None:
-    """Returns the configuration whose network has exactly these keys and shapes, or None."""
-    if not {"bank_full", "bank_half", "bank_quarter", "stem.weight"} <= shapes.keys():
-        return None
-
-    def count(pattern: str) -> int:
-        return len({m.group(1) for key in shapes if (m := re.fullmatch(pattern, key))})
-
-    levels = count(r"downs\.(\d+)\.weight")
-    try:
-        banks = [shapes[f"bank_{scale}"] for scale in ("full", "half", "quarter")]
-        if any(bank[0] > MOST_FILTERS or bank[-1] > LARGEST_SIDE_PX for bank in banks):
-            return None  # a forged file must not make us compute filters for minutes
-        config = FilterBankUNetConfig(
-            channels=(shapes["stem.weight"][0], *(shapes[f"downs.{i}.weight"][0] for i in range(levels))),
-            encoder_blocks=tuple(count(rf"encoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
-            middle_blocks=count(r"middle\.(\d+)\.first\.weight"),
-            decoder_blocks=tuple(count(rf"decoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
-            filters=(banks[0][0], banks[1][0], banks[2][0]),
-            filter_sides_px=(banks[0][-1], banks[1][-1], banks[2][-1]),
-            selector_width=shapes["selector.layers.0.weight"][0],
-            candidates=shapes["shares.weight"][0] // 4 if "shares.weight" in shapes else 0,
-        )
-        expected = shapes_of(FilterBankUNet, config)
-    except (KeyError, IndexError, ValueError, RuntimeError):
-        return None
-    return config if expected == dict(shapes) else None
+def _config_in(shapes: Shapes) -> FilterBankUNetConfig:
+    """Returns the configuration. Raises KeyError, IndexError or ValueError for shapes of another network."""
+    full, half, quarter = (shapes[f"bank_{scale}"] for scale in ("full", "half", "quarter"))
+    if any(bank[0] > MOST_FILTERS or bank[-1] > LARGEST_SIDE_PX for bank in (full, half, quarter)):
+        raise ValueError("a forged file must not make us compute filters for minutes")
+    return FilterBankUNetConfig(
+        *layout_in(shapes),
+        filters=(full[0], half[0], quarter[0]),
+        filter_sides_px=(full[-1], half[-1], quarter[-1]),
+        selector_width=shapes["selector.layers.0.weight"][0],
+        candidates=shapes["shares.weight"][0] // 4 if "shares.weight" in shapes else 0,
+    )
 
 
 def _default_traits(config: FilterBankUNetConfig) -> Traits:
@@ -276,6 +260,6 @@ ARCHITECTURE = Architecture(
     kind=InputKind.SINGLE,
     config=FilterBankUNetConfig,
     build=FilterBankUNet,
-    infer=_infer,
+    infer=partial(config_if_exact, FilterBankUNet, _config_in),
     default_traits=_default_traits,
 )

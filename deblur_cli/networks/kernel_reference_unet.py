@@ -9,8 +9,8 @@ tells more.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from deblur_cli.networks.contract import Architecture, InputKind, ReferenceOutput, Shapes, Traits
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetConfig
 from deblur_cli.networks.kernel_fusion import STEP_PX, WINDOW_PX, fuse, mean_around, moved, shifts
-from deblur_cli.networks.residual_unet import ResidualUNet, start_at_zero
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.residual_unet import ResidualUNet, ResidualUNetConfig, layout_in, start_at_zero
+from deblur_cli.networks.shapes import config_if_exact
 
 DOUBT, HALFWAY = 12.0, 0.25
 """How steeply an untrained network's trust falls with the share that the reference leaves unexplained, and where it is
@@ -32,23 +32,18 @@ it, and lose 0.01 instead of 0.04 dB to a reference of another scene, at worst 0
 
 
 @dataclass(frozen=True)
-class KernelReferenceUNetConfig:
-    """Hyper-parameters: `channels` at 1/2, 1/4, 1/8 … of the picture's scale; the last is the middle's.
+class KernelReferenceUNetConfig(ResidualUNetConfig):
+    """Hyper-parameters of the U-Net.
 
     The network for the query alone has the defaults of `FilterBankUNetConfig`, so that its trained weights fit.
     """
-
-    channels: tuple[int, ...] = (32, 64, 128)
-    encoder_blocks: tuple[int, ...] = (1, 2)
-    middle_blocks: int = 4
-    decoder_blocks: tuple[int, ...] = (1, 2)
 
 
 class KernelReferenceUNet(ResidualUNet):
     """The network: query and reference (B, 3, H, W) in [0, 1], registered to within 32 px, to the query restored."""
 
     def __init__(self, config: KernelReferenceUNetConfig) -> None:
-        super().__init__(config.channels, config.encoder_blocks, config.middle_blocks, config.decoder_blocks)
+        super().__init__(config)
         self.config = config
         self.single = FilterBankUNet(FilterBankUNetConfig())
         self.stem = nn.Conv2d(52, config.channels[0], 3, padding=1)
@@ -86,24 +81,8 @@ def _believed(trust: Tensor) -> Tensor:
     return (trust / LEAST_TRUST).clamp(max=1)
 
 
-def _infer(shapes: Shapes) -> KernelReferenceUNetConfig | None:
-    """Returns the configuration whose network has exactly these keys and shapes, or None."""
-
-    def count(pattern: str) -> int:
-        return len({m.group(1) for key in shapes if (m := re.fullmatch(pattern, key))})
-
-    levels = count(r"downs\.(\d+)\.weight")
-    try:
-        config = KernelReferenceUNetConfig(
-            channels=(shapes["stem.weight"][0], *(shapes[f"downs.{i}.weight"][0] for i in range(levels))),
-            encoder_blocks=tuple(count(rf"encoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
-            middle_blocks=count(r"middle\.(\d+)\.first\.weight"),
-            decoder_blocks=tuple(count(rf"decoders\.{i}\.(\d+)\.first\.weight") for i in range(levels)),
-        )
-        expected = shapes_of(KernelReferenceUNet, config)
-    except (KeyError, IndexError, ValueError, RuntimeError):
-        return None
-    return config if expected == dict(shapes) else None
+def _config_in(shapes: Shapes) -> KernelReferenceUNetConfig:
+    return KernelReferenceUNetConfig(*layout_in(shapes))
 
 
 def _default_traits(config: KernelReferenceUNetConfig) -> Traits:
@@ -116,6 +95,6 @@ ARCHITECTURE = Architecture(
     kind=InputKind.REFERENCE,
     config=KernelReferenceUNetConfig,
     build=KernelReferenceUNet,
-    infer=_infer,
+    infer=partial(config_if_exact, KernelReferenceUNet, _config_in),
     default_traits=_default_traits,
 )

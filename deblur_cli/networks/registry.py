@@ -5,21 +5,17 @@ from __future__ import annotations
 from deblur_cli.networks import exposure_fusion_unet, filter_bank_unet, kernel_reference_unet
 from deblur_cli.networks.contract import Architecture
 from deblur_cli.networks.papers import (
-    deblur_merger,
-    deblur_rnn,
+    deblur_rnn_and_merger,
     deblurnet,
     deep_ref_net,
     mimo_unet,
     nafnet,
-    ref_deblurnet,
-    ref_mimo_unet,
-    ref_nafnet,
+    ref_networks,
     sgenet,
 )
 
 ARCHITECTURES: tuple[Architecture, ...] = (
-    deblur_merger.ARCHITECTURE,
-    deblur_rnn.ARCHITECTURE,
+    *deblur_rnn_and_merger.ARCHITECTURES,
     deblurnet.ARCHITECTURE,
     deep_ref_net.ARCHITECTURE,
     exposure_fusion_unet.ARCHITECTURE,
@@ -27,9 +23,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     kernel_reference_unet.ARCHITECTURE,
     mimo_unet.ARCHITECTURE,
     nafnet.ARCHITECTURE,
-    ref_deblurnet.ARCHITECTURE,
-    ref_mimo_unet.ARCHITECTURE,
-    ref_nafnet.ARCHITECTURE,
+    *ref_networks.ARCHITECTURES,
     sgenet.ARCHITECTURE,
 )
 

@@ -5,10 +5,27 @@ Dense 3×3 convolutions, since matrix units of processors and GPUs run them seve
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from deblur_cli.networks.contract import Shapes
+from deblur_cli.networks.shapes import count_names
+
+
+@dataclass(frozen=True)
+class ResidualUNetConfig:
+    """Hyper-parameters: `channels` at 1/2, 1/4, 1/8 … of the picture's scale; the last is the middle's.
+
+    `encoder_blocks` and `decoder_blocks` have one count for each scale but the last.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    encoder_blocks: tuple[int, ...] = (1, 2)
+    middle_blocks: int = 4
+    decoder_blocks: tuple[int, ...] = (1, 2)
 
 
 class ResidualBlock(nn.Module):
@@ -29,29 +46,23 @@ class ResidualBlock(nn.Module):
 class ResidualUNet(nn.Module):
     """Features of a picture (B, C, H, W): convolutions of stride 2 down, pixel-shuffle up, skips added.
 
-    `channels` are those of each level, finest first; `encoder_blocks` and `decoder_blocks` count the blocks of every
-    level but the coarsest, which has `middle_blocks`. Sides must be multiples of `2 ** (len(channels) − 1)`. Raises
-    ValueError where channels and blocks have unlike numbers of levels.
+    Sides must be multiples of `2 ** (len(channels) − 1)`. Raises ValueError where channels and blocks have unlike
+    numbers of levels.
     """
 
-    def __init__(
-        self,
-        channels: tuple[int, ...],
-        encoder_blocks: tuple[int, ...],
-        middle_blocks: int,
-        decoder_blocks: tuple[int, ...],
-    ) -> None:
+    def __init__(self, config: ResidualUNetConfig) -> None:
         super().__init__()
-        if not len(encoder_blocks) == len(decoder_blocks) == len(channels) - 1:
-            levels = f"{len(encoder_blocks)} and {len(decoder_blocks)}"
+        channels, encoder, decoder = config.channels, config.encoder_blocks, config.decoder_blocks
+        if not len(encoder) == len(decoder) == len(channels) - 1:
             raise ValueError(
-                f"{len(channels)} channels want blocks for one level fewer in encoder and decoder, not {levels}"
+                f"{len(channels)} channels want as many counts of blocks less one in encoder and decoder, got "
+                f"{len(encoder)} and {len(decoder)}"
             )
-        self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, encoder_blocks, strict=False))
+        self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, encoder, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(channels))
-        self.middle = _blocks(channels[-1], middle_blocks)
+        self.middle = _blocks(channels[-1], config.middle_blocks)
         self.ups = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(channels))
-        self.decoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, decoder_blocks, strict=False))
+        self.decoders = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, decoder, strict=False))
 
     def features(self, features: Tensor) -> Tensor:
         """Returns the decoder's features at the finest level, the shape that came in."""
@@ -64,6 +75,20 @@ class ResidualUNet(nn.Module):
         for level in reversed(range(len(skips))):
             features = self.decoders[level](F.pixel_shuffle(self.ups[level](features), 2) + skips[level])
         return features
+
+
+def layout_in(shapes: Shapes) -> tuple[tuple[int, ...], tuple[int, ...], int, tuple[int, ...]]:
+    """Returns channels, encoder, middle and decoder blocks of a network that has a `stem` before its U-Net.
+
+    Raises KeyError or IndexError for shapes of another network.
+    """
+    levels = range(count_names(shapes, r"downs\.\d+\.weight"))
+    return (
+        (shapes["stem.weight"][0], *(shapes[f"downs.{i}.weight"][0] for i in levels)),
+        tuple(count_names(shapes, rf"encoders\.{i}\.\d+\.first\.weight") for i in levels),
+        count_names(shapes, r"middle\.\d+\.first\.weight"),
+        tuple(count_names(shapes, rf"decoders\.{i}\.\d+\.first\.weight") for i in levels),
+    )
 
 
 def start_at_zero(layer: nn.Conv2d) -> None:

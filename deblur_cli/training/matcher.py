@@ -26,10 +26,9 @@ from deblur_cli.datasets.readers import Dataset, Pair
 from deblur_cli.datasets.video import Frame
 from deblur_cli.errors import ConfigurationError, DatasetError
 from deblur_cli.networks.papers.deep_ref_net import COARSE, DeepRefNet, MatchingEncoder, coarsened
-from deblur_cli.networks.papers.match_encoder import VGGMatchFeatures, accuracy, contrastive_loss
+from deblur_cli.networks.papers.match_encoder import LAYERS, VGGMatchFeatures, accuracy, contrastive_loss
 from deblur_cli.networks.papers.matching import match
 from deblur_cli.networks.papers.reference_fusion import Guided
-from deblur_cli.networks.papers.vgg19 import LAYERS
 from deblur_cli.progress import Progress
 from deblur_cli.shutter.expose import grid
 from deblur_cli.shutter.noise import finish

@@ -193,7 +193,7 @@ def test_it_learns_at_the_papers_rate(build):
 
 
 def test_public_code_compares_features_of_pictures_as_they_are(monkeypatch):
-    from deblur_cli.networks.papers.vgg19 import VGG19Features
+    from deblur_cli.networks.papers.match_encoder import VGG19Features
 
     torch.manual_seed(0)
     monkeypatch.setattr(perceptual, "vgg19", lambda layers, progress: VGG19Features(layers).requires_grad_(False))

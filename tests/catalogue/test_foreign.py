@@ -111,7 +111,7 @@ def test_what_is_nearly_one_of_ours_is_not_sent_elsewhere(tmp_path: Path, absent
 
 def _width32() -> dict[str, Tensor]:
     from deblur_cli.networks.papers.nafnet import NAFNet, NAFNetConfig
-    from deblur_cli.networks.skip_init import skip_init
+    from deblur_cli.networks.shapes import skip_init
 
     with skip_init():
         return NAFNet(NAFNetConfig(32, (1, 1, 1, 28), 1, (1, 1, 1, 1))).state_dict()

@@ -23,7 +23,7 @@ from deblur_cli.networks.contract import Shapes, SingleModel
 from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig
 from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig
 from deblur_cli.networks.papers.nafnet import NAFNet, NAFNetConfig
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 from tests.conftest import textured
 from tests.support.images import assert_images_close
 

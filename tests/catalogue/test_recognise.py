@@ -14,7 +14,7 @@ from deblur_cli.networks.contract import Shapes
 from deblur_cli.networks.papers.deblurnet import DeblurNet, DeblurNetConfig
 from deblur_cli.networks.papers.mimo_unet import MimoUNet, MimoUNetConfig
 from deblur_cli.networks.papers.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 
 GOPRO_64 = "nafnet: width 64, encoder_blocks 1-1-1-28, middle_blocks 1, decoder_blocks 1-1-1-1"
 PUBLISHED = {

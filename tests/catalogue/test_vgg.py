@@ -13,8 +13,8 @@ from torch import Tensor
 from deblur_cli.catalogue import vgg as module
 from deblur_cli.catalogue.vgg import digest_of, vgg19, vgg19_file, vgg19_weights
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
-from deblur_cli.networks.papers.vgg19 import VGG19Features
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.papers.match_encoder import VGG19Features
+from deblur_cli.networks.shapes import shapes_of
 from deblur_cli.progress import SilentProgress, Stage
 from tests.support.hub import COMMIT, LoopbackHub, loopback_hub
 

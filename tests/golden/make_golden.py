@@ -20,23 +20,20 @@ from deblur_cli.networks.contract import InputKind
 from deblur_cli.networks.exposure_fusion_unet import ExposureFusionUNetConfig
 from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig
 from deblur_cli.networks.kernel_reference_unet import KernelReferenceUNetConfig
-from deblur_cli.networks.papers.deblur_merger import DeblurMergerConfig
-from deblur_cli.networks.papers.deblur_rnn import DeblurRNNConfig
+from deblur_cli.networks.papers.deblur_rnn_and_merger import EncoderDecoderConfig
 from deblur_cli.networks.papers.deblurnet import DeblurNetConfig
 from deblur_cli.networks.papers.deep_ref_net import DeepRefNetConfig
 from deblur_cli.networks.papers.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.papers.nafnet import NAFNetConfig
-from deblur_cli.networks.papers.ref_deblurnet import RefDeblurNetConfig
-from deblur_cli.networks.papers.ref_mimo_unet import RefMimoUNetConfig
-from deblur_cli.networks.papers.ref_nafnet import RefNAFNetConfig
+from deblur_cli.networks.papers.ref_networks import RefDeblurNetConfig, RefMimoUNetConfig, RefNAFNetConfig
 from deblur_cli.networks.papers.sgenet import SGENetConfig
 from deblur_cli.networks.registry import ARCHITECTURES, architecture
 
 FOLDER = Path(__file__).parent
 SIZE = (32, 48)
 TINY: dict[str, Any] = {
-    "deblur-merger": DeblurMergerConfig((8, 16, 24)),
-    "deblur-rnn": DeblurRNNConfig((8, 16, 24)),
+    "deblur-merger": EncoderDecoderConfig((8, 16, 24)),
+    "deblur-rnn": EncoderDecoderConfig((8, 16, 24)),
     "deblurnet": DeblurNetConfig(8),
     "deeprefnet": DeepRefNetConfig((8, 12, 16), 2, (8, 8, 16)),
     "exposure-fusion-unet": ExposureFusionUNetConfig((8, 8, 16), (1, 0), 1, (0, 1)),

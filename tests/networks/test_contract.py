@@ -13,15 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind
-from deblur_cli.networks.papers.deblur_merger import DeblurMergerConfig
-from deblur_cli.networks.papers.deblur_rnn import DeblurRNNConfig
+from deblur_cli.networks.papers.deblur_rnn_and_merger import EncoderDecoderConfig
 from deblur_cli.networks.papers.deblurnet import DeblurNetConfig
 from deblur_cli.networks.papers.deep_ref_net import DeepRefNetConfig
 from deblur_cli.networks.papers.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.papers.nafnet import NAFNetConfig
 from deblur_cli.networks.papers.sgenet import SGENetConfig
 from deblur_cli.networks.registry import ARCHITECTURES, architecture
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 from tests.golden.make_golden import FOLDER, TINY, answer, golden_file, tiny_network
 from tests.support.images import assert_images_close
 
@@ -32,8 +31,8 @@ FIXED = {"ref-deblurnet": "guide.match_features.", "ref-mimo-unet": "guide.match
 """Weights that no gradient should reach: features that are matched by stay as they came."""
 LARGEST_MULTIPLE = 32
 VARIANTS = {
-    "deblur-merger": (DeblurMergerConfig((6,)), DeblurMergerConfig((2, 2, 2))),
-    "deblur-rnn": (DeblurRNNConfig((6,)), DeblurRNNConfig((2, 2, 2))),
+    "deblur-merger": (EncoderDecoderConfig((6,)), EncoderDecoderConfig((2, 2, 2))),
+    "deblur-rnn": (EncoderDecoderConfig((6,)), EncoderDecoderConfig((2, 2, 2))),
     "deblurnet": (DeblurNetConfig(1),),
     "deeprefnet": (DeepRefNetConfig((6, 5, 4), 0, (2, 3, 4)),),
     "mimo-unet": (MimoUNetConfig(0, 2), MimoUNetConfig(3, 5)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deblur_cli.networks.exposure_fusion import (
+from deblur_cli.networks.exposure_fusion_unet import (
     BANDS,
     LEAST_NOISE,
     _bands,

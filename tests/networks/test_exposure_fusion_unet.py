@@ -5,8 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from deblur_cli.networks.exposure_fusion import fuse_exposures
-from deblur_cli.networks.exposure_fusion_unet import ARCHITECTURE, ExposureFusionUNet, ExposureFusionUNetConfig
+from deblur_cli.networks.exposure_fusion_unet import (
+    ARCHITECTURE,
+    ExposureFusionUNet,
+    ExposureFusionUNetConfig,
+    fuse_exposures,
+)
 
 TINY = ExposureFusionUNetConfig(channels=(8, 8, 16), encoder_blocks=(1, 0), middle_blocks=1, decoder_blocks=(0, 1))
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from deblur_cli.networks.complexity import Complexity, count
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.networks.papers.deblurnet import DeblurNetConfig
 from deblur_cli.networks.papers.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.papers.nafnet import NAFNetConfig
 from deblur_cli.networks.papers.sgenet import SGENetConfig
 from deblur_cli.networks.registry import architecture
+from deblur_cli.networks.shapes import Complexity, count
 
 TRANSPOSED_GMACS = 1.0737
 """Of MIMO-UNet and DeblurNet both: two transposed convolutions, 128 to 64 channels at 64² and 64 to 32 at 128²."""

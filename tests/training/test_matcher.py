@@ -16,8 +16,8 @@ from deblur_cli.datasets.readers import read_dataset
 from deblur_cli.errors import ConfigurationError, DatasetError, MissingWeightsError
 from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.papers.deep_ref_net import DeepRefNet, DeepRefNetConfig
-from deblur_cli.networks.papers.ref_nafnet import RefNAFNet
-from deblur_cli.networks.papers.vgg19 import VGG19Features
+from deblur_cli.networks.papers.match_encoder import VGG19Features
+from deblur_cli.networks.papers.ref_networks import RefNAFNet
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import SILENT
 from deblur_cli.training import matcher as module

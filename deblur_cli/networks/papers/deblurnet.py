@@ -7,13 +7,14 @@ authors' checkpoints. `encode` and `decode` are the steps of `forward`, for netw
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import config_if_exact
 
 SLOPE = 0.1
 """Of what is negative, this share passes an activation."""
@@ -145,16 +146,8 @@ def _doubling(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(nn.ConvTranspose2d(before, after, 4, 2, padding=1), nn.LeakyReLU(SLOPE))
 
 
-def _infer(shapes: Shapes) -> DeblurNetConfig | None:
-    """Returns the configuration whose network has exactly these keys and shapes, or None."""
-    first = shapes.get("conv1_1.0.weight", ())
-    if len(first) != 4 or "convd_3.convi.weight" not in shapes:
-        return None
-    config = DeblurNetConfig(width=first[0])
-    try:
-        return config if shapes_of(DeblurNet, config) == dict(shapes) else None
-    except (ValueError, RuntimeError):
-        return None
+def _config_in(shapes: Shapes) -> DeblurNetConfig:
+    return DeblurNetConfig(width=shapes["conv1_1.0.weight"][0])
 
 
 def _default_traits(config: DeblurNetConfig) -> Traits:
@@ -168,7 +161,7 @@ ARCHITECTURE = Architecture(
     kind=InputKind.SINGLE,
     config=DeblurNetConfig,
     build=DeblurNet,
-    infer=_infer,
+    infer=partial(config_if_exact, DeblurNet, _config_in),
     default_traits=_default_traits,
     checkpoint_keys=("deblurnet_state_dict",),
     published=(Published("DeblurNet", DeblurNetConfig()),),

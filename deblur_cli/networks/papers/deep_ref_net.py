@@ -23,6 +23,7 @@ Decided here, since figures 2 to 4 cannot be read from the text; the widths foll
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Published, ReferenceOutput, Shapes, Traits
 from deblur_cli.networks.papers.matching import Matches, displacement, gather, match
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import config_if_exact, count_names
 
 SCALES = 3
 MULTIPLE = 4
@@ -256,26 +257,21 @@ def _group(channels: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(ResBlock(channels) for _ in range(blocks)))
 
 
-def _infer(shapes: Shapes) -> DeepRefNetConfig | None:
-    """Returns the configuration whose network has exactly these keys and shapes, or None."""
-    try:
-        borrows = "matching.layers.0.weight" in shapes
-        default = DeepRefNetConfig().matching
-        config = DeepRefNetConfig(
-            channels=(shapes["stem.weight"][0], shapes["downs.0.weight"][0], shapes["downs.1.weight"][0]),
-            blocks=sum(key.startswith("encoders.0.") and key.endswith(".first.weight") for key in shapes),
-            matching=_triple(shapes, "matching.layers.{}.weight", (0, 2, 4)) if borrows else default,
-            sffm="fusions.0.gamma.weight" in shapes,
-            reference=borrows,
-        )
-        expected = shapes_of(DeepRefNet, config)
-    except (KeyError, IndexError, ValueError, RuntimeError):
-        return None
-    return config if expected == dict(shapes) else None
+def _config_in(shapes: Shapes) -> DeepRefNetConfig:
+    borrows = "matching.layers.0.weight" in shapes
+    return DeepRefNetConfig(
+        channels=_triple(shapes, "stem.weight", "downs.0.weight", "downs.1.weight"),
+        blocks=count_names(shapes, r"encoders\.0\..*\.first\.weight"),
+        matching=_triple(shapes, *(f"matching.layers.{layer}.weight" for layer in (0, 2, 4)))
+        if borrows
+        else DeepRefNetConfig().matching,
+        sffm="fusions.0.gamma.weight" in shapes,
+        reference=borrows,
+    )
 
 
-def _triple(shapes: Shapes, name: str, layers: tuple[int, int, int]) -> tuple[int, int, int]:
-    one, two, three = (shapes[name.format(layer)][0] for layer in layers)
+def _triple(shapes: Shapes, *names: str) -> tuple[int, int, int]:
+    one, two, three = (shapes[name][0] for name in names)
     return one, two, three
 
 
@@ -291,7 +287,7 @@ ARCHITECTURE = Architecture(
     kind=InputKind.REFERENCE,
     config=DeepRefNetConfig,
     build=DeepRefNet,
-    infer=_infer,
+    infer=partial(config_if_exact, DeepRefNet, _config_in),
     default_traits=_default_traits,
     published=(Published("DeepRefNet", DeepRefNetConfig()),),
 )

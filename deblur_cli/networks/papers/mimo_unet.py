@@ -7,8 +7,8 @@ differ in the number of residual blocks alone. Weights published by the authors 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import config_if_exact, count_names
 
 SCALES = (0.25, 0.5, 1.0)
 """What the network predicts, coarse to fine."""
@@ -223,17 +223,9 @@ def _doubled(maps: Tensor) -> Tensor:
     return F.interpolate(maps, scale_factor=2.0, mode="nearest")
 
 
-def _infer(shapes: Shapes) -> MimoUNetConfig | None:
-    """Returns the configuration whose network has exactly these keys and shapes, or None."""
-    first = shapes.get("feat_extract.0.main.0.weight", ())
-    if len(first) != 4 or "AFFs.0.conv.0.main.0.weight" not in shapes:
-        return None
-    pattern = re.compile(r"Encoder\.0\.layers\.\d+\.main\.0\.main\.0\.weight")
-    config = MimoUNetConfig(blocks=sum(pattern.fullmatch(name) is not None for name in shapes), width=first[0])
-    try:
-        return config if shapes_of(MimoUNet, config) == dict(shapes) else None
-    except (ValueError, RuntimeError):
-        return None
+def _config_in(shapes: Shapes) -> MimoUNetConfig:
+    blocks = count_names(shapes, r"Encoder\.0\.layers\.\d+\.main\.0\.main\.0\.weight")
+    return MimoUNetConfig(blocks, shapes["feat_extract.0.main.0.weight"][0])
 
 
 def _default_traits(config: MimoUNetConfig) -> Traits:
@@ -248,7 +240,7 @@ ARCHITECTURE = Architecture(
     kind=InputKind.SINGLE,
     config=MimoUNetConfig,
     build=MimoUNet,
-    infer=_infer,
+    infer=partial(config_if_exact, MimoUNet, _config_in),
     default_traits=_default_traits,
     checkpoint_keys=("model",),
     outputs=SCALES,

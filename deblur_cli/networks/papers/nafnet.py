@@ -7,9 +7,8 @@ blocks' channel attention pools over the whole map; `local_pooling.apply_local_p
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, Shapes, Traits
 from deblur_cli.networks.papers.local_pooling import PooledMean
+from deblur_cli.networks.shapes import config_if_exact, count_names
 
 NORM_EPSILON = 1e-6
 
@@ -156,27 +156,14 @@ def size_multiple(config: NAFNetConfig) -> int:
     return int(2 ** len(config.encoder_blocks))
 
 
-def _infer(shapes: Shapes) -> NAFNetConfig | None:
-    """Returns the configuration whose network has exactly these keys and shapes, or None."""
-    if not {"intro.weight", "ending.weight"} <= shapes.keys() or len(shapes["intro.weight"]) != 4:
-        return None
-    levels = _count(shapes, r"downs\.(\d+)\.weight")
-    config = NAFNetConfig(
+def _config_in(shapes: Shapes) -> NAFNetConfig:
+    levels = range(count_names(shapes, r"downs\.\d+\.weight"))
+    return NAFNetConfig(
         width=shapes["intro.weight"][0],
-        encoder_blocks=tuple(_count(shapes, rf"encoders\.{i}\.(\d+)\.beta") for i in range(levels)),
-        middle_blocks=_count(shapes, r"middle_blks\.(\d+)\.beta"),
-        decoder_blocks=tuple(_count(shapes, rf"decoders\.{i}\.(\d+)\.beta") for i in range(levels)),
+        encoder_blocks=tuple(count_names(shapes, rf"encoders\.{i}\.\d+\.beta") for i in levels),
+        middle_blocks=count_names(shapes, r"middle_blks\.\d+\.beta"),
+        decoder_blocks=tuple(count_names(shapes, rf"decoders\.{i}\.\d+\.beta") for i in levels),
     )
-    try:
-        with torch.device("meta"):
-            expected = {key: tuple(value.shape) for key, value in NAFNet(config).state_dict().items()}
-    except (ValueError, RuntimeError):
-        return None
-    return config if expected == dict(shapes) else None
-
-
-def _count(names: Iterable[str], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, name) is not None for name in names)
 
 
 def _default_traits(config: NAFNetConfig) -> Traits:
@@ -194,7 +181,7 @@ ARCHITECTURE = Architecture(
     kind=InputKind.SINGLE,
     config=NAFNetConfig,
     build=NAFNet,
-    infer=_infer,
+    infer=partial(config_if_exact, NAFNet, _config_in),
     default_traits=_default_traits,
     checkpoint_keys=("params",),
 )

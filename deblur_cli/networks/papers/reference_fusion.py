@@ -32,9 +32,9 @@ What the paper leaves open:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from deblur_cli.networks.contract import Architecture, InputKind, Published, ReferenceOutput, Shapes, Traits
 from deblur_cli.networks.papers.match_encoder import MatchEncoderConfig, Matching, build_matching, infer_matching
 from deblur_cli.networks.papers.matching import SIDE, Matches, displacement, gather, match_pyramid, match_within
-from deblur_cli.networks.skip_init import config_if_exact
+from deblur_cli.networks.shapes import config_if_exact, count_names
 
 GLOBAL_PAIRS = 64**4
 """Pictures with more pairs of positions are half_size before they are matched globally."""
@@ -315,23 +315,21 @@ def guided_architecture(
     name: str, config: type[Any], network: Callable[[Any], Guided], borrower: Borrower, published: tuple[Published, ...]
 ) -> Architecture:
     """Returns the registry's line of a network that borrows. `config` is a `Borrowing` with the backbone's fields."""
-    block = re.compile(rf"guide\.encoder\.stacks\.0\.{borrower.block}")
 
-    def infer(shapes: Shapes) -> Any | None:
+    def config_in(shapes: Shapes) -> Any:
         alone = borrower.backbone.infer(part_of(shapes, "backbone"))
         matching = infer_matching(part_of(shapes, "guide.match_features"))
         if alone is None or matching is None:
-            return None
-        settings = config(
+            raise KeyError(name)
+        return config(
             **{item.name: getattr(alone, item.name) for item in fields(alone)},
-            reference_blocks=sum(block.fullmatch(name) is not None for name in shapes),
+            reference_blocks=count_names(shapes, rf"guide\.encoder\.stacks\.0\.{borrower.block}"),
             match_channels=matching.encoder.channels,
             match_blocks=matching.encoder.blocks,
             match_by=matching.kind,
             match_input=f"guide.{MATCHES_INPUT}" in shapes,
             fusions=2 if "guide.fusions.0.conv1.weight" in shapes else 1,
         )
-        return config_if_exact(network, settings, shapes)
 
     def traits(settings: Any) -> Traits:
         # The backbone's, which see, but red first. What is matched may lie anywhere in the other picture's tile.
@@ -342,7 +340,7 @@ def guided_architecture(
         kind=InputKind.REFERENCE,
         config=config,
         build=network,
-        infer=infer,
+        infer=partial(config_if_exact, network, config_in),
         default_traits=traits,
         outputs=SCALES,
         published=published,

@@ -29,9 +29,9 @@ the text leaves to its figures was decided here by the works that it names for e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, Published, Shapes, Traits
 from deblur_cli.networks.papers.local_pooling import PooledMean
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import config_if_exact, count_names
 
 LEVELS = 3
 OUTPUTS = 2 * (0.25, 0.5, 1.0, 1.0)
@@ -265,23 +265,14 @@ def _doubled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2.0, mode="bilinear")
 
 
-def _infer(shapes: Shapes) -> SGENetConfig | None:
-    """Returns the configuration whose network has exactly these keys and shapes, or None."""
-    first = [shapes.get(f"stages.0.encoders.{level}.0.close.bias", ()) for level in range(LEVELS)]
-    if any(len(shape) != 1 for shape in first):
-        return None
-    pattern = re.compile(r"stages\.0\.encoders\.0\.\d+\.close\.bias")
-    fine, middle, coarse = (shape[0] for shape in first)
-    config = SGENetConfig(
+def _config_in(shapes: Shapes) -> SGENetConfig:
+    fine, middle, coarse = (shapes[f"stages.0.encoders.{level}.0.close.bias"][0] for level in range(LEVELS))
+    return SGENetConfig(
         (fine, middle, coarse),
-        sum(pattern.fullmatch(name) is not None for name in shapes),
+        count_names(shapes, r"stages\.0\.encoders\.0\.\d+\.close\.bias"),
         cem="stages.0.enhancements.0.fuse.weight" in shapes,
         csam=any(name.startswith("stages.1.aggregations.") for name in shapes),
     )
-    try:
-        return config if shapes_of(SGENet, config) == dict(shapes) else None
-    except (ValueError, RuntimeError):
-        return None
 
 
 def _default_traits(config: SGENetConfig) -> Traits:
@@ -300,7 +291,7 @@ ARCHITECTURE = Architecture(
     kind=InputKind.SINGLE,
     config=SGENetConfig,
     build=SGENet,
-    infer=_infer,
+    infer=partial(config_if_exact, SGENet, _config_in),
     default_traits=_default_traits,
     outputs=OUTPUTS,
     published=(Published("SGENet", SGENetConfig()),),

@@ -149,7 +149,10 @@ class Encoder(nn.Module):
     """Features of `inputs` channels of pictures at 1/2, 1/4, 1/8 … of their size."""
 
     def __init__(self, inputs: int, channels: tuple[int, ...]) -> None:
+        """Raises ValueError where there are no channels."""
         super().__init__()
+        if not channels:
+            raise ValueError("an encoder needs channels for one scale at least")
         self.first = FirstBlock(inputs, channels[0])
         self.rest = nn.ModuleList(Block(a, b) for a, b in pairwise(channels))
 
@@ -196,8 +199,3 @@ class Decoder(nn.Module):
             features = torch.cat((block(features), skip), 1)
         result: Tensor = self.last(features) + self.shares(pictures)
         return result
-
-
-def levels_in(names: Sequence[str], encoder: str) -> int:
-    """Returns how many scales the encoder of that name has in a state dict with these names."""
-    return 1 + sum(name.startswith(f"{encoder}.rest.") and name.endswith(".conv.weight") for name in names)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.networks.papers.deep_ref_net import DeepRefNetConfig
-from deblur_cli.networks.papers.ref_nafnet import RefNAFNet
+from deblur_cli.networks.papers.ref_networks import RefNAFNet
 from deblur_cli.networks.registry import architecture
 from tests.golden.make_golden import TINY
 

@@ -5,10 +5,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from deblur_cli.networks.papers.deblur_merger import ARCHITECTURE
+from deblur_cli.networks.registry import architecture
 from tests.networks.papers.test_pair_networks import network as any_network
 from tests.networks.papers.test_pair_networks import pair
 
+ARCHITECTURE = architecture("deblur-merger")
 network = partial(any_network, ARCHITECTURE)
 
 

@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from deblur_cli.catalogue.weight_file import save_model
-from deblur_cli.networks.papers.deblur_rnn import ARCHITECTURE, DeblurRNNConfig, FirstCell, NextCell
+from deblur_cli.networks.papers.deblur_rnn_and_merger import EncoderDecoderConfig, FirstCell, NextCell
+from deblur_cli.networks.registry import architecture
 from tests.networks.papers.test_pair_networks import network as any_network
 from tests.networks.papers.test_pair_networks import pair
 
-TINY = DeblurRNNConfig((4, 8, 8))
+TINY = EncoderDecoderConfig((4, 8, 8))
+ARCHITECTURE = architecture("deblur-rnn")
 network = partial(any_network, ARCHITECTURE)
 
 

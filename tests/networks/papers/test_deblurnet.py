@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.papers.deblurnet import ARCHITECTURE, DeblurNet, DeblurNetConfig
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 from tests.support.images import assert_images_close
 
 TINY = DeblurNetConfig(4)

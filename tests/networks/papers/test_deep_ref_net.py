@@ -16,7 +16,7 @@ from deblur_cli.networks.papers.deep_ref_net import (
     coarsened,
 )
 from deblur_cli.networks.papers.matching import Matches
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 
 TINY = DeepRefNetConfig((4, 8, 8), 1, (4, 8, 8))
 PUBLISHED_PARAMETERS = 14.09e6

@@ -17,7 +17,7 @@ from deblur_cli.networks.papers.match_encoder import (
     infer_matching,
 )
 from deblur_cli.networks.papers.matching import match
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 
 SMALL = MatchEncoderConfig(8, 2)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Shapes
 from deblur_cli.networks.papers.mimo_unet import ARCHITECTURE, Convolution, MimoUNet, MimoUNetConfig
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 from tests.support.images import assert_images_close
 
 TINY = MimoUNetConfig(blocks=2, width=4)

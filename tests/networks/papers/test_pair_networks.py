@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture
-from deblur_cli.networks.papers import deblur_merger, deblur_rnn
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.papers.deblur_rnn_and_merger import ARCHITECTURES, EncoderDecoderConfig
+from deblur_cli.networks.shapes import shapes_of
 
 HALF_BYTES, LIMIT_BYTES = 2, 16 * 2**20
-SMALL = {"deblur-rnn": deblur_rnn.SMALL, "deblur-merger": deblur_merger.SMALL}
-both = pytest.mark.parametrize(
-    "line", [deblur_rnn.ARCHITECTURE, deblur_merger.ARCHITECTURE], ids=lambda line: str(line.name)
-)
+SMALL = {
+    "deblur-rnn": EncoderDecoderConfig((32, 64, 96, 128, 160)),
+    "deblur-merger": EncoderDecoderConfig((32, 64, 128, 160, 160)),
+}
+"""As the recipes pair-small-rnn and pair-small-merger have them."""
+both = pytest.mark.parametrize("line", ARCHITECTURES, ids=lambda line: str(line.name))
 
 
 def network(line: Architecture, channels: tuple[int, ...] = (4, 8, 8), seed: int = 0, *, awake: bool = True) -> Any:

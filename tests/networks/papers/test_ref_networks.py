@@ -9,38 +9,40 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.networks.complexity import count
 from deblur_cli.networks.contract import Architecture, InputKind, LocalPooling, ReferenceOutput
 from deblur_cli.networks.papers import (
     deblurnet,
     mimo_unet,
     nafnet,
-    ref_deblurnet,
-    ref_mimo_unet,
-    ref_nafnet,
 )
 from deblur_cli.networks.papers.local_pooling import PooledMean, apply_local_pooling
-from deblur_cli.networks.papers.ref_deblurnet import RefDeblurNet, RefDeblurNetConfig
-from deblur_cli.networks.papers.ref_mimo_unet import RefMimoUNetConfig
-from deblur_cli.networks.papers.ref_nafnet import RefNAFNet, RefNAFNetConfig
+from deblur_cli.networks.papers.ref_networks import (
+    ARCHITECTURES,
+    RefDeblurNet,
+    RefDeblurNetConfig,
+    RefMimoUNetConfig,
+    RefNAFNet,
+    RefNAFNetConfig,
+)
 from deblur_cli.networks.papers.reference_fusion import Guided
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import count, shapes_of
 
 TINY: dict[str, Any] = {
     "ref-nafnet": RefNAFNetConfig(4, (1, 1, 1), 1, (1, 1, 1), reference_blocks=1, match_channels=6, match_blocks=1),
     "ref-mimo-unet": RefMimoUNetConfig(1, 4, reference_blocks=1, match_channels=6, match_blocks=1),
     "ref-deblurnet": RefDeblurNetConfig(4, reference_blocks=1, match_channels=6, match_blocks=1),
 }
-LINES = (ref_nafnet.ARCHITECTURE, ref_mimo_unet.ARCHITECTURE, ref_deblurnet.ARCHITECTURE)
+REF_DEBLURNET, REF_MIMO_UNET, REF_NAFNET = ARCHITECTURES
+LINES = (REF_NAFNET, REF_MIMO_UNET, REF_DEBLURNET)
 SINGLE = {"ref-nafnet": nafnet, "ref-mimo-unet": mimo_unet, "ref-deblurnet": deblurnet}
 EACH = pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
 
 TABLE_6 = [
-    (ref_deblurnet.ARCHITECTURE, RefDeblurNetConfig(), 8.1, 71.3),
-    (ref_mimo_unet.ARCHITECTURE, RefMimoUNetConfig(), 10.3, 101.3),
-    (ref_mimo_unet.ARCHITECTURE, RefMimoUNetConfig(blocks=20), 19.6, 188.5),
-    (ref_nafnet.ARCHITECTURE, RefNAFNetConfig(), 20.2, 29.0),
-    (ref_nafnet.ARCHITECTURE, RefNAFNetConfig(width=64), 78.8, 107.3),
+    (REF_DEBLURNET, RefDeblurNetConfig(), 8.1, 71.3),
+    (REF_MIMO_UNET, RefMimoUNetConfig(), 10.3, 101.3),
+    (REF_MIMO_UNET, RefMimoUNetConfig(blocks=20), 19.6, 188.5),
+    (REF_NAFNET, RefNAFNetConfig(), 20.2, 29.0),
+    (REF_NAFNET, RefNAFNetConfig(width=64), 78.8, 107.3),
 ]
 """Parameters in millions, GMACs at 256×256."""
 
@@ -143,14 +145,14 @@ def test_matching_by_vgg_is_recognised(line: Architecture) -> None:
 
 def test_the_plus_is_recognised() -> None:
     line, config = (
-        ref_mimo_unet.ARCHITECTURE,
+        REF_MIMO_UNET,
         RefMimoUNetConfig(20, 4, reference_blocks=0, match_channels=5, match_blocks=0),
     )
     assert line.infer(shapes_of(line.build, config)) == config
 
 
 def test_ref_nafnet_pools_locally_everywhere() -> None:
-    net = network(ref_nafnet.ARCHITECTURE)
+    net = network(REF_NAFNET)
     apply_local_pooling(net, LocalPooling(16))
     windows = [module.window_px for name, module in net.named_modules() if isinstance(module, PooledMean)]
     assert None not in windows

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from deblur_cli.networks.contract import LocalPooling
 from deblur_cli.networks.papers.local_pooling import apply_local_pooling
 from deblur_cli.networks.papers.sgenet import ARCHITECTURE, CEM, CSAM, OUTPUTS, RDM, SAM, SGENet, SGENetConfig
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.shapes import shapes_of
 from tests.support.images import assert_images_close
 
 TINY = SGENetConfig((6, 8, 10), 1)

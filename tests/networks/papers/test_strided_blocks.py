@@ -15,7 +15,6 @@ from deblur_cli.networks.papers.strided_blocks import (
     SpectralUpConv,
     UpBlock,
     largest_singular_value,
-    levels_in,
 )
 
 
@@ -134,12 +133,6 @@ def test_an_untrained_decoder_gives_shares_of_the_pictures(encoders: int, shares
     restored = Decoder((4, 8, 8), encoders, shares).eval()(bottleneck, skips, pictures)
     expected = sum(share * picture for share, picture in zip(shares, pictures.chunk(len(shares), 1), strict=True))
     assert torch.allclose(restored, torch.as_tensor(expected), atol=1e-6)
-
-
-def test_scales_are_counted_by_names() -> None:
-    names = list(Encoder(3, (4, 8, 8)).state_dict())
-    assert levels_in([f"encoder.{name}" for name in names], "encoder") == 3
-    assert levels_in(names, "encoder") == 1
 
 
 def test_bfloat16_products_leave_the_singular_value_exact() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deblur_cli.networks.papers.vgg19 import LAYERS, MEAN, SPREAD, VGG19Features
-from deblur_cli.networks.skip_init import shapes_of
+from deblur_cli.networks.papers.match_encoder import LAYERS, MEAN, SPREAD, VGG19Features
+from deblur_cli.networks.shapes import shapes_of
 
 
 @pytest.mark.parametrize("layers", [("relu9_1",), ("conv1_1", "features.0"), ()])
