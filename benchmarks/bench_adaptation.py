@@ -48,8 +48,8 @@ from deblur_cli.shutter.expose import make_pairs
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, RunConfig, TrainConfig
-from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.job import TrainJob, train
+from deblur_cli.training.loop import StopRequest
 from deblur_cli.training.start import adopt
 
 LONG_SIDE_PX = 768

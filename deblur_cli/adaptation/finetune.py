@@ -23,7 +23,6 @@ from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.additions import ADDITIONS
 from deblur_cli.training.config import (
     DataConfig,
     LossConfig,
@@ -34,10 +33,9 @@ from deblur_cli.training.config import (
     TrainConfig,
 )
 from deblur_cli.training.distributed import World
-from deblur_cli.training.fill import Filling, fill
+from deblur_cli.training.fill import ADDITIONS, Filling, fill
 from deblur_cli.training.start import CANDIDATES, check_network
-from deblur_cli.training.tasks import task_for
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Validator, task_for
 from deblur_cli.training.whole_pictures import Part, PictureCache
 from deblur_cli.training.windows import WindowStream, held_out_windows
 

@@ -19,8 +19,7 @@ from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.distributed import World
 from deblur_cli.training.loop import Setting, TrainStep
 from deblur_cli.training.state import Adversary, TrainState
-from deblur_cli.training.tasks import Batch, RestoreTask
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Batch, RestoreTask, Validator
 
 
 @dataclass(frozen=True)

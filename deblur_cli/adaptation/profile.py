@@ -30,7 +30,7 @@ from deblur_cli.files import TEMPORARY_PREFIX, remove_leftovers
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.distributed import World, world_from_environment
-from deblur_cli.training.interrupt import stop_on_signal
+from deblur_cli.training.loop import stop_on_signal
 
 SUFFIX = ".safetensors"
 PREVIEWED_WINDOWS = 24

@@ -33,9 +33,8 @@ from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.checkpoint import check_continues, load_checkpoint
 from deblur_cli.training.config import TrainConfig, flatten
 from deblur_cli.training.distributed import World, joined
-from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal
-from deblur_cli.training.loop import BEST, LAST, LOG, Setting, TrainResult, run
+from deblur_cli.training.loop import BEST, LAST, LOG, Setting, StopRequest, TrainResult, run
 from deblur_cli.training.state import TrainState, new_state, restore_state
 from deblur_cli.training.whole_pictures import PictureCache
 

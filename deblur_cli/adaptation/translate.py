@@ -55,12 +55,10 @@ from deblur_cli.training.config import (
 )
 from deblur_cli.training.data import turned
 from deblur_cli.training.fill import Filling, fill
-from deblur_cli.training.journal import Validation
 from deblur_cli.training.loop import Setting, set_rate
 from deblur_cli.training.losses import psnr
 from deblur_cli.training.state import Adversary, TrainState, build_optimiser, update_average
-from deblur_cli.training.tasks import Batch, Outcome, RestoreTask, predicted, task_for
-from deblur_cli.training.validate import HARM_DB, Validator
+from deblur_cli.training.tasks import HARM_DB, Batch, Outcome, RestoreTask, Validation, Validator, predicted, task_for
 from deblur_cli.training.whole_pictures import PictureCache
 
 LAYERS_THAT_PREDICT = ("ConvsOut.0.", "ConvsOut.1.", "feat_extract.5.", "ending.", "img_prd.0.")

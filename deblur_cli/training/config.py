@@ -80,7 +80,7 @@ class PicturesConfig:
     in `held_out_windows` each, of `side_px`. Shares of photographs under the virtual shutter, of averaged high-rate
     frames and of interpolated clips; what the data does not hold is left out. Of high-rate clips `frames` are averaged,
     of others the time of `intervals` between frames; `in_light_share` of both in light, the others as displayed.
-    `frames_as_they_are` of them get no noise and no JPEG. `candidates`: names of `additions.ADDITIONS` that the network
+    `frames_as_they_are` of them get no noise and no JPEG. `candidates`: names of `fill.ADDITIONS` that the network
     is shown beside.
     """
 

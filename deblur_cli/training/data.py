@@ -18,8 +18,7 @@ from deblur_cli.datasets.video import Frame
 from deblur_cli.errors import DatasetError
 from deblur_cli.progress import Progress
 from deblur_cli.training.config import TrainConfig
-from deblur_cli.training.kinds import INPUTS, finished
-from deblur_cli.training.makers import ChunkMaker, crop_px, needs_shutter
+from deblur_cli.training.makers import INPUTS, ChunkMaker, crop_px, finished, needs_shutter
 from deblur_cli.training.ring import Chunk, Ring, RingPlan, Sample
 from deblur_cli.training.tasks import Batch
 

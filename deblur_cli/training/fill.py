@@ -1,11 +1,14 @@
-"""Fills a folder with whole pictures and what belongs to them: whatever is missing, by low-priority processes."""
+"""Fills a folder with whole pictures and what belongs to them: whatever is missing, by low-priority processes.
+
+What is found out about a picture before a training, and kept beside it, is one line of `ADDITIONS`.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -15,14 +18,33 @@ from typing import Protocol
 
 import torch
 import torch.multiprocessing as multiprocessing
+from torch import Tensor
 
+from deblur_cli.deconvolution.candidates import candidates
+from deblur_cli.deconvolution.estimate import estimate_kernels
 from deblur_cli.errors import ConfigurationError, DatasetError, DeblurError
 from deblur_cli.files import remove_leftovers
 from deblur_cli.progress import Progress
-from deblur_cli.training.additions import ADDITIONS
 from deblur_cli.training.config import TrainConfig, did_you_mean
 from deblur_cli.training.ring import one_thread
 from deblur_cli.training.whole_pictures import Part, PictureCache, WholePicture
+
+Addition = Callable[[WholePicture], Tensor]
+"""Makes one array of a picture; must follow from the picture alone. (C, H, W) uint8 or float16 where it is a candidate:
+a picture that the network is shown beside the blurry one, cut and turned with it. uint8 stands for [0, 1]."""
+
+
+def undone(picture: WholePicture) -> Tensor:
+    """Returns the luma with the kernels undone that are estimated from the blurry picture, uint8 (4, H, W)."""
+    blurry = picture.blurry.float() / 255
+    with torch.inference_mode():
+        found = candidates(blurry, (estimate_kernels(blurry),))
+        return (found.float() * 255).round().to(torch.uint8).clone()
+
+
+ADDITIONS: Mapping[str, Addition] = {"undone": undone}
+"""By the name that a recipe's `pictures.candidates` calls it."""
+
 
 AHEAD = 2
 """Pictures that are asked for ahead, for each process."""

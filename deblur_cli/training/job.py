@@ -28,17 +28,14 @@ from deblur_cli.training.config import TrainConfig, to_json
 from deblur_cli.training.data import HeldOut
 from deblur_cli.training.distributed import World, joined, world_from_environment
 from deblur_cli.training.fill import check_additions
-from deblur_cli.training.interrupt import StopRequest, stop_on_signal
+from deblur_cli.training.fit_selector import teach_selector
 from deblur_cli.training.journal import Journal
-from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, TrainResult, run
+from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, StopRequest, TrainResult, run, stop_on_signal
 from deblur_cli.training.matcher import prepare_matcher
-from deblur_cli.training.memory import tell_memory
 from deblur_cli.training.source import make_missing, open_source, read_pictures
-from deblur_cli.training.start import Start, adopt, check_network, fresh, load_weights
+from deblur_cli.training.start import Start, adopt, check_network, fresh, load_weights, tell_memory
 from deblur_cli.training.state import TrainState, mean_of_rounds, new_state, restore_state, to_checkpoint
-from deblur_cli.training.tasks import Batch, task_for
-from deblur_cli.training.teach_selector import teach_selector
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Batch, Validator, task_for
 from deblur_cli.training.whole_pictures import PARTS, PictureCache
 
 CACHE = Path("runs") / "pictures"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deblur_cli.errors import CannotWriteError, TrainingError
-from deblur_cli.training.tasks import Outcome
+from deblur_cli.training.tasks import Outcome, Validation
 
 
 @dataclass(frozen=True)
@@ -29,27 +29,6 @@ class Figures:
     rate: float
     patches_per_s: float
     elapsed_s: float
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The averaged weights on the held-out patches: mean PSNR in dB before and after, and the worst change.
-
-    `at_rest_psnr`: those whose input is as good as the truth are no part of these; their mean PSNR after.
-    """
-
-    step: int
-    psnr_in: float
-    psnr_out: float
-    worst_gain: float
-    made_worse: int
-    patches: int
-    at_rest_psnr: float | None = None
-
-    @property
-    def gain(self) -> float:
-        """The mean gain in dB."""
-        return self.psnr_out - self.psnr_in
 
 
 class Meter:

@@ -1,9 +1,10 @@
-"""What a training teaches: a task turns a batch into a loss and the figures worth watching."""
+"""What a training teaches: a task turns a batch into a loss and the figures worth watching, and judges weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -175,3 +176,71 @@ def predicted(network: nn.Module, inputs: tuple[Tensor, ...], outputs: tuple[flo
 def _as_saved(picture: Tensor) -> Tensor:
     """Returns the picture as an 8-bit file would hold it, still in [0, 1]."""
     return torch.round(picture.clamp(0, 1) * 255) / 255
+
+
+HARM_DB = 0.1
+"""A patch counts as made worse from this loss on."""
+AT_REST_DB = 45.0
+"""Where input and truth are this close nothing is to be gained: such a picture is to come back as it is. A change that
+nobody sees would count for several decibels there."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The averaged weights on the held-out patches: mean PSNR in dB before and after, and the worst change.
+
+    `at_rest_psnr`: those whose input is as good as the truth are no part of these; their mean PSNR after.
+    """
+
+    step: int
+    psnr_in: float
+    psnr_out: float
+    worst_gain: float
+    made_worse: int
+    patches: int
+    at_rest_psnr: float | None = None
+
+    @property
+    def gain(self) -> float:
+        """The mean gain in dB."""
+        return self.psnr_out - self.psnr_in
+
+
+@dataclass(frozen=True)
+class Validator(Generic[BatchT]):
+    """Fixed held-out batches, and the task that judges them."""
+
+    batches: Sequence[BatchT]
+    task: Task[BatchT]
+    device: torch.device
+    dtype: torch.dtype
+
+    @torch.no_grad()
+    def __call__(self, network: nn.Module, step: int) -> Validation | None:
+        """Returns the network's figures, or None where nothing was held back. The network stays in its mode."""
+        if not self.batches:
+            return None
+        with autocast(self.device, self.dtype):
+            outcomes = [self.task(network, batch) for batch in self.batches]
+        before = torch.cat([outcome.psnr_in for outcome in outcomes]).cpu()
+        after = torch.cat([outcome.psnr_out for outcome in outcomes]).cpu()
+        moved = before < AT_REST_DB
+        at_rest = None if bool(moved.all()) else float(after[~moved].mean())
+        if bool(moved.any()):
+            before, after = before[moved], after[moved]
+        gain = after - before
+        return Validation(
+            step=step,
+            psnr_in=float(before.mean()),
+            psnr_out=float(after.mean()),
+            worst_gain=float(gain.min()),
+            made_worse=int((gain < -HARM_DB).sum()),
+            patches=len(gain),
+            at_rest_psnr=at_rest,
+        )
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Returns the context in which a network computes in `dtype`; weights and losses stay in float32."""
+    reduced = dtype is torch.bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16 if reduced else None, enabled=reduced)

@@ -5,7 +5,7 @@ takes seconds, so pictures are finished once, noise and JPEG and all, and everyt
 
 One picture is one safetensors file, `PART/NUMBER.safetensors` (PART `train` or `held-out`), uncompressed, so that a
 window costs the reading of its own rows. `BASE` says what is in it. What is added later, by another process or another
-method, is a file of its own beside it, `PART/NUMBER.NAME.safetensors`, and one line of `additions.ADDITIONS`. Each file
+method, is a file of its own beside it, `PART/NUMBER.NAME.safetensors`, and one line of `fill.ADDITIONS`. Each file
 is written whole or not at all, so that several processes may fill one folder and another train on it.
 """
 
@@ -40,7 +40,7 @@ BASE: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class WholePicture:
-    """A picture and what belongs to it: `arrays` as `BASE` and `additions.ADDITIONS` describe them.
+    """A picture and what belongs to it: `arrays` as `BASE` and `fill.ADDITIONS` describe them.
 
     `facts`: `source` (`source_name` of the photograph or clip), `maker` (shutter, high-rate or clip), `path_px`,
     `at_rest`, and `settings`, a digest of those that it was made with.

@@ -31,7 +31,7 @@ from deblur_cli.errors import (
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.networks.registry import architecture
 from deblur_cli.training.distributed import World
-from deblur_cli.training.interrupt import StopRequest
+from deblur_cli.training.loop import StopRequest
 from tests.adaptation.bank import line_library
 from tests.adaptation.camera_shots import write_camera
 from tests.support.profiles import TINY_MIMO, deblurring_network, identity_weights

@@ -26,8 +26,7 @@ from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.interrupt import StopRequest
-from deblur_cli.training.loop import BEST, LAST
+from deblur_cli.training.loop import BEST, LAST, StopRequest
 from tests.adaptation.bank import line_library
 from tests.adaptation.conftest import CPU
 from tests.conftest import ROOT
@@ -205,7 +204,7 @@ from tests.adaptation.conftest import CPU, QUICK, made_up_shots, tiny_network
 from deblur_cli.adaptation import finetune, run
 from deblur_cli.adaptation.settings import AdaptSettings
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.interrupt import StopRequest
+from deblur_cli.training.loop import StopRequest
 run.find_library = lambda *_, **__: line_library()
 finetune.noise_of = lambda *_: ShutterSettings()
 settings = AdaptSettings("finetune", steps=24, finetune=QUICK, judge_every=8, save_every_s=0.05)

@@ -11,8 +11,8 @@ from deblur_cli.commands.train import app
 from deblur_cli.errors import CheckpointError, ConfigurationError, DeblurError, UsageError
 from deblur_cli.training import job as job_module
 from deblur_cli.training.job import TrainJob
-from deblur_cli.training.journal import Validation
 from deblur_cli.training.loop import TrainResult
+from deblur_cli.training.tasks import Validation
 
 Runs = Callable[..., Result]
 

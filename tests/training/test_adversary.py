@@ -18,12 +18,10 @@ from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import AdversaryConfig, LossConfig, TrainConfig
 from deblur_cli.training.data import SampleStream
 from deblur_cli.training.distributed import World
-from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal
-from deblur_cli.training.loop import LAST, Setting, TrainResult, run
+from deblur_cli.training.loop import LAST, Setting, StopRequest, TrainResult, run
 from deblur_cli.training.state import TrainState, new_state, restore_state
-from deblur_cli.training.tasks import Batch, ReferenceTask, RestoreTask, WindowTask
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Batch, ReferenceTask, RestoreTask, Validator, WindowTask
 from tests.adaptation.bank import tiny_bank
 from tests.training.test_loop import StopsAt
 

@@ -9,8 +9,8 @@ import pytest
 
 from deblur_cli.datasets.video import read_frames
 from deblur_cli.errors import DatasetError
-from deblur_cli.training import averaged_frames as module
-from deblur_cli.training.averaged_frames import Exposure, average
+from deblur_cli.training import picture_maker as module
+from deblur_cli.training.picture_maker import Exposure, average
 from tests.conftest import textured
 
 SIDE = 160

@@ -25,12 +25,12 @@ from deblur_cli.progress import SILENT
 from deblur_cli.training.adversary import AdversarialStep, new_adversary
 from deblur_cli.training.config import AdversaryConfig, LossConfig, OptimiserConfig, RunConfig, TrainConfig
 from deblur_cli.training.distributed import joined, world_from_environment
-from deblur_cli.training.interrupt import StopRequest
+from deblur_cli.training.loop import StopRequest
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import LOG, Setting, run
 from deblur_cli.training.state import new_state
 from deblur_cli.training.tasks import Batch, RestoreTask
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Validator
 
 out, stop_rank, mode = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)

@@ -8,8 +8,15 @@ from deblur_cli.adaptation.frames import store_of
 from deblur_cli.networks.blur_selector import ANGLES, KINDS, RADII, WINDOW_PX
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.config import SelectorConfig
-from deblur_cli.training.error_forms import ErrorForms, error_forms
-from deblur_cli.training.fit_selector import decibels, fit_selector, is_new, standardise, weights_of
+from deblur_cli.training.fit_selector import (
+    ErrorForms,
+    decibels,
+    error_forms,
+    fit_selector,
+    is_new,
+    standardise,
+    weights_of,
+)
 from deblur_cli.training.whole_pictures import SPECTRA, corners_of
 from tests.adaptation.bank import CPU, sharp_frames, tiny_bank
 

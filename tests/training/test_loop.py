@@ -18,12 +18,10 @@ from deblur_cli.training.checkpoint import load_checkpoint
 from deblur_cli.training.config import LossConfig, OptimiserConfig, RunConfig, TrainConfig
 from deblur_cli.training.data import SampleStream, held_out_batches, hold_back
 from deblur_cli.training.distributed import World
-from deblur_cli.training.interrupt import StopRequest
 from deblur_cli.training.journal import Journal
-from deblur_cli.training.loop import BEST, LAST, LOG, Setting, TrainResult, run
+from deblur_cli.training.loop import BEST, LAST, LOG, Setting, StopRequest, TrainResult, run
 from deblur_cli.training.state import TrainState, new_state, restore_state
-from deblur_cli.training.tasks import Batch, RestoreTask
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Batch, RestoreTask, Validator
 
 CPU = torch.device("cpu")
 Build = Callable[[], nn.Module]
@@ -224,7 +222,7 @@ def test_a_validation_counts_what_got_worse() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 def test_the_first_ctrl_c_is_a_request_and_the_second_interrupts() -> None:
-    from deblur_cli.training.interrupt import stop_on_signal
+    from deblur_cli.training.loop import stop_on_signal
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), stop_on_signal() as stop_request:  # noqa: PT012

@@ -11,11 +11,11 @@ from torch import nn
 
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.networks.registry import ARCHITECTURES
-from deblur_cli.training import memory as module
+from deblur_cli.training import start as module
 from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.distributed import World
 from deblur_cli.training.loop import Setting
-from deblur_cli.training.memory import StepMemory, step_memory, tell_memory
+from deblur_cli.training.start import StepMemory, step_memory, tell_memory
 from tests.golden.make_golden import TINY
 from tests.training.test_ring import WatchedProgress
 

@@ -20,7 +20,6 @@ from deblur_cli.errors import ConfigurationError, DatasetError
 from deblur_cli.progress import SILENT
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.shutter.trajectory import CameraPath
-from deblur_cli.training import additions
 from deblur_cli.training import fill as module
 from deblur_cli.training.config import DataConfig, PicturesConfig, TrainConfig
 from deblur_cli.training.fill import Filling, check_additions, fill
@@ -151,8 +150,7 @@ def test_a_folder_is_filled_with_what_is_missing(photos: Path, tmp_path: Path, m
     assert filling.missing() == [2]
     assert fill(filling, SILENT)
     assert made == [0, 1, 2]
-    monkeypatch.setitem(additions.ADDITIONS, "bright", bright)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "ADDITIONS", additions.ADDITIONS)
+    monkeypatch.setitem(module.ADDITIONS, "bright", bright)  # type: ignore[arg-type]
     more = replace(filling, config=config(candidates=("bright",)))
     assert more.missing() == [0, 1, 2]
     assert fill(more, SILENT)
@@ -274,7 +272,7 @@ def test_a_process_that_fails_says_why(photos: Path, tmp_path: Path) -> None:
 
 def test_the_engines_candidates_are_additions(photos: Path) -> None:
     made = PictureMaker([read_dataset(photos)], config(), "train").make(0)
-    undone = additions.undone(made)
+    undone = module.undone(made)
     assert undone.dtype == torch.uint8
     assert undone.shape == (COUNT, *made.blurry.shape[1:])
     grey = made.blurry.float().mean(0)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deblur_cli.training.config import OptimiserConfig, RunConfig
-from deblur_cli.training.schedule import progress_share, rate, round_of
+from deblur_cli.training.loop import progress_share, rate, round_of
 
 PAPER = OptimiserConfig(rate=2e-4, final_rate=1e-6, warmup_share=0.0)
 

@@ -36,8 +36,7 @@ from deblur_cli.training.picture_maker import settings_digest
 from deblur_cli.training.source import Source, open_source, read_pictures, with_pictures
 from deblur_cli.training.start import Start, fresh
 from deblur_cli.training.state import mean_of_rounds, new_state, restore_state
-from deblur_cli.training.tasks import Batch, WindowTask
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Batch, Validator, WindowTask
 from deblur_cli.training.whole_pictures import PARTS, PictureCache, whole_picture
 from deblur_cli.training.windows import held_out_windows
 from tests.conftest import textured

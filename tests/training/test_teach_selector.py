@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from deblur_cli.progress import SILENT
-from deblur_cli.training import teach_selector as module
+from deblur_cli.training import fit_selector as module
 from deblur_cli.training.config import PicturesConfig, SelectorConfig, TrainConfig
-from deblur_cli.training.fit_selector import is_new
-from deblur_cli.training.teach_selector import bank_digest, teach_selector
+from deblur_cli.training.fit_selector import bank_digest, is_new, teach_selector
 from deblur_cli.training.whole_pictures import PARTS, PictureCache, whole_picture
 from tests.adaptation.bank import tiny_bank
 from tests.conftest import textured

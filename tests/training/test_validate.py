@@ -5,8 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.training.config import LossConfig
-from deblur_cli.training.tasks import Batch, RestoreTask
-from deblur_cli.training.validate import Validator
+from deblur_cli.training.tasks import Batch, RestoreTask, Validator
 
 
 class Lighter(nn.Module):
