@@ -10,10 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deblur_cli.shutter.light import raise_lights, sample_curves, to_display, to_light
-from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.shutter.settings import ShutterSettings, uniform
 from deblur_cli.shutter.trajectory import CameraPath, centred_on_crop, sample_paths
-
-__all__ = ["MovingLayer", "Scene", "ShutterBatch", "ShutterSettings", "draw_scene", "expose", "make_pairs"]
 
 SHORT_PATH_PX = 12.0
 """Up to this length sub-frames are interpolated by cubics: bilinear ones would add a blur of their own."""
@@ -184,21 +182,21 @@ def _moving_layer(light: Tensor, settings: ShutterSettings, generator: torch.Gen
     device = light.device
     coarse = torch.randn(count, 1, 5, 5, generator=generator, device=device)
     field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
-    sharpness = 4 + 20 * torch.rand(count, generator=generator, device=device).view(-1, 1, 1, 1)
+    sharpness = uniform((count, 1, 1, 1), (4, 24), generator)
     level = torch.rand(count, generator=generator, device=device).view(-1, 1, 1, 1) * 0.8
     mask = torch.sigmoid((field - level) * sharpness)
     roll = int(torch.randint(height // 4, 3 * height // 4, (1,), generator=generator, device=device))
     texture = torch.roll(light.flip(3), roll, dims=2)
     low, high = math.log(max(settings.path_px[0], 2.0)), math.log(min(settings.path_px[1], 40.0))
-    length = torch.exp(low + (high - low) * torch.rand(count, generator=generator, device=device))
-    angle = 2 * math.pi * torch.rand(count, generator=generator, device=device)
+    length = torch.exp(uniform((count,), (low, high), generator))
+    angle = uniform((count,), (0, 2 * math.pi), generator)
     travel = torch.stack((torch.cos(angle), torch.sin(angle)), dim=-1) * length[:, None]
     return MovingLayer(mask, texture, travel)
 
 
 def _calmed(path: CameraPath, share: float) -> CameraPath:
-    return CameraPath(
-        path.shift * share, path.roll * share, path.zoom * share, path.centre, path.path_px * share, path.weights
+    return replace(
+        path, shift=path.shift * share, roll=path.roll * share, zoom=path.zoom * share, path_px=path.path_px * share
     )
 
 
@@ -214,8 +212,7 @@ def draw_scene(crops: Tensor, settings: ShutterSettings, generator: torch.Genera
         return bool(torch.rand(1, generator=generator, device=device) < probability)
 
     curves = sample_curves(count, settings.gamma, settings.srgb_probability, generator, device)
-    gains = settings.lights_gain
-    gain = gains[0] + (gains[1] - gains[0]) * torch.rand(count, generator=generator, device=device)
+    gain = uniform((count,), settings.lights_gain, generator)
     gain = torch.where(torch.rand(count, generator=generator, device=device) < settings.lights_probability, gain, 1.0)
     light = raise_lights(to_light(crops, curves), gain)
     path = centred_on_crop(sample_paths(count, settings, generator, device))
@@ -246,8 +243,7 @@ def draw_deep_scene(crops: Tensor, settings: ShutterSettings, generator: torch.G
 def _nearer_layer(light: Tensor, settings: ShutterSettings, generator: torch.Generator) -> MovingLayer:
     """Returns a random layer that the camera's motion moves more than what is behind."""
     layer = _moving_layer(light, settings, generator)
-    low, high = settings.parallax
-    parallax = low + (high - low) * torch.rand(len(light), generator=generator, device=light.device)
+    parallax = uniform((len(light),), settings.parallax, generator)
     moves = torch.rand(len(light), 1, generator=generator, device=light.device) < MOVES_BY_ITSELF
     return replace(layer, travel=layer.travel * moves, parallax=parallax)
 
@@ -277,9 +273,9 @@ def without_margin(picture: Tensor, margin_px: int) -> Tensor:
 
 
 def _with_frames(path: CameraPath, travel_px: float, settings: ShutterSettings) -> CameraPath:
-    """Returns the path at enough moments that a layer moving by `travel_px` is smooth too."""
+    """Returns the path at enough moments that a layer moving by `travel_px` is smooth too; few frames stay few."""
     wanted = min(math.ceil(travel_px / settings.frame_spacing_px) + 1, settings.max_frames)
-    if wanted <= path.frames:
+    if path.few or wanted <= path.frames:
         return path
 
     def stretch(values: Tensor) -> Tensor:
@@ -290,5 +286,5 @@ def _with_frames(path: CameraPath, travel_px: float, settings: ShutterSettings) 
         return longer.reshape(values.shape[0], wanted, *values.shape[2:])
 
     weights = torch.full((path.shift.shape[0], wanted), 1 / wanted, device=path.shift.device)
-    moved = CameraPath(stretch(path.shift), stretch(path.roll), stretch(path.zoom), path.centre, path.path_px, weights)
-    return centred_on_crop(moved)
+    shift, roll, zoom = (stretch(values) for values in (path.shift, path.roll, path.zoom))
+    return centred_on_crop(replace(path, shift=shift, roll=roll, zoom=zoom, weights=weights))

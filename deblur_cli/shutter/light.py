@@ -6,19 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deblur_cli.shutter.settings import uniform
+
 SRGB = 0.0
 """The curve parameter that stands for sRGB's piecewise curve; any other value is a plain gamma."""
-
-
-def _uniform(count: int, low: float, high: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator, device=device)
 
 
 def sample_curves(
     count: int, gamma: tuple[float, float], srgb_probability: float, generator: torch.Generator, device: torch.device
 ) -> Tensor:
     """Returns (count,) response curves: `SRGB` with the given probability, else a gamma drawn from the range."""
-    gammas = _uniform(count, *gamma, generator, device)
+    gammas = uniform((count,), gamma, generator, device)
     is_srgb = torch.rand(count, generator=generator, device=device) < srgb_probability
     return torch.where(is_srgb, torch.full_like(gammas, SRGB), gammas)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from deblur_cli.shutter.expose import MovingLayer, Scene, draw_scene, expose, without_margin
 from deblur_cli.shutter.light import SRGB, to_display, to_light
 from deblur_cli.shutter.noise import add_noise, save
-from deblur_cli.shutter.settings import DarkSettings, Range, ShutterSettings
+from deblur_cli.shutter.settings import DarkSettings, Range, ShutterSettings, uniform
 from deblur_cli.shutter.trajectory import CameraPath
 
 DISPLAY = 1.0
@@ -49,7 +49,7 @@ def make_low_light_pairs(
     once a call, as are the things that `draw_scene` says. Deterministic in the generator on one device.
     """
     gap, displacement, short = dark.gap_share, dark.displacement, dark.short_path_share
-    if _uniform(1, (0.0, 1.0), crops, generator) < dark.paper_share:
+    if uniform((1,), (0.0, 1.0), generator) < dark.paper_share:
         few = (dark.few_frames[0] + 2, dark.few_frames[1] + 2)  # two more: the truth, and the one left out
         scene = _as_in_the_paper(
             draw_scene(crops, replace(settings, few_frames=few, few_frames_probability=1.0), generator), crops
@@ -86,7 +86,7 @@ def finish_low_light(
     `frames` as in `dark_as_in_the_paper`. Draws anew on every call, everything once a picture; the ISO is one for
     both. Same shapes and range.
     """
-    is_paper = _uniform(len(noisy), (0.0, 1.0), noisy, generator) < dark.paper_share
+    is_paper = uniform((len(noisy), 1, 1, 1), (0.0, 1.0), generator) < dark.paper_share
     pair = (noisy, blurry)
     if dark.paper_share < 1:
         pair = finish_in_light(noisy, blurry, settings, dark, generator)
@@ -118,8 +118,8 @@ def dark_as_in_the_paper(
     which is 256 for 8 bits.
     """
     count = len(noisy)
-    scale = _uniform(count, dark.scale, noisy, generator)
-    sigma = _uniform(count, dark.read_sigma, noisy, generator)
+    scale = uniform((count, 1, 1, 1), dark.scale, generator)
+    sigma = uniform((count, 1, 1, 1), dark.read_sigma, generator)
     shot = torch.poisson(255 * noisy.clamp(0, 1) * scale, generator=generator) / 255
     read = noisy * scale + sigma * _normal(noisy, generator)
     short = torch.where(scale < dark.shot_threshold, shot, read)
@@ -141,15 +141,15 @@ def finish_in_light(
     count = len(noisy)
     curves = torch.full((count,), SRGB, device=noisy.device)
     low, high = dark.exposure_ratio
-    ratio = torch.exp(_uniform(count, (math.log(low), math.log(high)), noisy, generator))
-    iso = _uniform(count, (0.0, 1.0), noisy, generator)
+    ratio = torch.exp(uniform((count, 1, 1, 1), (math.log(low), math.log(high)), generator))
+    iso = uniform((count, 1, 1, 1), (0.0, 1.0), generator)
     shot, read = (ends[0] * (ends[1] / ends[0]) ** iso for ends in (dark.shot_noise, dark.read_noise))
-    power = _uniform(count, dark.read_gain, noisy, generator)
+    power = uniform((count, 1, 1, 1), dark.read_gain, generator)
     short = add_noise(
         to_light(noisy, curves), shot / ratio.sqrt(), read / ratio**power, settings.noise_correlation, generator
     )
     long = add_noise(to_light(blurry, curves), shot, read, settings.noise_correlation, generator)
-    in_dark = _uniform(count, (0.0, 1.0), noisy, generator) < dark.dark_file_probability
+    in_dark = uniform((count, 1, 1, 1), (0.0, 1.0), generator) < dark.dark_file_probability
     saved_at = torch.where(in_dark, ratio, torch.ones_like(ratio))
     short = save(to_display(short * saved_at, curves), settings, generator)
     short = to_display(to_light(short, curves) / saved_at * _error(count, dark, noisy, generator), curves)
@@ -200,7 +200,7 @@ def _beginning(
     path: CameraPath, layer: MovingLayer | None, share: Range, generator: torch.Generator
 ) -> tuple[CameraPath, MovingLayer | None]:
     """Returns path and layer of the short exposure: a straight stretch about the truth's pose, at the path's speed."""
-    part = _uniform(len(path.shift), share, path.shift, generator)[:, 0, 0, 0]
+    part = uniform((len(path.shift),), share, generator)
     speed = (path.shift[:, 1] - path.shift[:, 0]) * (path.frames - 1)
     moments = torch.linspace(-0.5, 0.5, SHORT_FRAMES, device=part.device)
     still = torch.zeros(len(part), SHORT_FRAMES, device=part.device)
@@ -220,21 +220,16 @@ def _beginning(
 
 def _apart(count: int, share: Range, side: int, like: Tensor, generator: torch.Generator) -> Tensor:
     """Returns displacements (B, 2) in pixels, in any direction, of a length drawn evenly from a share of the side."""
-    length = side * _uniform(count, share, like, generator)[:, 0, 0, 0]
-    angle = _uniform(count, (0.0, 2 * math.pi), like, generator)[:, 0, 0, 0]
+    length = side * uniform((count,), share, generator)
+    angle = uniform((count,), (0.0, 2 * math.pi), generator)
     return torch.stack((length * torch.cos(angle), length * torch.sin(angle)), dim=-1)
 
 
 def _error(count: int, dark: DarkSettings, like: Tensor, generator: torch.Generator) -> Tensor:
     """Returns gains (B, 3, 1, 1) near one: what the ratio told wrongly, and what two white balances differ by."""
-    common = _uniform(count, (-dark.gain_error, dark.gain_error), like, generator)
-    channels = [_uniform(count, (-dark.white_balance, dark.white_balance), like, generator) for _ in range(3)]
+    common = uniform((count, 1, 1, 1), (-dark.gain_error, dark.gain_error), generator)
+    channels = [uniform((count, 1, 1, 1), (-dark.white_balance, dark.white_balance), generator) for _ in range(3)]
     return torch.exp(common + torch.cat(channels, dim=1))
-
-
-def _uniform(count: int, ends: Range, like: Tensor, generator: torch.Generator) -> Tensor:
-    draw = torch.rand(count, generator=generator, device=like.device)
-    return (ends[0] + (ends[1] - ends[0]) * draw).view(-1, 1, 1, 1)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deblur_cli.shutter.light import SRGB, to_display, to_light
-from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.shutter.settings import ShutterSettings, uniform
 
 LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -41,11 +41,6 @@ SUBSAMPLINGS = ((1, 1), (1, 2), (2, 2))
 """4:4:4, 4:2:2, 4:2:0 as factors of (height, width)."""
 
 
-def _uniform(count: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
-    draw = torch.rand(count, generator=generator, device=like.device)
-    return (low + (high - low) * draw).view(-1, 1, 1, 1)
-
-
 def add_sensor_noise(light: Tensor, settings: ShutterSettings, generator: torch.Generator) -> Tensor:
     """Returns light (B, 3, H, W) with shot and read noise of one random ISO a picture."""
     count = light.shape[0]
@@ -66,7 +61,7 @@ def add_noise(
     count = light.shape[0]
     white = torch.randn(light.shape, generator=generator, device=light.device)
     common = torch.randn((count, 1, *light.shape[2:]), generator=generator, device=light.device)
-    share = _uniform(count, *correlation, light, generator)
+    share = uniform((count, 1, 1, 1), correlation, generator)
     white = torch.sqrt(1 - share * 0.5) * white + torch.sqrt(share * 0.5) * common
     kernel = torch.tensor([1.0, 2.0, 1.0], device=light.device)
     kernel = (kernel[:, None] * kernel[None, :] / 16).expand(3, 1, 3, 3)
@@ -147,7 +142,7 @@ def save(display: Tensor, settings: ShutterSettings, generator: torch.Generator)
     """
     count = display.shape[0]
     draw = torch.rand(count, generator=generator, device=display.device).view(-1, 1, 1, 1)
-    amount = _uniform(count, *settings.sharpening, display, generator)
+    amount = uniform((count, 1, 1, 1), settings.sharpening, generator)
     saved = sharpen(display, torch.where(draw < settings.sharpening_probability, amount, torch.zeros_like(amount)))
     saved = torch.round(saved.clamp(0, 1) * 255) / 255
     low, high = settings.jpeg_quality

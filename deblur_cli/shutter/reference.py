@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deblur_cli.shutter.expose import MovingLayer, Scene, draw_scene, expose, grid, sample_at, without_margin
 from deblur_cli.shutter.light import to_display, to_light
-from deblur_cli.shutter.settings import ReferenceSettings, ShutterSettings
+from deblur_cli.shutter.settings import ReferenceSettings, ShutterSettings, uniform
 from deblur_cli.shutter.trajectory import centred_on_crop, sample_paths
 
 
@@ -133,8 +133,7 @@ def _picture_from(
     x, y = looked_at(view, height, width)
     picture = sample_at(light, x, y, cubic=True)
     if layer is not None:
-        low, high = references.layer_travel
-        times = low + (high - low) * torch.rand(len(light), generator=generator, device=light.device)
+        times = uniform((len(light),), references.layer_travel, generator)
         later = torch.rand(len(light), generator=generator, device=light.device) < 0.5
         gone = layer.travel * torch.where(later, times, -times)[:, None]
         x, y = x - gone[:, 0].view(-1, 1, 1), y - gone[:, 1].view(-1, 1, 1)

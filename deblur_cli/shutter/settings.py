@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 Range = tuple[float, float]
+
+
+def uniform(
+    shape: tuple[int, ...], ends: Range, generator: torch.Generator, device: torch.device | str | None = None
+) -> Tensor:
+    """Returns numbers of that shape drawn evenly from a range, on the generator's device unless another is named."""
+    low, high = ends
+    return low + (high - low) * torch.rand(shape, generator=generator, device=device or generator.device)
 
 
 @dataclass(frozen=True)
@@ -14,6 +25,7 @@ class ShutterSettings:
     `margin_px` is cut from every side after the exposure, so that nothing in a pair comes from beyond the crop.
     `path_px` is drawn log-uniformly; `sharp_probability` of the exposures stand still. `straight_probability` of the
     others go straight on at one speed, as a vehicle, a turning head or a panned camera does and a hand seldom.
+    `few_frames_probability` are the mean of so few frames, both ends of the range included, whatever moves.
     `nearer_layers`: so many parts of a single photo's scene, drawn evenly, are nearer to the camera: each moves by a
     share from `parallax` more than what is behind when the camera does, and half of them by themselves too.
     """
@@ -85,7 +97,8 @@ class DarkSettings:
     `paper_share` of the pairs follow section III-C of Zhang et al., Deep Motion Blur Removal Using Noisy/Blurry Image
     Pairs, in display-encoded values: the short frame darkened by `scale`, shot noise below `shot_threshold` (the paper
     names none; the middle of the range is taken) and read noise of `read_sigma` above it; the long one an average of
-    `few_frames` frames with read noise of variance σ²/N. The others are made in linear light as cameras do:
+    `few_frames` frames with read noise of variance σ²/N. Exposures and their noise, which is drawn anew for each use,
+    follow it independently of each other. The others are made in linear light as cameras do:
     `exposure_ratio` (log-uniform), noise of one ISO for both in units of the long frame's white (`shot_noise`,
     `read_noise`, grown by the gain), an error of `gain_error` in the exposure and `white_balance` in a channel (natural
     logarithms, evenly up to both signs), `dark_file_probability` saved as dark as they were taken.

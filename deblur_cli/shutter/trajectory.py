@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from deblur_cli.shutter.settings import ShutterSettings
+from deblur_cli.shutter.settings import ShutterSettings, uniform
 
 TREMOR_CYCLES = (1, 2, 3, 5)
 STRAIGHT_BEND = 0.15
@@ -21,7 +21,8 @@ class CameraPath:
 
     `shift` (B, T, 2) in pixels, x to the right and y down; `roll` (B, T) in radians; `zoom` (B, T) relative;
     roll and zoom turn about `centre` (B, 2), in pixels from the crop's centre: a crop is seldom the photo's middle.
-    `path_px` (B,) is the length of the path at the crop's centre; `weights` (B, T) sum to one.
+    `path_px` (B,) is the length of the path at the crop's centre; `weights` (B, T) sum to one. `few`: the moments are
+    frames that are averaged as they are, however far apart.
     """
 
     shift: Tensor
@@ -30,6 +31,7 @@ class CameraPath:
     centre: Tensor
     path_px: Tensor
     weights: Tensor
+    few: bool = False
 
     @property
     def frames(self) -> int:
@@ -53,17 +55,13 @@ class CameraPath:
         return moved_x, moved_y
 
 
-def _uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator, device=like.device)
-
-
 def _wander(count: int, moments: Tensor, tremor: Tensor, generator: torch.Generator) -> Tensor:
     """Returns (count, T) one-dimensional wanderings: a drift at changing speed plus tremor of amplitude 1/k."""
     drift = torch.randn(count, 1, generator=generator, device=moments.device) * moments
     bend = torch.randn(count, 1, generator=generator, device=moments.device) * (moments**2 - moments)
     path = drift + 0.7 * bend
     for cycles in TREMOR_CYCLES:
-        phase = _uniform((count, 1), 0, 2 * math.pi, moments, generator)
+        phase = uniform((count, 1), (0, 2 * math.pi), generator, moments.device)
         amplitude = torch.randn(count, 1, generator=generator, device=moments.device) * 0.35 / cycles
         path = path + tremor[:, None] * amplitude * torch.sin(2 * math.pi * cycles * moments + phase)
     return path
@@ -71,7 +69,7 @@ def _wander(count: int, moments: Tensor, tremor: Tensor, generator: torch.Genera
 
 def _straight(count: int, moments: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Returns x and y (count, T) of hardly bent paths in any direction, at one speed."""
-    angle = _uniform((count, 1), 0, 2 * math.pi, moments, generator)
+    angle = uniform((count, 1), (0, 2 * math.pi), generator, moments.device)
     bend = STRAIGHT_BEND * torch.randn(count, 1, generator=generator, device=moments.device)
     across = bend * (moments**2 - moments)
     return angle.cos() * moments - angle.sin() * across, angle.sin() * moments + angle.cos() * across
@@ -87,18 +85,18 @@ def sample_paths(
 ) -> CameraPath:
     """Returns `count` paths whose lengths are log-uniform in `settings.path_px`, or zero for exposures at rest.
 
-    The number of moments keeps neighbouring ones at most `frame_spacing_px` apart for the longest path drawn. A tenth
-    are averages of few frames, as datasets made from high-speed video have.
+    The number of moments keeps neighbouring ones at most `frame_spacing_px` apart for the longest path drawn, unless
+    all are averages of few frames, as datasets made from high-speed video have: that is drawn once a call.
     """
     fine = torch.linspace(0, 1, 129, device=device)
-    tremor = _uniform((count,), *settings.tremor_share, fine, generator)
+    tremor = uniform((count,), settings.tremor_share, generator, device)
     x, y = _wander(count, fine, tremor, generator), _wander(count, fine, tremor, generator)
     if settings.straight_probability > 0:
         # Drawn only where asked for, so that other shutters' exposures stay what they were.
         ahead = torch.rand(count, 1, generator=generator, device=device) < settings.straight_probability
         x, y = (torch.where(ahead, *both) for both in zip(_straight(count, fine, generator), (x, y), strict=True))
     low, high = (math.log(v) for v in settings.path_px)
-    wanted = torch.exp(_uniform((count,), low, high, fine, generator))
+    wanted = torch.exp(uniform((count,), (low, high), generator, device))
     still = torch.rand(count, generator=generator, device=device) < settings.sharp_probability
     wanted = torch.where(still, torch.zeros_like(wanted), wanted)
     scale = wanted / path_length(x, y).clamp_min(1e-6)
@@ -106,16 +104,18 @@ def sample_paths(
 
     def turning(share: tuple[float, float]) -> Tensor:
         # Turning moves the picture's border, `centre_offset_px` away, by a share of the path.
-        size = _uniform((count,), *share, fine, generator) * wanted / settings.centre_offset_px
+        size = uniform((count,), share, generator, device) * wanted / settings.centre_offset_px
         wander = _wander(count, fine, tremor, generator)
         reach = (wander.amax(1) - wander.amin(1)).clamp_min(1e-6)
         return wander * (size / reach)[:, None]
 
     roll, zoom = turning(settings.roll_share), turning(settings.zoom_share)
     frames = int(wanted.max().div(settings.frame_spacing_px).ceil().clamp(1, settings.max_frames - 1)) + 1
-    few = torch.randint(*settings.few_frames, (1,), generator=generator, device=device)
-    if bool(torch.rand(1, generator=generator, device=device) < settings.few_frames_probability):
-        frames = min(frames, int(few))
+    low_count, high_count = settings.few_frames
+    count_of_few = torch.randint(low_count, high_count + 1, (1,), generator=generator, device=device)
+    few = bool(torch.rand(1, generator=generator, device=device) < settings.few_frames_probability)
+    if few:
+        frames = min(frames, int(count_of_few))
     last = len(fine) - 1
     picks = torch.linspace(0, last, frames, device=device).round().long()
     x, y, roll, zoom = (v[:, picks] - v[:, picks].mean(dim=1, keepdim=True) for v in (x, y, roll, zoom))
@@ -124,9 +124,10 @@ def sample_paths(
         shift=torch.stack((x, y), dim=-1),
         roll=roll,
         zoom=zoom,
-        centre=_uniform((count, 2), -offset, offset, fine, generator),
+        centre=uniform((count, 2), (-offset, offset), generator, device),
         path_px=wanted,
         weights=torch.full((count, frames), 1 / frames, device=device),
+        few=few,
     )
 
 
@@ -139,4 +140,4 @@ def centred_on_crop(path: CameraPath) -> CameraPath:
     zero = torch.zeros(path.shift.shape[0], device=path.shift.device)
     moved = [path.displacement(zero, zero, t) for t in range(path.frames)]
     mean = torch.stack([torch.stack(m, dim=-1) for m in moved], dim=1).mean(dim=1, keepdim=True)
-    return CameraPath(path.shift - mean, path.roll, path.zoom, path.centre, path.path_px, path.weights)
+    return replace(path, shift=path.shift - mean)

@@ -10,13 +10,13 @@ from torch import Tensor
 from deblur_cli.shutter.expose import (
     MovingLayer,
     Scene,
-    ShutterSettings,
     draw_deep_scene,
     draw_scene,
     expose,
     expose_scene,
     make_pairs,
 )
+from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.shutter.trajectory import CameraPath
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from deblur_cli.shutter.expose import draw_deep_scene
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.shutter.trajectory import centred_on_crop, path_length, sample_paths
 
@@ -66,3 +67,13 @@ def test_roll_turns_about_its_centre() -> None:
     dx, dy = quarter.displacement(torch.tensor([[13.0]]), torch.tensor([[0.0]]), 0)
     assert dx.item() == pytest.approx(-3, abs=1e-5)
     assert dy.item() == pytest.approx(3, abs=1e-5)
+
+
+def test_few_frames_are_as_many_as_the_range_says_both_ends_included_whatever_moves() -> None:
+    settings = ShutterSettings(path_px=(40.0, 41.0), sharp_probability=0, few_frames=(7, 9), few_frames_probability=1.0)
+    counts = {sample_paths(1, settings, torch.Generator().manual_seed(seed)).frames for seed in range(60)}
+    assert counts == {7, 8, 9}
+    moving = replace(settings, object_probability=1.0, nearer_layers=(1, 1), few_frames=(9, 9))
+    scene = draw_deep_scene(torch.rand(1, 3, 64, 64), moving, torch.Generator().manual_seed(0))
+    assert len(scene.layers) == 2
+    assert scene.path.frames == 9
