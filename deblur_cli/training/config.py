@@ -42,9 +42,8 @@ class DataConfig:
 
     `patch_px`: side of what the network sees. `slack_px`: how much larger the ring's pairs are, so that each gives
     several crops. `ring_pairs`: pairs held at a time; `reuse`: how often each is used on average. `workers`: processes
-    that refill the ring (0: the training process itself); their number changes no figure. `scale`: range of the random
-    shrinking of photographs before the shutter. `held_out`: share of photographs never trained on. `leave_sharp`, for
-    single photos alone: where nothing moved, the network is to give back its input, noise and JPEG and all.
+    that refill the ring (0: the training process itself); on a processor their number changes no figure. `scale`: range
+    of the random shrinking of photographs before the shutter. `held_out`: share of photographs never trained on.
     `photo_memory_mb`: of decoded pictures held by each process that cuts from them. `keep_decoded`: every picture is
     decoded once, before the first step, into a file of plain bytes in --cache, of which crops read their own rows.
     """
@@ -59,7 +58,6 @@ class DataConfig:
     held_out: float = 0.1
     held_out_patches: int = 32
     photo_memory_mb: int = 2048
-    leave_sharp: bool = False
     keep_decoded: bool = False
 
     def __post_init__(self) -> None:
@@ -322,7 +320,10 @@ def to_json(config: TrainConfig) -> str:
 
 def from_json(text: str) -> TrainConfig:
     """Returns the recipe that `to_json` wrote. Raises ConfigurationError for unknown keys."""
-    return parse(TrainConfig, json.loads(text), "recipe")
+    table = json.loads(text)
+    if table.get("data", {}).get("leave_sharp") is False:
+        del table["data"]["leave_sharp"]  # checkpoints of older versions have it, always off
+    return parse(TrainConfig, table, "recipe")
 
 
 def flatten(text: str) -> dict[str, Value | None]:

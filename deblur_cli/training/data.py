@@ -194,9 +194,6 @@ class SampleStream:
                 keep = torch.tensor(by_camera, device=self._device)[..., None, None, None]
                 saved = torch.where(keep, inputs, saved)
             inputs = saved
-        at_rest = [sample.at_rest for sample in samples]
-        if self._config.data.leave_sharp and any(at_rest):
-            truth = torch.where(torch.tensor(at_rest, device=self._device).view(-1, 1, 1, 1), inputs[:, 0], truth)
         return Batch(inputs.unbind(1), truth)
 
 

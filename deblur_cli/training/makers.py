@@ -57,7 +57,7 @@ def exposed(
         dark = make_low_light_pairs(crops, shutter, config.dark, generator)
         return Chunk((dark.noisy, dark.blurry), dark.sharp, (False, False), frames=dark.frames)
     single = make_pairs(crops, shutter, generator)
-    return Chunk((single.blurry,), single.sharp, (False,), at_rest=single.path_px == 0)
+    return Chunk((single.blurry,), single.sharp, (False,))
 
 
 def _still(settings: ReferenceSettings) -> ReferenceSettings:
@@ -140,20 +140,11 @@ class ChunkMaker:
         return self._cut_out(path, self._any_cut(path, draw))
 
     def _any_cut(self, path: Picture, draw: random.Random) -> Cut:
-        side = crop_px(self._config, with_shutter=True)
         height, width = self._store.get(path).shape[1:]
-        low, high = self._config.data.scale
-        scale = max(draw.uniform(low, high), side / min(height, width))
-        cut = min(round(side / scale), height, width)
-        return Cut(draw.randint(0, height - cut), draw.randint(0, width - cut), cut)
+        return random_cut(height, width, crop_px(self._config, with_shutter=True), self._config.data.scale, draw)
 
     def _cut_out(self, path: Picture, cut: Cut) -> Tensor:
-        side = crop_px(self._config, with_shutter=True)
-        crop = _inside(self._store.get(path), cut).float() / 255
-        if cut.side == side:
-            return crop
-        resized = F.interpolate(crop[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-        return resized[0]
+        return cut_out(self._store.get(path), cut, crop_px(self._config, with_shutter=True))
 
     def _with_elsewhere(
         self, dataset: Dataset, sharp: tuple[Picture, ...], in_place: bool, draw: random.Random
@@ -330,6 +321,21 @@ def _by_scene(dataset: Dataset) -> dict[str, list[Pair]]:
     for pair in dataset.pairs:
         scenes.setdefault(_scene_of(pair, dataset), []).append(pair)
     return scenes
+
+
+def random_cut(height: int, width: int, side: int, scale: tuple[float, float], draw: random.Random) -> Cut:
+    """Returns a random square that becomes `side` pixels by a scale of the range, larger where the picture wants it."""
+    factor = max(draw.uniform(*scale), side / min(height, width))
+    cut = min(round(side / factor), height, width)
+    return Cut(draw.randint(0, height - cut), draw.randint(0, width - cut), cut)
+
+
+def cut_out(picture: Tensor, cut: Cut, side: int) -> Tensor:
+    """Returns the square of a picture (3, H, W) uint8, shrunken: (3, side, side) float32 in [0, 1]."""
+    crop = _inside(picture, cut).float() / 255
+    if cut.side == side:
+        return crop
+    return F.interpolate(crop[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def _inside(picture: Tensor, cut: Cut) -> Tensor:

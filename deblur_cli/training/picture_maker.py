@@ -19,7 +19,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from deblur_cli.arrays import Bytes, Pixels
@@ -34,6 +33,7 @@ from deblur_cli.shutter.light import to_display, to_light
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.trajectory import CameraPath
 from deblur_cli.training.config import TrainConfig
+from deblur_cli.training.makers import cut_out, random_cut
 from deblur_cli.training.whole_pictures import Part, WholePicture, source_name, whole_picture
 
 HIGH_RATE = 100.0
@@ -181,11 +181,10 @@ def _squares(frames: Sequence[Bytes], exposure: Exposure, draw: random.Random) -
     """Returns the same random square of all frames, shrunken by a random scale."""
     height, width = frames[0].shape[:2]
     side = min(exposure.side_px, height, width)
-    factor = max(draw.uniform(*exposure.scale), side / min(height, width))
-    cut = min(round(side / factor), height, width)
-    y, x = draw.randint(0, height - cut), draw.randint(0, width - cut)
-    squares = [np.asarray(frame[y : y + cut, x : x + cut] / np.float32(255), np.float32) for frame in frames]
-    if cut == side:
+    cut = random_cut(height, width, side, exposure.scale, draw)
+    inside = slice(cut.y, cut.y + cut.side), slice(cut.x, cut.x + cut.side)
+    squares = [np.asarray(frame[inside] / np.float32(255), np.float32) for frame in frames]
+    if cut.side == side:
         return squares
     return [np.asarray(cv2.resize(it, (side, side), interpolation=cv2.INTER_AREA), np.float32) for it in squares]
 
@@ -303,13 +302,7 @@ def _square(picture: Tensor, side_px: int, config: TrainConfig, draw: random.Ran
             f"A photograph of {width}×{height} is smaller than a window, {WINDOW_PX} pixels, and the shutter's "
             "margins. Take it out of --data."
         )
-    factor = max(draw.uniform(*config.data.scale), side / min(height, width))
-    cut = min(round(side / factor), height, width)
-    y, x = draw.randint(0, height - cut), draw.randint(0, width - cut)
-    square = picture[:, y : y + cut, x : x + cut].float() / 255
-    if cut == side:
-        return square
-    return F.interpolate(square[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
+    return cut_out(picture, random_cut(height, width, side, config.data.scale, draw), side)
 
 
 def _moments(path: CameraPath) -> Tensor:

@@ -71,14 +71,12 @@ class Chunk:
     """Samples of one make: each of `inputs` (n, 3, s, s) in [0, 1], in the order the network takes them; `truth` alike.
 
     Of each input `finished` says whether a camera made it; the others still want the shutter's noise and JPEG.
-    `at_rest` (n,) marks samples in which nothing moved; None where nobody knows. `frames` is how many frames a blurry
-    picture is the mean of, 0 where nobody knows.
+    `frames` is how many frames a blurry picture is the mean of, 0 where nobody knows.
     """
 
     inputs: tuple[Tensor, ...]
     truth: Tensor
     finished: tuple[bool, ...]
-    at_rest: Tensor | None = None
     frames: int = 0
 
 
@@ -89,7 +87,6 @@ class Sample:
     inputs: Tensor
     truth: Tensor
     finished: tuple[bool, ...]
-    at_rest: bool
     frames: int
 
 
@@ -111,7 +108,6 @@ class _Slots:
     inputs: Tensor
     truth: Tensor
     finished: Tensor
-    at_rest: Tensor
     frames: Tensor
 
     @classmethod
@@ -123,7 +119,7 @@ class _Slots:
         )
 
     def share(self) -> None:
-        for tensor in (self.inputs, self.truth, self.finished, self.at_rest, self.frames):
+        for tensor in (self.inputs, self.truth, self.finished, self.frames):
             tensor.share_memory_()  # type: ignore[no-untyped-call]
 
     def put(self, number: int, chunk: Chunk) -> None:
@@ -132,13 +128,11 @@ class _Slots:
             self.inputs[slot, :, index] = picture
         self.truth[slot] = torch.round(chunk.truth * 255).to(torch.uint8)
         self.finished[slot] = torch.tensor(chunk.finished)
-        self.at_rest[slot] = False if chunk.at_rest is None else chunk.at_rest.cpu()
         self.frames[slot] = chunk.frames
 
     def get(self, slot: int, index: int) -> Sample:
         finished, frames = tuple(self.finished[slot].tolist()), int(self.frames[slot])
-        at_rest = bool(self.at_rest[slot, index])
-        return Sample(self.inputs[slot, index], self.truth[slot, index], finished, at_rest, frames)
+        return Sample(self.inputs[slot, index], self.truth[slot, index], finished, frames)
 
 
 def _layout(plan: RingPlan, inputs: int, side_px: int) -> tuple[tuple[tuple[int, ...], torch.dtype], ...]:
@@ -148,7 +142,6 @@ def _layout(plan: RingPlan, inputs: int, side_px: int) -> tuple[tuple[tuple[int,
         ((*samples, inputs, *picture), torch.float16),
         ((*samples, *picture), torch.uint8),
         ((plan.slots, inputs), torch.bool),
-        (samples, torch.bool),
         ((plan.slots,), torch.int32),
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,15 @@ def test_json_gives_an_equal_recipe_back(small_config: TrainConfig) -> None:
     again = from_json(to_json(small_config))
     assert again == small_config
     assert to_json(again) == to_json(small_config)
+
+
+def test_checkpoints_of_older_versions_are_read_unless_they_ask_for_what_is_gone(small_config: TrainConfig) -> None:
+    table = json.loads(to_json(small_config))
+    table["data"]["leave_sharp"] = False
+    assert from_json(json.dumps(table)) == small_config
+    table["data"]["leave_sharp"] = True
+    with pytest.raises(ConfigurationError, match="unknown key 'leave_sharp'"):
+        from_json(json.dumps(table))
 
 
 def test_the_hash_ignores_the_budget_and_knows_the_rest(small_config: TrainConfig) -> None:

@@ -238,20 +238,6 @@ def test_what_is_too_small_for_the_kinds_margin_is_left_out(
     assert crop_px(kinds[InputKind.REFERENCE], with_shutter=True) == 32 + 16 + 2 * 16
 
 
-def test_what_stands_still_is_left_alone_where_the_recipe_says_so(
-    kinds: dict[InputKind, TrainConfig], photos: Path
-) -> None:
-    config = kinds[InputKind.SINGLE]
-    still = replace(config.shutter, sharp_probability=1.0, object_probability=0.0)
-    config = replace(config, shutter=still, data=replace(config.data, leave_sharp=True))
-    with SampleStream(config, (read_dataset(photos),), CPU, rank=0, start_step=0, progress=SILENT) as stream:
-        assert torch.equal(*(lambda batch: (batch.inputs[0], batch.truth))(stream.batch(0)))
-    moving = replace(config, shutter=replace(still, sharp_probability=0.0))
-    with SampleStream(moving, (read_dataset(photos),), CPU, rank=0, start_step=0, progress=SILENT) as stream:
-        batch = stream.batch(0)
-        assert not torch.equal(batch.inputs[0], batch.truth)
-
-
 @given(st.integers(2, 90), st.data())
 def test_a_neighbour_is_another_and_near(count: int, data: st.DataObject) -> None:
     index, window = data.draw(st.integers(0, count - 1)), data.draw(st.integers(1, 40))
