@@ -15,7 +15,7 @@ from torch import nn
 from deblur_cli.adaptation.blurred_shots import CPU, Blur, BlurredShots, LibraryBlur, ShutterBlur, least_side_px
 from deblur_cli.adaptation.camera_noise import PICTURES, with_noise_of
 from deblur_cli.adaptation.frames import Frame, FrameStore, store_of
-from deblur_cli.adaptation.learner import Job, Learner
+from deblur_cli.adaptation.learner import Job, Learner, run_of
 from deblur_cli.adaptation.matched import match_shots
 from deblur_cli.adaptation.settings import AdaptSettings
 from deblur_cli.catalogue.recognise import Recognised, recognise
@@ -29,7 +29,6 @@ from deblur_cli.training.config import (
     NetworkConfig,
     OptimiserConfig,
     PicturesConfig,
-    RunConfig,
     TrainConfig,
 )
 from deblur_cli.training.distributed import World
@@ -114,14 +113,7 @@ def recipe_for(settings: AdaptSettings, network: Recognised, *, selects: bool, w
             parts=PARTS_RATES if selects else {},
         ),
         loss=LossConfig(charbonnier=0.0, frequency=0.0, log_error=1.0, harm=finetune.harm),
-        run=RunConfig(
-            settings.steps,
-            settings.minutes,
-            settings.seed,
-            log_every=25,
-            validate_every=settings.judge_every,
-            save_every_s=settings.save_every_s,
-        ),
+        run=run_of(settings, log_every=25),
     )
 
 

@@ -15,7 +15,7 @@ from deblur_cli.adaptation.settings import AdaptSettings
 from deblur_cli.engine.device import Device
 from deblur_cli.networks.contract import SingleModel, Traits
 from deblur_cli.progress import Progress
-from deblur_cli.training.config import TrainConfig
+from deblur_cli.training.config import RunConfig, TrainConfig
 from deblur_cli.training.distributed import World
 from deblur_cli.training.loop import Setting, TrainStep
 from deblur_cli.training.state import Adversary, TrainState
@@ -39,6 +39,18 @@ class Job:
     world: World
     progress: Progress
     stop: Callable[[], bool]
+
+
+def run_of(settings: AdaptSettings, log_every: int) -> RunConfig:
+    """Returns budget and habits of the trainer's loop."""
+    return RunConfig(
+        settings.steps,
+        settings.minutes,
+        settings.seed,
+        log_every=log_every,
+        validate_every=settings.judge_every,
+        save_every_s=settings.save_every_s,
+    )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from deblur_cli.adaptation.finetune import as_it_is, make_held_out, noise_of, wo
 from deblur_cli.adaptation.frames import FrameStore, store_of, thinned
 from deblur_cli.adaptation.judge import score
 from deblur_cli.adaptation.kernel_extractor import PairSquares, train_extractor
-from deblur_cli.adaptation.learner import Job, Learner
+from deblur_cli.adaptation.learner import Job, Learner, run_of
 from deblur_cli.adaptation.perceptual import Perceptual, perceptual
 from deblur_cli.adaptation.settings import AdaptSettings, TranslateSettings
 from deblur_cli.adaptation.translator_losses import (
@@ -50,7 +50,6 @@ from deblur_cli.training.config import (
     NetworkConfig,
     OptimiserConfig,
     PicturesConfig,
-    RunConfig,
     TrainConfig,
 )
 from deblur_cli.training.data import turned
@@ -126,14 +125,7 @@ def recipe_for(job: Job) -> TrainConfig:
         data=DataConfig(patch_px=translate.crop_px, batch=translate.batch, workers=workers_for(job.world)),
         pictures=PicturesConfig(count=translate.known_pictures, held_out=settings.finetune.held_out),
         optimiser=OptimiserConfig(name="adam", rate=translate.rate, betas=translate.betas, ema_decay=0.0),
-        run=RunConfig(
-            settings.steps,
-            settings.minutes,
-            settings.seed,
-            log_every=10,
-            validate_every=settings.judge_every,
-            save_every_s=settings.save_every_s,
-        ),
+        run=run_of(settings, log_every=10),
     )
 
 

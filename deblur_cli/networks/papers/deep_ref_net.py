@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Published, ReferenceOutput, Shapes, Traits
+from deblur_cli.networks.papers.match_encoder import MEAN, SPREAD
 from deblur_cli.networks.papers.matching import Matches, displacement, gather, match
 from deblur_cli.networks.shapes import config_if_exact, count_names
 
@@ -38,8 +39,6 @@ MULTIPLE = 4
 """What sides must be multiples of: the coarsest features are at 1/4."""
 COARSE = MULTIPLE
 """By which the reference is shrunken and enlarged again before it is matched."""
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pictures that VGG19's weights expect."""
 MEMORY_MB = 256.0
 
 
@@ -103,8 +102,8 @@ class MatchingEncoder(nn.Module):
         )
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.get_parameter("weight"), nonlinearity="relu")
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(SPREAD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Returns features (B, C, H / 4, W / 4), nowhere negative, of a picture in [0, 1]."""

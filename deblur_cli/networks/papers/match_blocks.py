@@ -39,27 +39,8 @@ def positions(features: Tensor, top: int, bottom: int, left: int, right: int) ->
     return F.pad(part, missing) if any(missing) else part
 
 
-def best_everywhere(query: Tensor, reference: Tensor, memory_mb: float, products: torch.dtype) -> Tensor:
-    """Returns the index (B, H, W) of the most alike patch in the whole reference."""
-    index: Tensor = torch.ops.deblur.best_everywhere(query, reference, memory_mb, products)
-    return index
-
-
-def best_within(
-    query: Tensor,
-    reference: Tensor,
-    coarse: Tensor,
-    coarse_width: int,
-    side: int,
-    memory_mb: float,
-    products: torch.dtype,
-) -> Tensor:
-    """Returns the index (B, H, W) of the most alike patch within a block around each coarse match."""
-    index: Tensor = torch.ops.deblur.best_within(query, reference, coarse, coarse_width, side, memory_mb, products)
-    return index
-
-
 def _best_everywhere(query: Tensor, reference: Tensor, memory_mb: float, products: torch.dtype) -> Tensor:
+    """Returns the index (B, H, W) of the most alike patch in the whole reference."""
     search = _GlobalSearch(query, reference, memory_mb, products)
     height, width = query.shape[2:]
     index = torch.empty((len(query), height, width), dtype=torch.int64, device=query.device)
@@ -80,6 +61,7 @@ def _best_within(
     memory_mb: float,
     products: torch.dtype,
 ) -> Tensor:
+    """Returns the index (B, H, W) of the most alike patch within a block around each coarse match."""
     batch, _, height, width = query.shape
     search = _BlockSearch(reference, coarse, coarse_width, side, memory_mb, products)
     index = torch.empty((batch, height, width), dtype=torch.int64, device=query.device)

@@ -1,7 +1,8 @@
 """For each 3×3 patch of a query's features the most alike patch of a reference's, by cosine, and features moved there.
 
 Source: sections 3.2.2, 3.2.3 and 3.3 of Zou et al., Reference-based Motion Blur Removal (eq. 1 and 2). The matrix of
-all similarities is never held: it is made and used up in blocks (`match_blocks`), whose size an argument bounds.
+all similarities is never held: it is made and used up in blocks (operators of `match_blocks`), whose size an argument
+bounds.
 
 Features are (B, C, H, W) for the query and (B, C, h, w) for the reference; outside a map everything is zero. An index
 counts the positions of the reference row by row: y · w + x.
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deblur_cli.networks.papers.match_blocks import best_everywhere, best_within, inverse_norms, positions
+from deblur_cli.networks.papers.match_blocks import inverse_norms, positions
 
 SIDE = 16
 """L of section 3.3: the side of the block that is searched around a coarse match."""
@@ -46,7 +47,7 @@ def match(query: Tensor, reference: Tensor, *, memory_mb: float = 256.0) -> Matc
     together and for too little memory.
     """
     _check(query, reference)
-    index = best_everywhere(query.detach(), reference.detach(), memory_mb, _product_dtype(query))
+    index = torch.ops.deblur.best_everywhere(query.detach(), reference.detach(), memory_mb, _product_dtype(query))
     return Matches(index, agreement(query, reference, index, memory_mb=memory_mb))
 
 
@@ -75,7 +76,7 @@ def match_within(
         raise ValueError(f"a coarse index of shape {tuple(coarse.shape)} is not half of a query of {height} × {width}")
     if side < 2:
         raise ValueError(f"a block must be 2 positions wide at least, got {side}")
-    index = best_within(
+    index = torch.ops.deblur.best_within(
         query.detach(), reference.detach(), coarse, coarse_width, side, memory_mb, _product_dtype(query)
     )
     return Matches(index, agreement(query, reference, index, memory_mb=memory_mb))
