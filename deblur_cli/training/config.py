@@ -366,9 +366,25 @@ def recipe_names() -> tuple[str, ...]:
 def load_recipe(name: str) -> TrainConfig:
     """Returns the recipe of that name, or of a TOML file where the name ends in .toml.
 
-    Raises ConfigurationError for an unknown recipe (with the nearest name), broken TOML, an unknown key or a value of
-    the wrong type or out of range.
+    A recipe that `extends` another has all of that one's settings but those that it says itself. Raises
+    ConfigurationError for an unknown recipe (with the nearest name), broken TOML, an unknown key or a value of the
+    wrong type or out of range, and for one that extends what extends another.
     """
+    table = _table(name)
+    base = table.pop("extends", None)
+    if base is not None:
+        below = _table(str(base))
+        if "extends" in below:
+            raise ConfigurationError(f"The recipe {name} extends {base}, which extends another. Extend that one.")
+        for key, own in table.items():
+            both = isinstance(own, dict) and isinstance(below.get(key), dict)
+            below[key] = below[key] | own if both else own
+        table = below
+    return parse(TrainConfig, table, f"recipe {name}")
+
+
+def _table(name: str) -> dict[str, Any]:
+    """Returns what a recipe's own file says. Raises ConfigurationError."""
     if name.endswith(".toml"):
         path = Path(name)
         try:
@@ -384,10 +400,9 @@ def load_recipe(name: str) -> TrainConfig:
             "the path of a .toml file."
         )
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"The recipe {name} is not valid TOML: {error}. Correct that line.") from error
-    return parse(TrainConfig, table, f"recipe {name}")
 
 
 def did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:

@@ -56,6 +56,28 @@ def test_a_wrong_recipe_is_refused_by_name(tmp_path: Path, text: str, message: s
     assert message in str(caught.value)
 
 
+def test_a_recipe_has_what_it_extends_but_for_what_it_says_itself(tmp_path: Path) -> None:
+    mine = load_recipe(written(tmp_path, "extends = 'nafnet32'\n[data]\nbatch = 4\n[network]\noptions = {width = 8}"))
+    base = load_recipe("nafnet32")
+    assert mine.network == replace(base.network, options={"width": 8})
+    assert mine == replace(base, network=mine.network, data=replace(base.data, batch=4))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends = 'nafnet3'", "no recipe called 'nafnet3' (did you mean 'nafnet32'?)"),
+        ("extends = 'nafnet64'", "extends nafnet64, which extends another"),
+        ("extends = 'nafnet32'\n[kind]\nname = 3", "kind: {'name': 3} is not one of"),
+        ("extends = 'nafnet32'\ndata = 3", "data: 3 is not of the kind"),
+    ],
+)
+def test_a_recipe_that_cannot_be_extended_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_recipe(written(tmp_path, text))
+    assert message in str(caught.value)
+
+
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match=r"did you mean 'laptop'\?.*gpu, laptop, "):
         load_recipe("labtop")
