@@ -35,8 +35,7 @@ from deblur_cli.training.distributed import World
 from deblur_cli.training.fill import ADDITIONS, Filling, fill
 from deblur_cli.training.start import CANDIDATES, check_network
 from deblur_cli.training.tasks import Validator, task_for
-from deblur_cli.training.whole_pictures import Part, PictureCache
-from deblur_cli.training.windows import WindowStream, held_out_windows
+from deblur_cli.training.whole_pictures import Part, PictureCache, WindowStream, held_out_windows
 
 HELD_OUT_WINDOWS = 3
 PARTS_RATES = {"selector": 0.1}

@@ -31,10 +31,11 @@ from deblur_cli.networks.contract import SingleModel
 from deblur_cli.networks.registry import architecture
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.checkpoint import check_continues, load_checkpoint
-from deblur_cli.training.config import TrainConfig, flatten
+from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.distributed import World, joined
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, Setting, StopRequest, TrainResult, run
+from deblur_cli.training.recipe import flatten
 from deblur_cli.training.state import TrainState, new_state, restore_state
 from deblur_cli.training.whole_pictures import PictureCache
 

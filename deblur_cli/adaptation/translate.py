@@ -45,13 +45,7 @@ from deblur_cli.networks.contract import Architecture, SingleModel
 from deblur_cli.networks.papers import deblurnet, mimo_unet, nafnet
 from deblur_cli.networks.papers.discriminators import PatchDiscriminator
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.config import (
-    DataConfig,
-    NetworkConfig,
-    OptimiserConfig,
-    PicturesConfig,
-    TrainConfig,
-)
+from deblur_cli.training.config import DataConfig, NetworkConfig, OptimiserConfig, PicturesConfig, TrainConfig
 from deblur_cli.training.data import turned
 from deblur_cli.training.fill import Filling, fill
 from deblur_cli.training.loop import Setting, set_rate

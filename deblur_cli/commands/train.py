@@ -193,8 +193,8 @@ def pictures(
     kept. Ctrl-C stops after the next one.
     """
     from deblur_cli.datasets.readers import layout_named
-    from deblur_cli.training.config import load_recipe
     from deblur_cli.training.job import CACHE, TrainJob, make_pictures
+    from deblur_cli.training.recipe import load_recipe
 
     config = _overridden(load_recipe(recipe), workers=workers)
     config = replace(config, pictures=replace(config.pictures, **_given(count=count)))
@@ -215,7 +215,7 @@ def _base(kind: Kind, recipe: str | None, out: Path, resume: bool) -> TrainConfi
 
     Raises UsageError for a recipe of another kind of training.
     """
-    from deblur_cli.training.config import load_recipe
+    from deblur_cli.training.recipe import load_recipe
 
     if resume and recipe is None:
         from deblur_cli.training.checkpoint import load_checkpoint

@@ -11,10 +11,11 @@ from deblur_cli.datasets.draw import seed_for
 from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.contract import Discriminator, InputKind
 from deblur_cli.networks.papers import discriminators
-from deblur_cli.training.config import TrainConfig, did_you_mean
+from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.loop import Setting, seed_step, set_rate
 from deblur_cli.training.losses import conditional, conditional_deception, relativistic
 from deblur_cli.training.makers import INPUTS
+from deblur_cli.training.recipe import did_you_mean
 from deblur_cli.training.state import Adversary, TrainState, update_average
 from deblur_cli.training.tasks import Batch, Outcome, RestoreTask, autocast, outcome, predicted
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from deblur_cli.errors import CannotWriteError, CheckpointError, ConfigurationError
 from deblur_cli.files import whole_file
-from deblur_cli.training.config import TrainConfig, changed_keys, from_json, recipe_hash, to_json
+from deblur_cli.training.config import TrainConfig
+from deblur_cli.training.recipe import changed_keys, from_json, recipe_hash, to_json
 
 KIND = "deblur training checkpoint"
 VERSION = 1

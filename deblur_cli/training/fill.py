@@ -25,7 +25,8 @@ from deblur_cli.deconvolution.estimate import estimate_kernels
 from deblur_cli.errors import ConfigurationError, DatasetError, DeblurError
 from deblur_cli.files import remove_leftovers
 from deblur_cli.progress import Progress
-from deblur_cli.training.config import TrainConfig, did_you_mean
+from deblur_cli.training.config import TrainConfig
+from deblur_cli.training.recipe import did_you_mean
 from deblur_cli.training.ring import one_thread
 from deblur_cli.training.whole_pictures import Part, PictureCache, WholePicture
 

@@ -25,8 +25,7 @@ from deblur_cli.progress import Progress
 from deblur_cli.training.config import SelectorConfig, TrainConfig
 from deblur_cli.training.loop import set_rate
 from deblur_cli.training.tasks import AT_REST_DB, HARM_DB
-from deblur_cli.training.whole_pictures import BLURRY, TRUTH, Part, PictureCache, corners_of
-from deblur_cli.training.windows import in_range, some_windows
+from deblur_cli.training.whole_pictures import BLURRY, TRUTH, Part, PictureCache, corners_of, in_range, some_windows
 
 EVERY_PX = 3
 """Errors are summed over every third pixel either way: neighbours say much the same."""

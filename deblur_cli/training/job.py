@@ -24,7 +24,7 @@ from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.training.adversary import AdversarialStep, needs_duel, new_adversary
 from deblur_cli.training.checkpoint import check_continues, load_checkpoint, save_checkpoint
-from deblur_cli.training.config import TrainConfig, to_json
+from deblur_cli.training.config import TrainConfig
 from deblur_cli.training.data import HeldOut
 from deblur_cli.training.distributed import World, joined, world_from_environment
 from deblur_cli.training.fill import check_additions
@@ -32,6 +32,7 @@ from deblur_cli.training.fit_selector import teach_selector
 from deblur_cli.training.journal import Journal
 from deblur_cli.training.loop import BEST, LAST, LOG, MODEL, Setting, StopRequest, TrainResult, run, stop_on_signal
 from deblur_cli.training.matcher import prepare_matcher
+from deblur_cli.training.recipe import to_json
 from deblur_cli.training.source import make_missing, open_source, read_pictures
 from deblur_cli.training.start import Start, adopt, check_network, fresh, load_weights, tell_memory
 from deblur_cli.training.state import TrainState, mean_of_rounds, new_state, restore_state, to_checkpoint

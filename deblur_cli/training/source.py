@@ -21,8 +21,7 @@ from deblur_cli.training.loop import Setting
 from deblur_cli.training.picture_maker import PictureMaker, settings_digest
 from deblur_cli.training.start import Start
 from deblur_cli.training.tasks import Batch
-from deblur_cli.training.whole_pictures import PARTS, Part, PictureCache, source_name
-from deblur_cli.training.windows import WindowStream, held_out_windows
+from deblur_cli.training.whole_pictures import PARTS, Part, PictureCache, WindowStream, held_out_windows, source_name
 
 BatchAt = Callable[[int], Batch]
 DECODED = "decoded"

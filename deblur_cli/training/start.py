@@ -25,9 +25,10 @@ from deblur_cli.networks.filter_bank_unet import FilterBankUNetConfig, without_c
 from deblur_cli.networks.registry import ARCHITECTURES
 from deblur_cli.progress import Progress
 from deblur_cli.training.adversary import discriminator_named, needs_duel
-from deblur_cli.training.config import NetworkConfig, TrainConfig, did_you_mean, parse
+from deblur_cli.training.config import NetworkConfig, TrainConfig
 from deblur_cli.training.loop import Setting
 from deblur_cli.training.makers import INPUTS
+from deblur_cli.training.recipe import did_you_mean, parse
 
 CANDIDATES = "candidates"
 """What a network's own configuration calls the number of candidates that it is shown."""

@@ -22,7 +22,7 @@ class Batch:
     """What the network takes, and the truth: (B, 3, h, w) float32, display-encoded, [0, 1], on the training's device.
 
     `inputs` in the order of the network's arguments: (blurry,), (query, reference) or (noisy, blurry); for windows of
-    whole pictures (blurry, spectra) and the candidates where there are some, see `windows.WindowStream`.
+    whole pictures (blurry, spectra) and the candidates where there are some, see `whole_pictures.WindowStream`.
     """
 
     inputs: tuple[Tensor, ...]
@@ -114,7 +114,7 @@ class RestoreTask:
 
 @dataclass(frozen=True)
 class WindowTask(RestoreTask):
-    """Windows of whole pictures, restored with what their pictures tell: see `windows.WindowStream`.
+    """Windows of whole pictures, restored with what their pictures tell: see `whole_pictures.WindowStream`.
 
     The network has a `selector` and takes (blurry, weights), or (blurry, weights, candidates) where the recipe names
     some. The selector learns along.

@@ -17,7 +17,7 @@ from deblur_cli.networks.contract import SingleModel, Traits
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet
 from deblur_cli.networks.registry import architecture
 from deblur_cli.shutter.settings import ShutterSettings
-from deblur_cli.training.config import load_recipe
+from deblur_cli.training.recipe import load_recipe
 from deblur_cli.training.whole_pictures import PictureCache
 from tests.adaptation.bank import TINY, line_library, tiny_bank
 

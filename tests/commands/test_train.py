@@ -99,7 +99,7 @@ def test_options_become_a_job(recorder: Recorder, tmp_path: Path) -> None:
 
 
 def test_without_options_the_recipe_stands(recorder: Recorder) -> None:
-    from deblur_cli.training.config import load_recipe
+    from deblur_cli.training.recipe import load_recipe
 
     run("--data", "a")
     assert recorder.jobs[0].config == load_recipe("laptop")
@@ -114,7 +114,7 @@ def test_without_options_the_recipe_stands(recorder: Recorder) -> None:
 def test_each_kind_has_its_recipe_its_folder_and_its_use(
     recorder: Recorder, command: str, recipe: str, use: str
 ) -> None:
-    from deblur_cli.training.config import load_recipe
+    from deblur_cli.training.recipe import load_recipe
 
     result = run("--data", "a", command=command)
     assert result.exit_code == 0, result.output

@@ -15,7 +15,8 @@ from torch import nn
 
 from deblur_cli.errors import CannotWriteError, CheckpointError
 from deblur_cli.training.checkpoint import Checkpoint, check_continues, load_checkpoint, save_checkpoint
-from deblur_cli.training.config import OptimiserConfig, TrainConfig, recipe_hash
+from deblur_cli.training.config import OptimiserConfig, TrainConfig
+from deblur_cli.training.recipe import recipe_hash
 from deblur_cli.training.state import new_state, restore_state, to_checkpoint
 
 

@@ -8,16 +8,8 @@ import pytest
 
 from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.contract import InputKind
-from deblur_cli.training.config import (
-    CurriculumConfig,
-    TrainConfig,
-    changed_keys,
-    from_json,
-    load_recipe,
-    recipe_hash,
-    recipe_names,
-    to_json,
-)
+from deblur_cli.training.config import CurriculumConfig, TrainConfig
+from deblur_cli.training.recipe import changed_keys, from_json, load_recipe, recipe_hash, recipe_names, to_json
 
 
 def written(tmp_path: Path, text: str) -> str:

@@ -23,7 +23,7 @@ from deblur_cli.networks.papers import discriminators
 from deblur_cli.networks.contract import Discriminator, InputKind
 from deblur_cli.progress import SILENT
 from deblur_cli.training.adversary import AdversarialStep, new_adversary
-from deblur_cli.training.config import AdversaryConfig, LossConfig, OptimiserConfig, RunConfig, TrainConfig
+from deblur_cli.training.config import (AdversaryConfig, LossConfig, OptimiserConfig, RunConfig, TrainConfig)
 from deblur_cli.training.distributed import joined, world_from_environment
 from deblur_cli.training.loop import StopRequest
 from deblur_cli.training.journal import Journal

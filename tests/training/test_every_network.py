@@ -7,7 +7,8 @@ import torch
 
 from deblur_cli.networks.contract import Architecture, InputKind
 from deblur_cli.networks.registry import ARCHITECTURES
-from deblur_cli.training.config import LossConfig, load_recipe
+from deblur_cli.training.config import LossConfig
+from deblur_cli.training.recipe import load_recipe
 from deblur_cli.training.tasks import Batch, RestoreTask
 from tests.golden.make_golden import TINY
 

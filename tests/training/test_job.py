@@ -26,10 +26,9 @@ from deblur_cli.training.config import (
     PicturesConfig,
     SelectorConfig,
     TrainConfig,
-    load_recipe,
-    recipe_names,
 )
 from deblur_cli.training.job import TrainJob, digest, train
+from deblur_cli.training.recipe import load_recipe, recipe_names
 from deblur_cli.training.start import adopt, check_network, fresh, load_weights, take_over
 from tests.training.test_ring import WatchedProgress
 

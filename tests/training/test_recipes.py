@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from deblur_cli.catalogue.entries import Untrained, untrained
-from deblur_cli.training.config import LossConfig, TrainConfig, load_recipe, recipe_names
+from deblur_cli.training.config import LossConfig, TrainConfig
 from deblur_cli.training.job import TrainJob, train
+from deblur_cli.training.recipe import load_recipe, recipe_names
 from deblur_cli.training.start import architecture_of, check_network
 
 GOPRO_PAIRS = 2103

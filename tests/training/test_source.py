@@ -37,8 +37,7 @@ from deblur_cli.training.source import Source, open_source, read_pictures, with_
 from deblur_cli.training.start import Start, fresh
 from deblur_cli.training.state import mean_of_rounds, new_state, restore_state
 from deblur_cli.training.tasks import Batch, Validator, WindowTask
-from deblur_cli.training.whole_pictures import PARTS, PictureCache, whole_picture
-from deblur_cli.training.windows import held_out_windows
+from deblur_cli.training.whole_pictures import PARTS, PictureCache, held_out_windows, whole_picture
 from tests.conftest import textured
 from tests.training.test_ring import WatchedProgress
 

@@ -9,8 +9,15 @@ import torch
 from deblur_cli.networks.blur_selector import ANGLES, KINDS, RADII, WINDOW_PX, BlurSelector
 from deblur_cli.training.config import DataConfig, PicturesConfig, TrainConfig
 from deblur_cli.training.data import turned
-from deblur_cli.training.whole_pictures import PictureCache, whole_picture
-from deblur_cli.training.windows import Place, WindowStream, held_out_windows, some_windows, turned_spectra
+from deblur_cli.training.whole_pictures import (
+    PictureCache,
+    Place,
+    WindowStream,
+    held_out_windows,
+    some_windows,
+    turned_spectra,
+    whole_picture,
+)
 from tests.conftest import textured
 
 CPU = torch.device("cpu")
