@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.arrays import Pixels
+from deblur_cli.imaging.icc import ADOBE_RGB, make_profile
 from deblur_cli.imaging.photo import Encoding, Transfer
 
 Array = npt.NDArray[Any]
@@ -27,6 +28,8 @@ TRANSFER_NAMES: dict[int, tuple[str, Transfer]] = {
     18: ("HLG", "hlg"),
 }
 PRIMARY_NAMES = {1: "sRGB", 9: "Rec. 2020", 12: "Display P3"}
+ADOBE_GAMMA = 563 / 256
+DAMAGED_PROFILE = "its colour profile is damaged and was left out; its colours are taken for sRGB"
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,16 @@ def _parametric_curve(content: bytes) -> Curve | None:
         edge = -b / a if a else 0.0
         return lambda x: np.where(x >= edge, np.maximum(a * x + b, 0) ** gamma + c, c)
     return lambda x: np.where(x >= d, np.maximum(a * x + b, 0) ** gamma + e, c * x + f)
+
+
+def is_whole_profile(icc: bytes) -> bool:
+    """Returns whether all of a profile is there, by the size in its header (ICC.1:2022, 7.2.2)."""
+    return len(icc) >= 128 and int.from_bytes(icc[:4]) <= len(icc)
+
+
+def adobe_rgb() -> Encoding:
+    """Returns Adobe RGB (1998), with a profile that says so: only JPEG has EXIF's way of naming it."""
+    return Encoding("Adobe RGB", make_profile(ADOBE_RGB, ADOBE_GAMMA), "icc")
 
 
 def profile_name(icc: bytes) -> str:

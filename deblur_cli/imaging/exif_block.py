@@ -221,6 +221,25 @@ def without_tag(data: bytes, order: Order, directory: Directory, tag: int) -> by
     return bytes(result)
 
 
+def with_tags(data: bytes, tags: Iterable[Tag]) -> bytes:
+    """Returns the block with these tags in its main directory, which moves to the end; all else stays where it was.
+
+    Raises DamagedExifError.
+    """
+    order, main = byte_order(data), parse(data).main
+    result = bytearray(data + bytes(len(data) % 2))
+    entries = {entry.tag: bytes(data[entry.position : entry.position + 12]) for entry in reversed(main.entries)}
+    for tag in tags:
+        value = tag.value
+        if len(value) > 4:
+            value = struct.pack(order + "L", len(result))
+            result += tag.value + bytes(len(tag.value) % 2)
+        entries[tag.number] = struct.pack(order + "HHL", tag.number, tag.type, tag.count) + value.ljust(4, b"\0")
+    struct.pack_into(order + "L", result, 4, len(result))
+    result += struct.pack(order + "H", len(entries)) + b"".join(entry for _, entry in sorted(entries.items()))
+    return bytes(result + struct.pack(order + "L", main.next))
+
+
 @dataclass
 class _Layout:
     """A block under construction; values go to the next free place outside the reserved one."""

@@ -163,7 +163,7 @@ def _matching(pattern: Path, recursive: bool, failures: list[PhotoError], others
     if not matches:
         raise UsageError(f"No file fits the pattern {pattern}. Check the folder and the name.")
     for match in matches:
-        if match.is_dir():
+        if is_folder(match):
             yield from _in_folder(match, recursive, failures, others)
         elif match.suffix.lower() in PHOTO_SUFFIXES or match.suffix == pattern.suffix:
             yield FoundPhoto(match, Path(match.name))
@@ -194,13 +194,10 @@ def _photos_below(
         if entry.name.startswith(".") or _is_service_name(entry.name):
             continue
         path = folder / entry.name
-        try:
-            is_folder = entry.is_dir()
-        except OSError:
-            continue  # a link that leads nowhere
-        if is_folder and recursive:
+        below = entry.is_dir() if not entry.is_symlink() else is_folder(path)
+        if below and recursive:
             yield from _photos_below(path, True, above | {here}, failures, others)
-        elif not is_folder and path.suffix.lower() in PHOTO_SUFFIXES:
-            yield path
-        elif not is_folder:
+        elif not below and path.suffix.lower() in PHOTO_SUFFIXES:
+            yield path  # a link that leads nowhere is told where it is read
+        elif not below:
             others[path.suffix.lower()] += 1

@@ -151,7 +151,7 @@ def heif_module(path: Path) -> ModuleType:
 
 @dataclass(frozen=True)
 class HeicFile:
-    """A HEIC file opened, not decoded. `depth` is 8, 10 or 12."""
+    """A HEIC file opened, not decoded. `depth` is 8, 10 or 12; `premultiplied`: transparency is in the colours."""
 
     width: int
     height: int
@@ -159,6 +159,7 @@ class HeicFile:
     metadata: Metadata
     icc: bytes | None
     source: object
+    premultiplied: bool = False
 
     def samples(self) -> Samples:
         """Returns upright samples (H, W, 1…4), uint8 or uint16 (the full range of 16 bits)."""
@@ -175,7 +176,8 @@ def open_heic(path: Path, data: bytes) -> HeicFile:
     info = image.info
     metadata = Metadata(without_exif_header(info.get("exif")), info.get("xmp") or None)
     icc = info.get("icc_profile") or None
-    return HeicFile(image.size[0], image.size[1], int(info.get("bit_depth", 8)), metadata, icc, image)
+    depth, premultiplied = int(info.get("bit_depth", 8)), image.mode.startswith("RGBa")
+    return HeicFile(image.size[0], image.size[1], depth, metadata, icc, image, premultiplied)
 
 
 def open_avif(data: bytes) -> Image.Image:

@@ -27,6 +27,7 @@ OTHER_SENSITIVITIES = (34866, 34865, 34867)
 """RecommendedExposureIndex, StandardOutputSensitivity, ISOSpeed: what cameras set is the first."""
 SENSITIVITY_TAGS = {1: (34865,), 2: (34866,), 3: (34867,), 4: (34866, 34865), 5: (34865, 34867), 6: (34866, 34867)}
 """What SensitivityType says: in which tag PhotographicSensitivity's value is."""
+COLOUR_SPACE, SRGB_SPACE = 40961, 1
 FARTHEST_ZONE = timedelta(hours=14)
 
 
@@ -118,6 +119,20 @@ def _parsed(exif: bytes | bytearray | None) -> Block | None:
         return tiff.parse(exif) if exif else None
     except tiff.DamagedExifError:
         return None
+
+
+def is_damaged(exif: bytes | None) -> bool:
+    """Returns whether there is a block that cannot be followed."""
+    return exif is not None and _parsed(exif) is None
+
+
+def names_adobe_rgb(exif: bytes | None) -> bool:
+    """Returns whether the block says that colours are Adobe RGB, as cameras do that embed no profile (DCF 2.0, 3.3)."""
+    block = _parsed(exif)
+    if exif is None or block is None or block.exif is None or block.interop is None:
+        return False
+    space = tiff.numbers(exif, block.order, block.exif.find(COLOUR_SPACE))
+    return tiff.text(exif, block.interop.find(1)) == "R03" and space != (SRGB_SPACE,)
 
 
 def has_thumbnail(exif: bytes | None) -> bool:

@@ -12,11 +12,12 @@ from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import companions, heif, heif_items, jpeg, jpeg_scan, png, tiff_read
-from deblur_cli.imaging.colour import encoding_of
+from deblur_cli.imaging.colour import DAMAGED_PROFILE, adobe_rgb, encoding_of, is_whole_profile
 from deblur_cli.imaging.find import PHOTO_SUFFIXES
 from deblur_cli.imaging.kinds import unsupported_kind
-from deblur_cli.imaging.metadata import orientation_of, without_exif_header
+from deblur_cli.imaging.metadata import names_adobe_rgb, orientation_of, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
+from deblur_cli.imaging.raw import ONLY_ZEROS
 from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import without_pillows_limit
 from deblur_cli.imaging.tiff_layout import PALETTE
@@ -66,7 +67,13 @@ class Opened:
 
 def open_file(path: Path) -> Opened:
     """Returns the file recognised by its first bytes, nothing decoded."""
-    data = path.read_bytes()
+    opened = _recognised(path, path.read_bytes())
+    if opened.encoding.icc is None or is_whole_profile(opened.encoding.icc):
+        return opened
+    return replace(opened, encoding=Encoding(), notes=(*opened.notes, DAMAGED_PROFILE))
+
+
+def _recognised(path: Path, data: bytes) -> Opened:
     if data.startswith(b"\xff\xd8\xff"):
         return _open_jpeg(path, data)
     if data.startswith(png.SIGNATURE):
@@ -80,7 +87,7 @@ def open_file(path: Path) -> Opened:
     if data[4:8] == b"ftyp" and heif.is_heif(data):
         return _open_heif(path, data)
     if not data.strip(b"\0"):
-        raise UnreadablePhotoError(path, f"holds nothing but zeros: the copy failed. {COPY_AGAIN}")
+        raise UnreadablePhotoError(path, ONLY_ZEROS)
     kind = unsupported_kind(data[:132])
     if kind is not None:
         raise UnsupportedPhotoError(path, f"is {kind}, which is not supported. {READ_FORMATS} can be read.")
@@ -110,7 +117,7 @@ def _open_jpeg(path: Path, data: bytes) -> Opened:
         image.width,
         orientation_of(blocks.metadata),
         8,
-        encoding_of(blocks.icc),
+        adobe_rgb() if blocks.icc is None and names_adobe_rgb(blocks.metadata.exif) else encoding_of(blocks.icc),
         blocks.metadata,
         image,
         jpeg.estimate_settings(image.quantization, image.layer),
@@ -165,6 +172,8 @@ def sound_png(opened: Opened) -> Opened:
     notes = () if mended is None else (WRONG_CHECKSUMS if opened.complete else NO_END_MARK,)
     picture = png.picture_only(opened.data) if mended is None else mended
     image = PngImagePlugin.PngImageFile(io.BytesIO(picture)) if opened.depth == 8 else None
+    if image is not None and "transparency" in image.info and picture[25] == 0 and picture[24] in (2, 4):
+        image.info["transparency"] *= 255 // (2 ** picture[24] - 1)  # Pillow stretches the samples to eight bits alone
     return replace(opened, data=picture, image=image, notes=(*opened.notes, *notes))
 
 

@@ -13,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.imaging import icc as icc_profiles
-from deblur_cli.imaging.colour import encoding_of
+from deblur_cli.imaging.colour import DAMAGED_PROFILE, encoding_of
 from deblur_cli.imaging.icc import Chromaticities
-from deblur_cli.imaging.metadata import without_exif_header
+from deblur_cli.imaging.jpeg import PHOTOSHOP_HEAD, XMP_HEAD
+from deblur_cli.imaging.metadata import resources_from_iptc, without_exif_header
 from deblur_cli.imaging.photo import Encoding, Metadata
 from deblur_cli.imaging.resolution import M_PER_INCH, Resolution, resolution_dpi
 from deblur_cli.imaging.samples import Samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
-IPTC_PROFILES = (b"Raw profile type iptc", b"Raw profile type APP13")
-EXIF_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
+RAW_PROFILE = b"Raw profile type "
+"""Begins the keyword of a block that ImageMagick and exiftool write in hexadecimal digits."""
 MOST_TEXT_BYTES = 64 * 1024 * 1024
 """Compressed text beyond this is a bomb, not metadata."""
 COMPRESSION = 4
@@ -51,6 +52,7 @@ class PngColour:
     srgb: bool = False
     gamma: float | None = None
     chromaticities: Chromaticities | None = None
+    damaged_profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,13 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, at + 8, at + 8 + length
         at += 12 + length
+
+
+def transparent_grey(data: bytes) -> int | None:
+    """Returns the value of grey that is transparent, or None."""
+    found = (data[start:stop] for kind, start, stop in chunks(data) if kind == b"tRNS")
+    content = next(found, b"")
+    return int.from_bytes(content) if len(content) == 2 else None
 
 
 def picture_only(data: bytes) -> bytes:
@@ -123,6 +132,18 @@ def _raw_profile(text: bytes) -> bytes | None:
     return bytes.fromhex(digits.decode()) if len(digits) == 2 * int(match[1]) else None
 
 
+def _profile_block(kind: bytes, content: bytes) -> Metadata:
+    """Returns the one block that a raw profile holds; APP1 may be EXIF or XMP, IPTC bare records or resources."""
+    if kind == b"xmp" or content.startswith(XMP_HEAD):
+        return Metadata(xmp=content.removeprefix(XMP_HEAD) or None)
+    if kind in (b"exif", b"APP1"):
+        return Metadata(exif=without_exif_header(content))
+    if kind not in (b"iptc", b"8bim", b"APP13") or not content:
+        return Metadata()
+    content = content.removeprefix(PHOTOSHOP_HEAD)
+    return Metadata(iptc=content if content.startswith(b"8BIM") else resources_from_iptc(content))
+
+
 def read_blocks(data: bytes) -> PngBlocks:
     """Returns size, metadata and colour of a PNG file. Raises ValueError where it has no header."""
     if len(data) < 33 or data[12:16] != b"IHDR":
@@ -144,6 +165,7 @@ def read_blocks(data: bytes) -> PngBlocks:
             exif = without_exif_header(data[start:stop])
         elif kind == b"iCCP":
             icc = _inflate(data[start:stop].partition(b"\0")[2][1:])
+            colour = replace(colour, damaged_profile=not icc)
         elif kind == b"pHYs" and stop - start == 9:
             physical = data[start:stop]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
@@ -152,10 +174,9 @@ def read_blocks(data: bytes) -> PngBlocks:
                 continue
             if keyword == XMP_KEYWORD:
                 xmp = text
-            elif keyword in IPTC_PROFILES:
-                iptc = _raw_profile(text)
-            elif keyword in EXIF_PROFILES and exif is None:
-                exif = without_exif_header(_raw_profile(text))
+            elif keyword.startswith(RAW_PROFILE):
+                found = _profile_block(keyword.removeprefix(RAW_PROFILE), _raw_profile(text) or b"")
+                exif, xmp, iptc = exif or found.exif, xmp or found.xmp, iptc or found.iptc
         else:
             colour = _with_colour_chunk(colour, kind, data[start:stop] if stop - start <= 32 else b"")
     resolution, aspect = _physical(physical)
@@ -201,6 +222,8 @@ def colour_of(blocks: PngBlocks, *, grey: bool) -> tuple[Encoding, tuple[str, ..
         return encoding_of(blocks.icc), ()
     if colour.srgb:
         return Encoding("sRGB"), ()
+    if colour.damaged_profile:
+        return Encoding(), (DAMAGED_PROFILE,)
     if colour.gamma is None and colour.chromaticities is None:
         return Encoding(), ()
     return _encoding_of_numbers(colour.gamma, colour.chromaticities or icc_profiles.SRGB, grey=grey)
@@ -333,7 +356,7 @@ def _metadata_chunks(metadata: Metadata, encoding: Encoding) -> bytes:
         digits = metadata.iptc.hex().encode()
         lines = b"\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
         profile = b"\niptc\n%8d\n" % len(metadata.iptc) + lines + b"\n"
-        result += _chunk(b"zTXt", IPTC_PROFILES[0] + b"\0\0" + zlib.compress(profile))
+        result += _chunk(b"zTXt", RAW_PROFILE + b"iptc\0\0" + zlib.compress(profile))
     return result
 
 

@@ -53,6 +53,7 @@ SRGB_CURVE = (2.4, 12.92)
 """LibRaw's (power, slope at black) that gives sRGB's curve."""
 CUT_SHORT = "is no complete camera raw file: the sensor's data is missing or damaged. Copy it from the card again."
 NO_RAW = "is no camera raw file that can be read."
+ONLY_ZEROS = "holds nothing but zeros: the copy failed. Copy it from the card again."
 CONVERT = "Convert it to a DNG of another compression."
 Crop = tuple[float, float, float, float]
 NOT_A_RAW = (
@@ -147,7 +148,8 @@ def _opened(path: Path, max_megapixels: float) -> Iterator[rawpy.RawPy]:
                 )
             yield raw
     except rawpy.LibRawFileUnsupportedError as error:
-        raise _unsupported_coding(path) or UnreadablePhotoError(path, NO_RAW) from error
+        zeros = not path.read_bytes().strip(b"\0")
+        raise _unsupported_coding(path) or UnreadablePhotoError(path, ONLY_ZEROS if zeros else NO_RAW) from error
     except rawpy.LibRawNotImplementedError as error:
         raise UnsupportedPhotoError(path, f"is coded in a way that LibRaw does not decode. {CONVERT}") from error
     except (rawpy.LibRawError, MemoryError) as error:

@@ -24,7 +24,7 @@ from deblur_cli.errors import (
     UnsupportedPhotoError,
     photo_errors_only,
 )
-from deblur_cli.imaging import heif, jpeg, jpeg_scan, raw, tiff_read
+from deblur_cli.imaging import heif, jpeg, jpeg_scan, png, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.header import Header, read_header
 from deblur_cli.imaging.metadata import summarise, turned
@@ -180,6 +180,8 @@ def _decode(opened: Opened) -> Photo:
     if opened.heic is not None:
         samples = opened.heic.samples()
         pixels, alpha = floats_from_samples(samples, np.iinfo(samples.dtype).max)
+        if opened.heic.premultiplied and alpha is not None:
+            _divide_by_alpha(pixels, alpha)
         return _photo(opened, pixels, alpha, grayscale=samples.ndim == 2)
     if opened.format == "JPEG":
         _refuse_incomplete(opened)
@@ -246,12 +248,13 @@ def _decode_image(opened: Opened) -> Photo:
         image = image.crop((left, top, left + width, top + height))
     if image.mode == "CMYK":
         image, opened = _cmyk_to_rgb(image, opened)
-    grayscale = image.mode in ("1", "L", "LA")
+    if image.mode == "1":
+        image = image.convert("L")
+    grayscale = image.mode in ("L", "LA")
     if "transparency" in image.info and image.mode in ("P", "RGB", "L"):
         image = image.convert("LA" if grayscale else "RGBA")
     elif image.mode not in ("L", "LA", "RGB", "RGBA"):
-        modes = {"1": "L", "PA": "RGBA"}
-        image = image.convert(modes.get(image.mode, "RGBA" if "A" in image.mode else "RGB"))
+        image = image.convert("RGBA" if "A" in image.mode else "RGB")
     pixels, alpha = floats_from_image(image, opened.orientation)
     if alpha is not None and opened.format in ("GIF", "WebP") and float(alpha.min()) == 1.0:
         alpha = None  # animations always decode with alpha, whether or not anything is transparent
@@ -288,6 +291,8 @@ def _decode_png16(opened: Opened) -> Photo:
         samples = decoded[..., [0, -1]] if decoded.shape[2] == 4 else decoded[..., :1]
     elif decoded.ndim == 3:
         samples = decoded[..., [2, 1, 0, *range(3, decoded.shape[2])]]
+    elif (clear := png.transparent_grey(opened.data)) is not None:  # OpenCV heeds that in colour alone
+        samples = np.stack([decoded, np.where(decoded == clear, 0, 65535).astype(np.uint16)], axis=2)
     del decoded
     pixels, alpha = floats_from_samples(samples, 65535, opened.orientation)
     return _photo(opened, pixels, alpha, grayscale=grayscale)

@@ -63,6 +63,16 @@ def resolution_tags(resolution: Resolution, order: Order) -> tuple[Tag, Tag, Tag
     )
 
 
-def exif_of_resolution(resolution: Resolution | None) -> bytes | None:
-    """Returns an EXIF block that says nothing else, for formats with no other place for it; None for None."""
-    return None if resolution is None else exif_block.build(Contents("<", resolution_tags(resolution, "<")))
+def exif_with_resolution(exif: bytes | None, resolution: Resolution | None) -> bytes | None:
+    """Returns the block as it says this resolution, for formats with no other place for it; one of its own for None.
+
+    A block that says it, or that cannot be followed, comes back as it is.
+    """
+    if resolution is None or resolution_of_exif(exif) == resolution:
+        return exif
+    if exif is None:
+        return exif_block.build(Contents("<", resolution_tags(resolution, "<")))
+    try:
+        return exif_block.with_tags(exif, resolution_tags(resolution, exif_block.byte_order(exif)))
+    except exif_block.DamagedExifError:
+        return exif

@@ -24,10 +24,11 @@ from deblur_cli.errors import (
 )
 from deblur_cli.files import NameTakenError, whole_file
 from deblur_cli.imaging import dng_write, heif, jpeg, tiff_write
-from deblur_cli.imaging.colour import to_encoded
+from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.metadata import (
     fit_exif,
     has_thumbnail,
+    is_damaged,
     prepare_exif,
     thumbnail_room,
     without_orientation,
@@ -36,7 +37,7 @@ from deblur_cli.imaging.metadata import (
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo
 from deblur_cli.imaging.png import write_png
 from deblur_cli.imaging.raw import LinearRaw, srgb_profile
-from deblur_cli.imaging.resolution import exif_of_resolution, resolution_of_exif
+from deblur_cli.imaging.resolution import exif_with_resolution, resolution_of_exif
 from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
 from deblur_cli.imaging.xmp import upright, without_companions
 
@@ -65,8 +66,12 @@ FULL_CHROMA_QUALITY = 90
 MODERN_QUALITY = 90
 """Default of AVIF and HEIC, whose scales mean more than JPEG's at the same number."""
 WEBP_QUALITY = 95
+COLOUR_ALONE = {"webp": "WebP", "avif": "AVIF", "heic": "HEIC"}
+"""Formats that are written in three channels always."""
 AVIF_SPEED = 8
 """Of 0–10: libavif's default of 6 takes four times as long for two per cent of size."""
+PARSED_EXIF = ("TIFF", "DNG", "AVIF")
+"""Formats whose encoders take EXIF apart."""
 THUMBNAIL_PX = 160
 """Long side that EXIF thumbnails have (DCF 2.0)."""
 
@@ -103,13 +108,20 @@ def write_photo(photo: Photo, target: Path, *, quality: int | None = None, overw
 
 
 def _displayable(photo: Photo, kind: str) -> tuple[Photo, tuple[str, ...]]:
-    """Returns the photo in sRGB where it is linear light and the format cannot say so: it would show far too dark."""
+    """Returns the photo in sRGB where the format cannot say what its numbers mean, and why: light would show too dark.
+
+    Formats of colour alone have no place for a profile of grey.
+    """
     encoding = photo.encoding
-    if kind == "png" or encoding.transfer != "linear" or encoding.icc is not None or encoding.cicp is not None:
+    if kind in COLOUR_ALONE and encoding.icc is not None and encoding.icc[16:20] == b"GRAY":
+        light, why = to_linear(photo.pixels, encoding), f"its grey profile has no place in {COLOUR_ALONE[kind]}"
+        why = f"{why}; its tones are converted to sRGB"
+    elif kind == "png" or encoding.transfer != "linear" or encoding.icc is not None or encoding.cicp is not None:
         return photo, ()
-    pixels = to_encoded(photo.pixels, Encoding("sRGB"))
-    shown = replace(photo, pixels=pixels, encoding=Encoding("sRGB", srgb_profile(), "srgb"))
-    return shown, ("its linear light is saved in sRGB: only PNG can say that it is linear",)
+    else:
+        light, why = photo.pixels, "its linear light is saved in sRGB: only PNG can say that it is linear"
+    pixels = to_encoded(light, Encoding("sRGB"))
+    return replace(photo, pixels=pixels, encoding=Encoding("sRGB", srgb_profile(), "srgb")), (why,)
 
 
 def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tuple[str, ...]:
@@ -164,7 +176,8 @@ def _publish(target: Path, encode: Callable[[BinaryIO], None], *, overwrite: boo
     except OSError as error:
         raise _cannot_write(target, error) from error
     except (ValueError, RuntimeError, cv2.error) as error:
-        raise CannotWriteError(target, f"cannot be encoded ({error}). Use --format tiff or png.") from error
+        other = "png" if target.suffix.lower() in (".tif", ".tiff") else "tiff or png"
+        raise CannotWriteError(target, f"cannot be encoded ({error}). Use --format {other}.") from error
 
 
 def _cannot_write(target: Path, error: OSError) -> CannotWriteError:
@@ -230,7 +243,12 @@ def _lost_blocks(photo: Photo, name: str, *, iptc: bool = True) -> tuple[str, ..
     if photo.metadata.iptc is not None and iptc:
         notes = (f"its IPTC captions have no place in {name}; TIFF and JPEG keep them",)
     extended = photo.metadata.xmp_extension is not None
-    return (*notes, *((f"its extended XMP has no place in {name}; JPEG keeps it",) if extended else ()))
+    damaged = name in PARSED_EXIF and is_damaged(photo.metadata.exif)
+    return (
+        *notes,
+        *((f"its extended XMP has no place in {name}; JPEG keeps it",) if extended else ()),
+        *((f"its damaged EXIF has no place in {name} and was left out",) if damaged else ()),
+    )
 
 
 def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -279,7 +297,7 @@ def _encode_tiff(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
 def _metadata_with_resolution(photo: Photo) -> Metadata:
     """Returns the output's blocks for a format that has no place but EXIF for a resolution."""
     metadata = _output_metadata(photo)
-    return metadata if metadata.exif else replace(metadata, exif=exif_of_resolution(photo.resolution_dpi))
+    return replace(metadata, exif=exif_with_resolution(metadata.exif, photo.resolution_dpi))
 
 
 def _encode_webp(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -315,7 +333,7 @@ def _encode_avif(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
         quality=quality or MODERN_QUALITY,
         speed=AVIF_SPEED,
         subsampling="4:4:4" if (quality or MODERN_QUALITY) >= FULL_CHROMA_QUALITY else "4:2:0",
-        exif=without_orientation(metadata.exif) or b"",
+        exif=b"" if is_damaged(metadata.exif) else without_orientation(metadata.exif) or b"",
         xmp=metadata.xmp or b"",
         icc_profile=_rgb_profile(photo),
     )

@@ -193,7 +193,15 @@ def _is_orientation(value: Value) -> bool:
 
 def upright(packet: bytes | None) -> bytes | None:
     """Returns the packet with tiff:Orientation 1, of unchanged length, whether or not the rest can be read."""
-    return None if packet is None else _PADDED_ORIENTATION.sub(rb"\g<1>1", packet)
+    if packet is None or b"Orientation" not in packet:
+        return packet
+    packet = _PADDED_ORIENTATION.sub(rb"\g<1>1", packet)
+    try:
+        said = [value for element in parse(packet).walk() for value in element.properties() if _is_orientation(value)]
+    except DamagedXmpError:
+        return packet
+    turned = (v for v in said if v.text in tuple("2345678"))
+    return patched(packet, [(v.start, v.stop, packet[v.start : v.stop].replace(v.text.encode(), b"1")) for v in turned])
 
 
 def without_companions(packet: bytes | None, *, extension: str | None = None) -> bytes | None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.errors import UsageError
+from deblur_cli.errors import UnreadablePhotoError, UsageError
 from deblur_cli.imaging.find import find_photos, nothing_found
+from deblur_cli.imaging.read import read_photo
 
 
 @pytest.fixture
@@ -134,3 +135,11 @@ def test_cyclic_and_dangling_links_are_harmless(folder: Path) -> None:
     (folder / "b" / "loop").symlink_to(folder, target_is_directory=True)
     (folder / "b" / "self").symlink_to(folder / "b" / "self")
     assert sorted(names([folder], recursive=True)) == ["IMG_10.jpg", "IMG_2.JPG", "b/IMG_1.png", "b/c/x.nef"]
+
+
+def test_a_link_that_cannot_be_followed_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("x" * 300)
+    touch(tmp_path, "b.jpg")
+    assert names([tmp_path]) == names([tmp_path / "*.jpg"]) == ["a.jpg", "b.jpg"]
+    with pytest.raises(UnreadablePhotoError, match=r"a\.jpg: cannot be opened: File name too long"):
+        read_photo(tmp_path / "a.jpg")

@@ -87,3 +87,15 @@ def test_cut_avif_is_told_in_megabytes(tmp_path: Path) -> None:
     path.write_bytes(stream.getvalue()[:-100])
     with pytest.raises(Exception, match=r"cut\.avif: is cut short: .* MB can be read"):
         read_photo(path)
+
+
+def test_transparency_that_is_in_the_colours_is_taken_out(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    samples = np.full((32, 32, 4), (60, 60, 60, 120), np.uint8)
+    file = pillow_heif.from_bytes("RGBA", (32, 32), samples.tobytes())
+    file[0].premultiplied_alpha = True
+    file.save(tmp_path / "a.heic", quality=-1)
+    photo = read_photo(tmp_path / "a.heic")
+    assert photo.alpha is not None
+    assert photo.alpha.mean() == pytest.approx(120 / 255, abs=0.005)
+    assert photo.pixels.mean() == pytest.approx(0.5, abs=0.01)

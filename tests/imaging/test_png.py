@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from deblur_cli.errors import UnreadablePhotoError
 from deblur_cli.imaging import icc, png
+from deblur_cli.imaging.colour import DAMAGED_PROFILE
 from deblur_cli.imaging.photo import Encoding, Metadata
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import quantise
@@ -230,3 +231,56 @@ def test_a_text_bomb_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     data = written(np.zeros((1, 1, 3), np.uint8))
     bomb = png._chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(bytes(5000)))
     assert png.read_blocks(data[:33] + bomb + data[33:]).metadata == Metadata()
+
+
+def png_file(depth: int, colour_type: int, row: bytes, *chunks: tuple[bytes, bytes], width: int = 2) -> bytes:
+    header = struct.pack(">LLBBBBB", width, 1, depth, colour_type, 0, 0, 0)
+    every = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    parts = (struct.pack(">L", len(c)) + k + c + struct.pack(">L", zlib.crc32(k + c)) for k, c in every)
+    return png.SIGNATURE + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "clear", "tones"),
+    [
+        (1, b"\x80", 1, (1, 0)),
+        (2, b"\x70", 1, (1 / 3, 1)),
+        (4, b"\x5a", 5, (1 / 3, 2 / 3)),
+        (8, b"\x05\x06", 5, (5 / 255, 6 / 255)),
+        (16, b"\x12\x34\x56\x78", 0x1234, (0x1234 / 65535, 0x5678 / 65535)),
+    ],
+)
+def test_a_transparent_grey_is_transparent_at_every_depth(
+    tmp_path: Path, depth: int, row: bytes, clear: int, tones: tuple[float, float]
+) -> None:
+    (tmp_path / "a.png").write_bytes(png_file(depth, 0, row, (b"tRNS", struct.pack(">H", clear))))
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.pixels[0, :, 0] == pytest.approx(tones, abs=1e-6)
+    assert photo.alpha is not None
+    assert photo.alpha.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "expected"),
+    [
+        (b"xmp", b"<x/>", Metadata(xmp=b"<x/>")),
+        (b"APP1", b"http://ns.adobe.com/xap/1.0/\0<x/>", Metadata(xmp=b"<x/>")),
+        (b"APP1", b"Exif\0\0II*\0", Metadata(exif=b"II*\0")),
+        (b"exif", b"II*\0", Metadata(exif=b"II*\0")),
+        (b"8bim", b"8BIM\4\4\0\0\0\0\0\0", Metadata(iptc=b"8BIM\4\4\0\0\0\0\0\0")),
+        (b"APP13", b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0", Metadata(iptc=b"8BIM\4\4\0\0\0\0\0\0")),
+        (b"iptc", b"\x1c\2\5\0\0", Metadata(iptc=b"8BIM\4\4\0\0\0\0\0\5\x1c\2\5\0\0\0")),
+        (b"icc", b"nothing of ours", Metadata()),
+    ],
+)
+def test_blocks_in_hexadecimal_are_what_they_hold(kind: bytes, content: bytes, expected: Metadata) -> None:
+    text = b"\n%s\n%8d\n%s\n" % (kind, len(content), content.hex().encode())
+    chunk = (b"zTXt", b"Raw profile type " + kind + b"\0\0" + zlib.compress(text))
+    assert png.read_blocks(png_file(8, 0, b"ab", chunk)).metadata == expected
+
+
+@pytest.mark.parametrize("content", [b"a profile\0\0no deflated bytes", b"a profile\0\0" + zlib.compress(bytes(4))])
+def test_a_damaged_profile_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(png_file(8, 2, b"abcdef", (b"iCCP", content)))
+    photo = read_photo(tmp_path / "a.png")
+    assert (photo.encoding, photo.notes) == (Encoding(), (DAMAGED_PROFILE,))

@@ -266,3 +266,9 @@ def test_the_srgb_profile_tells_no_time_of_making() -> None:
     profile = srgb_profile()
     assert struct.unpack(">6H", profile[24:36]) == (2000, 1, 1, 0, 0, 0)
     assert ImageCms.getProfileName(ImageCms.ImageCmsProfile(io.BytesIO(profile))).startswith("sRGB")
+
+
+def test_a_raw_of_zeros_is_a_failed_copy(tmp_path: Path) -> None:
+    (tmp_path / "a.nef").write_bytes(bytes(10_000))
+    with pytest.raises(UnreadablePhotoError, match=r"a\.nef: holds nothing but zeros: the copy failed"):
+        read_photo(tmp_path / "a.nef")

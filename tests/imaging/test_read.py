@@ -5,6 +5,7 @@ import io
 import struct
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from deblur_cli.errors import DeblurError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import opened
+from deblur_cli.imaging import exif_block, opened
+from deblur_cli.imaging.colour import DAMAGED_PROFILE, to_linear
+from deblur_cli.imaging.photo import Encoding
+from deblur_cli.imaging.raw import srgb_profile
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
 from deblur_cli.imaging.samples import LUMA, quantise
 from tests.imaging import exif_samples
@@ -193,11 +197,11 @@ def test_of_animations_the_first_frame_is_taken_with_a_note(tmp_path: Path, name
 
 def test_blocks_and_settings_of_a_jpeg(photo_factory: Factory) -> None:
     exif = exif_samples.exif(orientation=1)
-    path = photo_factory("a.jpg", exif=b"Exif\0\0" + exif, xmp=b"<x/>", icc_profile=b"p" * 200, quality=88)
+    path = photo_factory("a.jpg", exif=b"Exif\0\0" + exif, xmp=b"<x/>", icc_profile=srgb_profile(), quality=88)
     photo = read_photo(path)
     assert photo.metadata.exif == exif
     assert photo.metadata.xmp == b"<x/>"
-    assert photo.encoding.icc == b"p" * 200
+    assert photo.encoding.icc == srgb_profile()
     assert photo.jpeg is not None
     assert (photo.jpeg.quality, photo.jpeg.subsampling) == (88, "4:2:0")
 
@@ -221,3 +225,32 @@ def test_decoding_small_changes_what_a_score_sees_by_little(photo_factory: Facto
     slow = read_grey(whole, long_side=160)[0]
     assert fast.shape == slow.shape
     assert np.abs(fast - slow).mean() < 0.004
+
+
+def test_a_jpeg_that_lost_a_part_of_its_profile_is_told(photo_factory: Callable[..., Path]) -> None:
+    profile = srgb_profile()
+    path = photo_factory("a.jpg", icc_profile=profile + bytes(100_000))
+    data = path.read_bytes()
+    second = data.rindex(b"ICC_PROFILE\0") - 4
+    path.write_bytes(data[:second] + data[second + 2 + struct.unpack_from(">H", data, second + 2)[0] :])
+    path.write_bytes(path.read_bytes().replace(profile[:4], struct.pack(">L", len(profile) + 100_000)))
+    photo = read_photo(path)
+    assert (photo.encoding, photo.notes) == (Encoding(), (DAMAGED_PROFILE,))
+
+
+@pytest.mark.parametrize(
+    ("space", "name", "expected"), [(65535, "R03", True), (1, "R03", False), (65535, "R98", False)]
+)
+def test_adobe_rgb_that_exif_alone_names_is_adobe_rgb(
+    photo_factory: Callable[..., Path], space: int, name: str, expected: bool
+) -> None:
+    what = replace(
+        exif_samples.contents(orientation=1),
+        exif=(exif_samples.short_tag("<", 40961, space),),
+        interop=(exif_samples.ascii_tag(1, name),),
+    )
+    photo = read_photo(photo_factory("a.jpg", exif=b"Exif\0\0" + exif_block.build(what)))
+    assert photo.encoding.name == ("Adobe RGB" if expected else "sRGB (assumed)")
+    if expected:
+        light = to_linear(np.full((1, 1, 3), 0.5, np.float32), photo.encoding)
+        assert light[0, 0] == pytest.approx(0.5 ** (563 / 256), abs=1e-4)

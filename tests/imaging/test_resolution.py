@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from deblur_cli.imaging import resolution
+from deblur_cli.imaging import exif_block, resolution
+from deblur_cli.imaging.metadata import has_thumbnail, summarise
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo
 from tests.imaging import exif_samples
@@ -37,12 +38,12 @@ def test_units(x: float, y: float, unit: int, expected: resolution.Resolution | 
 
 @given(st.integers(1, 4800), st.integers(1, 4800))
 def test_a_block_says_what_it_was_made_of(x: int, y: int) -> None:
-    assert resolution.resolution_of_exif(resolution.exif_of_resolution((x, y))) == (x, y)
+    assert resolution.resolution_of_exif(resolution.exif_with_resolution(None, (x, y))) == (x, y)
 
 
 def test_damage_says_nothing() -> None:
     assert resolution.resolution_of_exif(b"II*\0\x08\0") is None
-    assert resolution.exif_of_resolution(None) is None
+    assert resolution.exif_with_resolution(None, None) is None
 
 
 @pytest.mark.parametrize("target", WRITTEN)
@@ -94,3 +95,19 @@ def test_without_a_resolution_none_is_invented(photo_factory: Factory, tmp_path:
         with Image.open(tmp_path / name) as image:
             assert image.info.get("dpi", (1, 1)) == (1, 1)  # what Pillow says of a TIFF without one
             assert 282 not in image.getexif()
+
+
+@pytest.mark.parametrize("name", ["b.webp", "b.avif", "b.tif", "b.png", "b.jpg"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_resolution_that_exif_does_not_say_is_kept_beside_exif(
+    photo_factory: Factory, order: exif_block.Order, name: str
+) -> None:
+    block = exif_samples.exif(order, orientation=1, thumbnail=exif_samples.small_jpeg())
+    path = photo_factory("a.jpg", dpi=(300, 240), exif=b"Exif\0\0" + block)
+    write_photo(read_photo(path), path.with_name(name))
+    back = read_photo(path.with_name(name))
+    assert back.resolution_dpi == (300, 240)
+    assert back.metadata.exif is not None
+    assert exif_samples.maker_note() in back.metadata.exif
+    assert summarise(back.metadata.exif) == summarise(block)
+    assert has_thumbnail(back.metadata.exif) or name == "b.tif"

@@ -11,6 +11,7 @@ import pytest
 from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.metadata import summarise
 from deblur_cli.imaging.photo import Photo
+from deblur_cli.imaging.raw import srgb_profile
 from deblur_cli.imaging.read import read_photo, read_size
 from deblur_cli.imaging.samples import quantise
 from tests.conftest import textured
@@ -115,14 +116,14 @@ def test_what_the_first_page_says_is_said_of_the_photo(tmp_path: Path) -> None:
         REDUCED,
         (271, 2, b"Maker\0"),
         (700, 1, b"<x:xmpmeta/>"),
-        (34675, 7, b"p" * 200),
+        (34675, 7, srgb_profile()),
         (274, tiffs.SHORT, (6,)),
     )
     photo = read(tmp_path, first, page(PHOTO, (272, 2, b"Model\0")))
     summary = summarise(photo.metadata.exif)
     assert (summary.make, summary.model) == ("Maker", "Model")
     assert photo.metadata.xmp == b"<x:xmpmeta/>"
-    assert photo.encoding.icc == b"p" * 200
+    assert photo.encoding.icc == srgb_profile()
     assert photo.pixels.shape == PHOTO.shape
 
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from deblur_cli.errors import CannotWriteError, OutputCollisionError, OutputExistsError, UsageError
-from deblur_cli.imaging import exif_block
+from deblur_cli.imaging import exif_block, icc
 from deblur_cli.imaging.colour import to_linear
+from deblur_cli.imaging.icc import make_profile
 from deblur_cli.imaging.metadata import resources_from_iptc, summarise
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata, Photo
 from deblur_cli.imaging.read import read_photo
@@ -312,3 +313,35 @@ def test_linear_light_shows_as_bright_as_it_was(tmp_path: Path, name: str) -> No
     assert to_linear(back.pixels, back.encoding).mean() == pytest.approx(0.2140, abs=0.005)
     assert (back.encoding.transfer == "linear") == (name == "a.png")
     assert any("linear light" in note for note in notes) == (name != "a.png")
+
+
+def grey(**changes: object) -> Photo:
+    profile = make_profile(icc.SRGB, 1.0, grey=True)
+    pixels = np.full((32, 32, 3), 0.25, np.float32)
+    return Photo(Path("g.tif"), pixels, "TIFF", 8, Encoding("light", profile, "icc"), grayscale=True, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".heic"])
+def test_grey_under_a_profile_of_its_own_looks_the_same_where_none_fits(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    notes = write_photo(grey(), tmp_path / f"a{suffix}")
+    assert notes[0].startswith("its grey profile has no place in ")
+    back = read_photo(tmp_path / f"a{suffix}")
+    assert to_linear(back.pixels, back.encoding).mean() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".avif", ".heic"])
+@pytest.mark.parametrize("exif", [b"no block at all", b"II*\0\x08\0\0\0\5\0\0\0"])
+def test_damaged_exif_is_carried_or_told_and_never_costs_the_picture(tmp_path: Path, suffix: str, exif: bytes) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    notes = write_photo(replace(photo(), metadata=Metadata(exif)), tmp_path / f"a{suffix}")
+    carried = read_photo(tmp_path / f"a{suffix}").metadata.exif == exif
+    assert carried != any("its damaged EXIF has no place in" in note for note in notes)
+
+
+def test_what_outgrows_tiff_is_not_sent_to_tiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deblur_cli.imaging.tiff_write.MOST_BYTES", 100)
+    with pytest.raises(CannotWriteError, match=r"larger than 4 GB\)\. Use --format png\.$"):
+        write_photo(photo(), tmp_path / "a.tif")

@@ -114,3 +114,19 @@ def test_orientation_as_attribute_and_element(said: str, orientation: int) -> No
     assert xmp.orientation(element) == orientation
     assert xmp.orientation(b"junk before " + element) == 1
     assert xmp.orientation(element + b"junk behind") == orientation
+
+
+@pytest.mark.parametrize("written", ['{0}:Orientation="6"', "{0}:Orientation='8'"])
+@pytest.mark.parametrize("prefix", ["tiff", "t"])
+def test_an_orientation_under_any_prefix_is_upright_afterwards(prefix: str, written: str) -> None:
+    attributes = f'xmlns:{prefix}="http://ns.adobe.com/tiff/1.0/" {written.format(prefix)}'
+    said = packet("", attributes)
+    assert xmp.orientation(said) in (6, 8)
+    assert xmp.orientation(xmp.upright(said)) == 1
+    assert len(xmp.upright(said) or b"") == len(said)
+
+
+def test_an_orientation_as_an_element_is_upright_afterwards() -> None:
+    said = packet("<t:Orientation> 3 </t:Orientation>", 'xmlns:t="http://ns.adobe.com/tiff/1.0/"')
+    assert xmp.orientation(said) == 3
+    assert xmp.orientation(xmp.upright(said)) == 1
