@@ -111,7 +111,7 @@ def _mpf_kinds(data: bytes, segments: Iterable[tuple[int, int, int]]) -> Iterato
         try:
             order = exif_block.byte_order(content)
             place = struct.unpack_from(order + "L", content, 4)[0]
-            entries = exif_block.raw_value(content, exif_block.read_directory(content, order, place).find(MPF_ENTRIES))
+            entries = exif_block.read_directory(content, order, place).raw(MPF_ENTRIES)
         except (exif_block.DamagedExifError, struct.error):
             return
         for at in range(16, len(entries or b"") - 15, 16):

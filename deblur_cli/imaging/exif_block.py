@@ -1,9 +1,10 @@
-"""The TIFF structure that EXIF lives in: read tolerantly, without ever re-serialising what it does not understand."""
+"""TIFF's directories, in EXIF blocks, TIFF files and raw files: read, and built, without re-saving what is unknown."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from mmap import mmap
 from typing import Literal
@@ -13,14 +14,20 @@ Order = Literal["<", ">"]
 
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
 """Bytes of one value of each TIFF type (TIFF 6.0, EXIF 3.0 for 129, UTF-8)."""
-NUMBER_CODES = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 11: "f", 12: "d", 13: "L"}
+WIDE_TYPES = {16: 8, 17: 8, 18: 8}
+"""BigTIFF's whole numbers, which EXIF does not know."""
+NUMBER_CODES = {1: "B", 3: "H", 4: "L", 6: "b", 7: "B", 8: "h", 9: "l", 11: "f", 12: "d", 13: "L"} | dict(
+    zip(WIDE_TYPES, "QqQ", strict=True)
+)
 MOST_ENTRIES = 4096
-"""Real directories have a few hundred; more means that the pointer led astray."""
+"""Real directories of EXIF have a few hundred; more means that the pointer led astray."""
+MOST_TIFF_ENTRIES, MOST_BELOW = 65_535, 256
 
 ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 274, 34665, 34853, 40965, 37500
 PIXEL_WIDTH, PIXEL_HEIGHT = 40962, 40963
 THUMBNAIL_OFFSET, THUMBNAIL_LENGTH = 513, 514
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
+SUB_DIRECTORIES = 330
 POINTERS = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 
 STRUCTURE = frozenset(
@@ -38,9 +45,25 @@ class DamagedExifError(ValueError):
     """The block has no directory that can be followed."""
 
 
+class NoDirectoryError(DamagedExifError):
+    """No directory can be read at `position`."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"no directory at byte {position}")
+        self.position = position
+
+
+class ValueOutsideError(ValueError):
+    """A tag's value lies beyond the end of the file, at `stop`."""
+
+    def __init__(self, number: int, stop: int) -> None:
+        super().__init__(f"the value of tag {number} is not there")
+        self.stop = stop
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One tag where it lies: `position` of its twelve bytes, `value_at` of its value, `size` of that in bytes."""
+    """One tag where it lies: `position` of its entry, `value_at` of its value, `size` of that in bytes."""
 
     tag: int
     type: int
@@ -52,16 +75,73 @@ class Entry:
 
 @dataclass(frozen=True)
 class Directory:
-    """One image file directory; `next_at` is where the pointer to the next one lies, `next` what it says."""
+    """One image file directory; `next_at` is where the pointer to the next one lies, `next` what it says.
 
-    entries: tuple[Entry, ...]
+    `tags` are the first of each number. `strict`: also those whose values lie outside the file, which then raise.
+    `parent` is the page in whose SubIFDs it lies, if any.
+    """
+
+    data: Buffer = field(repr=False, compare=False)
+    order: Order
     position: int
+    tags: Mapping[int, Entry]
     next_at: int
     next: int
+    big: bool = False
+    strict: bool = False
+    parent: Directory | None = None
 
     def find(self, tag: int) -> Entry | None:
         """Returns the entry of that tag, or None."""
-        return next((entry for entry in self.entries if entry.tag == tag), None)
+        return self.tags.get(tag)
+
+    def raw(self, number: int) -> bytes | None:
+        """Returns the tag's bytes, or None where there is no such tag. Raises ValueOutsideError."""
+        entry = self.tags.get(number)
+        if entry is None:
+            return None
+        if entry.value_at + entry.size > len(self.data):
+            raise ValueOutsideError(number, entry.value_at + entry.size)
+        return bytes(self.data[entry.value_at : entry.value_at + entry.size])
+
+    def numbers(self, number: int) -> tuple[float, ...]:
+        """Returns the tag's numbers, rationals divided (x/0 is 0); empty for text. Raises ValueOutsideError."""
+        entry, raw = self.tags.get(number), self.raw(number)
+        if entry is None or raw is None:
+            return ()
+        if entry.type in (5, 10):
+            parts = struct.unpack(f"{self.order}{2 * entry.count}{'L' if entry.type == 5 else 'l'}", raw)
+            return tuple(a / b if b else 0.0 for a, b in zip(parts[::2], parts[1::2], strict=True))
+        code = NUMBER_CODES.get(entry.type)
+        return struct.unpack(f"{self.order}{entry.count}{code}", raw) if code else ()
+
+    def whole(self, number: int, default: int) -> int:
+        """Returns the tag's first number as a whole one, or the default. Raises ValueOutsideError."""
+        values = self.numbers(number)
+        return int(values[0]) if values else default
+
+    def text(self, number: int) -> str | None:
+        """Returns the tag's text without padding, or None where it is absent or empty. Raises ValueOutsideError."""
+        entry = self.tags.get(number)
+        if entry is None or entry.type not in (2, 7, 129):
+            return None
+        value = (self.raw(number) or b"").split(b"\0")[0]
+        return value.decode("utf-8", errors="replace").strip() or None
+
+    def follow(self, number: int) -> Directory | None:
+        """Returns the directory that a tag points to, or None: a lost one must not cost the others."""
+        try:
+            place = self.whole(number, 0)
+            return read_directory(self.data, self.order, place, self.big, self.strict) if place else None
+        except (NoDirectoryError, ValueOutsideError):
+            return None
+
+    def below(self) -> Iterator[Directory]:
+        """Yields the directories of SubIFDs that can be read: one lost directory says nothing about the others."""
+        with suppress(ValueOutsideError):
+            for place in self.numbers(SUB_DIRECTORIES)[:MOST_BELOW]:
+                with suppress(NoDirectoryError):
+                    yield read_directory(self.data, self.order, int(place), self.big, self.strict, self)
 
 
 @dataclass(frozen=True)
@@ -108,33 +188,34 @@ def byte_order(data: Buffer) -> Order:
     raise DamagedExifError("no TIFF header")
 
 
-def read_directory(data: Buffer, order: Order, position: int) -> Directory:
-    """Returns the directory at `position`, without the entries whose values lie outside. Raises DamagedExifError."""
-    if position < 8 or position + 2 > len(data):
-        raise DamagedExifError("a directory outside the block")
-    count = struct.unpack_from(order + "H", data, position)[0]
-    end = position + 2 + 12 * count
-    if not 0 < count <= MOST_ENTRIES or end > len(data):
-        raise DamagedExifError("a directory that does not end")
-    entries = []
-    for at in range(position + 2, end, 12):
-        tag, kind, values, value = struct.unpack_from(order + "HHLL", data, at)
-        size = TYPE_BYTES.get(kind, 0) * values
-        value_at = at + 8 if size <= 4 else value
-        if kind in TYPE_BYTES and value_at + size <= len(data):
-            entries.append(Entry(tag, kind, values, at, value_at, size))
-    following = struct.unpack_from(order + "L", data, end)[0] if end + 4 <= len(data) else 0
-    return Directory(tuple(entries), position, end, following)
+def read_directory(
+    data: Buffer, order: Order, position: int, big: bool = False, strict: bool = False, parent: Directory | None = None
+) -> Directory:
+    """Returns the directory at `position`, `big` for BigTIFF. Raises NoDirectoryError.
 
-
-def _follow(data: Buffer, order: Order, directory: Directory | None, tag: int) -> Directory | None:
-    entry = directory.find(tag) if directory else None
-    if entry is None or entry.size != 4:
-        return None
-    try:
-        return read_directory(data, order, struct.unpack_from(order + "L", data, entry.value_at)[0])
-    except DamagedExifError:
-        return None  # a lost sub-directory must not cost the others
+    Unless `strict`, entries whose values lie outside are left out, and numbers of 64 bits.
+    """
+    head, entry_bytes, inline, place = ("Q", 20, 8, "Q") if big else ("H", 12, 4, "L")
+    start = position + struct.calcsize(order + head)
+    if position < 8 or start > len(data):
+        raise NoDirectoryError(position)
+    count = struct.unpack_from(order + head, data, position)[0]
+    end = start + entry_bytes * count
+    if not 0 < count <= (MOST_TIFF_ENTRIES if strict else MOST_ENTRIES) or end > len(data):
+        raise NoDirectoryError(position)
+    sizes = TYPE_BYTES | WIDE_TYPES if strict else TYPE_BYTES
+    tags: dict[int, Entry] = {}
+    for at in range(start, end, entry_bytes):
+        number, kind, values = struct.unpack_from(order + "HH" + place, data, at)
+        size = sizes.get(kind, 0) * values
+        value_at = at + entry_bytes - inline
+        if size > inline:
+            value_at = struct.unpack_from(order + place, data, value_at)[0]
+        if kind in sizes and (strict or value_at + size <= len(data)):
+            tags.setdefault(number, Entry(number, kind, values, at, value_at, size))
+    there = end + struct.calcsize(order + place) <= len(data)
+    following = struct.unpack_from(order + place, data, end)[0] if there else 0
+    return Directory(data, order, position, tags, end, following, big, strict, parent)
 
 
 def parse(data: Buffer) -> Block:
@@ -143,72 +224,50 @@ def parse(data: Buffer) -> Block:
     if len(data) < 8:
         raise DamagedExifError("no directory")
     main = read_directory(data, order, struct.unpack_from(order + "L", data, 4)[0])
-    exif = _follow(data, order, main, EXIF_IFD)
-    thumbnail = None
-    if main.next:
-        try:
-            thumbnail = read_directory(data, order, main.next)
-        except DamagedExifError:
-            thumbnail = None
-    return Block(
-        order, main, exif, _follow(data, order, main, GPS_IFD), _follow(data, order, exif, INTEROP_IFD), thumbnail
-    )
+    try:
+        thumbnail = read_directory(data, order, main.next) if main.next else None
+    except NoDirectoryError:
+        thumbnail = None
+    exif = main.follow(EXIF_IFD)
+    return Block(order, main, exif, main.follow(GPS_IFD), exif and exif.follow(INTEROP_IFD), thumbnail)
 
 
-def numbers(data: Buffer, order: Order, entry: Entry | None) -> tuple[float, ...]:
-    """Returns the entry's numbers, rationals divided (x/0 left out); empty for text, unknown types and None."""
-    if entry is None:
-        return ()
-    if entry.type in (5, 10):
-        parts = struct.unpack_from(f"{order}{2 * entry.count}{'L' if entry.type == 5 else 'l'}", data, entry.value_at)
-        return tuple(a / b for a, b in zip(parts[::2], parts[1::2], strict=True) if b)
-    code = NUMBER_CODES.get(entry.type)
-    return struct.unpack_from(f"{order}{entry.count}{code}", data, entry.value_at) if code else ()
-
-
-def text(data: Buffer, entry: Entry | None) -> str | None:
-    """Returns the entry's text without padding, or None where it is absent or empty."""
-    if entry is None or entry.type not in (2, 7, 129):
+def try_parse(data: Buffer | None) -> Block | None:
+    """Returns the directories of a block, or None where there is none or it cannot be followed."""
+    try:
+        return parse(data) if data else None
+    except DamagedExifError:
         return None
-    value = bytes(data[entry.value_at : entry.value_at + entry.size]).split(b"\0")[0]
-    return value.decode("utf-8", errors="replace").strip() or None
 
 
-def raw_value(data: Buffer, entry: Entry | None) -> bytes | None:
-    """Returns the entry's bytes, or None."""
-    return None if entry is None else bytes(data[entry.value_at : entry.value_at + entry.size])
-
-
-def _tags(data: Buffer, directory: Directory | None) -> tuple[Tag, ...]:
+def _tags(directory: Directory | None) -> list[Tag]:
+    """Returns the tags whose values are there, in the order of their numbers, pointers left out."""
     if directory is None:
-        return ()
-    kept = {e.tag: e for e in reversed(directory.entries) if e.tag not in POINTERS}
-    return tuple(Tag(e.tag, e.type, e.count, raw_value(data, e) or b"") for _, e in sorted(kept.items()))
+        return []
+    known = (each for _, each in sorted(directory.tags.items()) if each.type in TYPE_BYTES and each.tag not in POINTERS)
+    there = (each for each in known if each.value_at + each.size <= len(directory.data))
+    return [Tag(each.tag, each.type, each.count, directory.raw(each.tag) or b"") for each in there]
 
 
-def contents(data: Buffer) -> Contents:
-    """Returns what the EXIF of a block, TIFF file or TIFF-like raw file says, without thumbnail and pixel layout.
-
-    Raises DamagedExifError.
-    """
-    block = parse(data)
-    everything = [t for t in _tags(data, block.main) if t.number not in STRUCTURE and t.number < FIRST_DNG_TAG]
-    main = tuple(t for t in everything if t.number not in EXIF_TAGS_IN_MAIN)
-    exif = _tags(data, block.exif)
+def contents(main: Directory) -> Contents:
+    """Returns what the EXIF of a block, TIFF page or TIFF-like raw file says, without thumbnail and pixel layout."""
+    tags = [tag for tag in _tags(main) if tag.number not in STRUCTURE and tag.number < FIRST_DNG_TAG]
+    below = main.follow(EXIF_IFD)
+    exif = _tags(below)
     present = {tag.number for tag in exif}
-    moved = [t for t in everything if t.number in EXIF_TAGS_IN_MAIN and t.number not in present]
-    note = block.exif.find(MAKER_NOTE) if block.exif else None
+    moved = [tag for tag in tags if tag.number in EXIF_TAGS_IN_MAIN and tag.number not in present]
+    note = below.find(MAKER_NOTE) if below else None
     return Contents(
-        block.order,
-        main,
-        tuple(sorted([*exif, *moved], key=lambda t: t.number)),
-        _tags(data, block.gps),
-        _tags(data, block.interop),
+        main.order,
+        tuple(tag for tag in tags if tag.number not in EXIF_TAGS_IN_MAIN),
+        tuple(sorted([*exif, *moved], key=lambda tag: tag.number)),
+        tuple(_tags(main.follow(GPS_IFD))),
+        tuple(_tags(below.follow(INTEROP_IFD) if below else None)),
         note.value_at if note and note.size > 4 else None,
     )
 
 
-def without_tag(data: bytes, order: Order, directory: Directory, tag: int) -> bytes:
+def without_tag(data: bytes, directory: Directory, tag: int) -> bytes:
     """Returns the block whose directory has no such tag, every value where it was; unchanged where it has none."""
     entry = directory.find(tag)
     if entry is None:
@@ -216,19 +275,15 @@ def without_tag(data: bytes, order: Order, directory: Directory, tag: int) -> by
     result, end = bytearray(data), min(directory.next_at + 4, len(data))
     result[entry.position : end - 12] = data[entry.position + 12 : end]
     result[end - 12 : end] = bytes(12)
-    count = struct.unpack_from(order + "H", data, directory.position)[0]
-    struct.pack_into(order + "H", result, directory.position, count - 1)
+    count = struct.unpack_from(directory.order + "H", data, directory.position)[0]
+    struct.pack_into(directory.order + "H", result, directory.position, count - 1)
     return bytes(result)
 
 
-def with_tags(data: bytes, tags: Iterable[Tag]) -> bytes:
-    """Returns the block with these tags in its main directory, which moves to the end; all else stays where it was.
-
-    Raises DamagedExifError.
-    """
-    order, main = byte_order(data), parse(data).main
-    result = bytearray(data + bytes(len(data) % 2))
-    entries = {entry.tag: bytes(data[entry.position : entry.position + 12]) for entry in reversed(main.entries)}
+def with_tags(data: bytes, main: Directory, tags: Iterable[Tag]) -> bytes:
+    """Returns the block with these tags in its main directory, which moves to the end; all else stays where it was."""
+    order, result = main.order, bytearray(data + bytes(len(data) % 2))
+    entries = {tag: bytes(data[entry.position : entry.position + 12]) for tag, entry in main.tags.items()}
     for tag in tags:
         value = tag.value
         if len(value) > 4:

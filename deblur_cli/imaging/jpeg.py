@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deblur_cli.imaging.metadata import CM_PER_INCH, Resolution, resolution_dpi
 from deblur_cli.imaging.photo import JpegSettings, Metadata
-from deblur_cli.imaging.resolution import CM_PER_INCH, Resolution, resolution_dpi
 
 EXIF_HEAD = b"Exif\0\0"
 XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"

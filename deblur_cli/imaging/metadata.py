@@ -7,12 +7,23 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from deblur_cli.imaging import exif_block as tiff
 from deblur_cli.imaging import xmp
-from deblur_cli.imaging.exif_block import Block, Directory
+from deblur_cli.imaging.exif_block import Block, Directory, Order, Tag
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.regions import Turn, turned_exif, turned_xmp
+
+Resolution = tuple[float, float]
+"""Dots per inch, horizontal and vertical."""
+
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+RATIONAL, SHORT = 5, 3
+INCH, CENTIMETRE = 2, 3
+CM_PER_INCH, M_PER_INCH = 2.54, 0.0254
+MOST_DPI = 65_535
+"""Largest number that JFIF holds; nothing is printed finer."""
 
 JPEG_EXIF_LIMIT = 65_533 - 6
 """Largest EXIF block of a JPEG: one APP1 segment less its length and "Exif\\0\\0" (EXIF 3.0, 4.7.2)."""
@@ -57,16 +68,16 @@ class FittedExif:
 
 def summarise(exif: bytes | None) -> ExifSummary:
     """Returns what a raw EXIF block says of the shot; a missing or damaged block gives an empty summary."""
-    block = _parsed(exif)
-    if exif is None or block is None:
+    block = tiff.try_parse(exif)
+    if block is None:
         return ExifSummary()
 
     def number(directory: Directory | None, tag: int) -> float | None:
-        values = tiff.numbers(exif, block.order, directory.find(tag) if directory else None)
+        values = directory.numbers(tag) if directory else ()
         return float(values[0]) if values and values[0] > 0 else None
 
     def words(directory: Directory | None, tag: int) -> str | None:
-        return tiff.text(exif, directory.find(tag) if directory else None)
+        return directory.text(tag) if directory else None
 
     orientation = int(number(block.main, tiff.ORIENTATION) or 1)
     return ExifSummary(
@@ -114,30 +125,22 @@ def _moment(value: str | None, fraction: str | None) -> datetime | None:
     return moment.replace(microsecond=int(digits.ljust(6, "0"))) if digits.isdecimal() else moment
 
 
-def _parsed(exif: bytes | bytearray | None) -> Block | None:
-    try:
-        return tiff.parse(exif) if exif else None
-    except tiff.DamagedExifError:
-        return None
-
-
 def is_damaged(exif: bytes | None) -> bool:
     """Returns whether there is a block that cannot be followed."""
-    return exif is not None and _parsed(exif) is None
+    return exif is not None and tiff.try_parse(exif) is None
 
 
 def names_adobe_rgb(exif: bytes | None) -> bool:
     """Returns whether the block says that colours are Adobe RGB, as cameras do that embed no profile (DCF 2.0, 3.3)."""
-    block = _parsed(exif)
-    if exif is None or block is None or block.exif is None or block.interop is None:
+    block = tiff.try_parse(exif)
+    if block is None or block.exif is None or block.interop is None:
         return False
-    space = tiff.numbers(exif, block.order, block.exif.find(COLOUR_SPACE))
-    return tiff.text(exif, block.interop.find(1)) == "R03" and space != (SRGB_SPACE,)
+    return block.interop.text(1) == "R03" and block.exif.whole(COLOUR_SPACE, 0) != SRGB_SPACE
 
 
 def has_thumbnail(exif: bytes | None) -> bool:
     """Returns whether the block holds a JPEG thumbnail that would show the old picture."""
-    block = _parsed(exif)
+    block = tiff.try_parse(exif)
     return bool(block and block.thumbnail and block.thumbnail.find(tiff.THUMBNAIL_OFFSET))
 
 
@@ -147,7 +150,7 @@ def prepare_exif(exif: bytes | None, *, width: int, height: int, thumbnail_jpeg:
     Without `thumbnail_jpeg`, or where it does not fit, the old thumbnail is unlinked rather than left to show the old
     picture. A block that cannot be followed comes back untouched: nobody can read an orientation from it either.
     """
-    block = _parsed(exif)
+    block = tiff.try_parse(exif)
     if exif is None or block is None:
         return exif
     data = bytearray(exif)
@@ -167,10 +170,10 @@ def without_orientation(exif: bytes | None) -> bytes | None:
 
     For encoders that would re-serialise the block to take that entry out. It means 1 where it is absent.
     """
-    block = _parsed(exif)
+    block = tiff.try_parse(exif)
     if exif is None or block is None:
         return exif
-    return tiff.without_tag(exif, block.order, block.main, tiff.ORIENTATION)
+    return tiff.without_tag(exif, block.main, tiff.ORIENTATION)
 
 
 def _set_number(data: bytearray, block: Block, directory: Directory | None, tag: int, value: int) -> None:
@@ -204,11 +207,10 @@ def _set_thumbnail(data: bytearray, block: Block, directory: Directory, jpeg: by
 
 def thumbnail_room(exif: bytes | None) -> int:
     """Returns how many bytes a new thumbnail may have, so that the block still fits a JPEG; 0 without thumbnail."""
-    block = _parsed(exif)
+    block = tiff.try_parse(exif)
     if exif is None or block is None or block.thumbnail is None:
         return 0
-    values = tiff.numbers(exif, block.order, block.thumbnail.find(tiff.THUMBNAIL_LENGTH))
-    return max(int(values[0]) if values else 0, JPEG_EXIF_LIMIT - len(exif))
+    return max(block.thumbnail.whole(tiff.THUMBNAIL_LENGTH, 0), JPEG_EXIF_LIMIT - len(exif))
 
 
 def fit_exif(exif: bytes | None, limit: int = JPEG_EXIF_LIMIT) -> FittedExif:
@@ -218,12 +220,12 @@ def fit_exif(exif: bytes | None, limit: int = JPEG_EXIF_LIMIT) -> FittedExif:
     """
     if exif is None or len(exif) <= limit:
         return FittedExif(exif)
-    try:
-        what = tiff.contents(exif)
-    except tiff.DamagedExifError:
+    parsed = tiff.try_parse(exif)
+    if parsed is None:
         return FittedExif(
             None, (f"its damaged EXIF of {len(exif) // 1000} kB does not fit in a JPEG and was left out",)
         )
+    what = tiff.contents(parsed.main)
     whole = tiff.build(what)
     if len(whole) <= limit:
         return FittedExif(whole)
@@ -247,7 +249,7 @@ def fit_exif(exif: bytes | None, limit: int = JPEG_EXIF_LIMIT) -> FittedExif:
 
 def orientation_of(metadata: Metadata) -> int:
     """Returns the orientation that the picture must be turned by: EXIF's, or XMP's where EXIF does not say."""
-    block = _parsed(metadata.exif)
+    block = tiff.try_parse(metadata.exif)
     if block is not None and block.main.find(tiff.ORIENTATION) is not None:
         return summarise(metadata.exif).orientation
     return xmp.orientation(metadata.xmp)
@@ -262,7 +264,7 @@ def turned(metadata: Metadata, orientation: int, *, width: int, height: int) -> 
     if orientation == 1:
         return metadata
     turn = Turn(orientation, width, height)
-    block = _parsed(metadata.exif)
+    block = tiff.try_parse(metadata.exif)
     exif = None if metadata.exif is None else bytearray(metadata.exif)
     if exif is not None and block is not None:
         for directory in (block.main, block.thumbnail):
@@ -315,3 +317,62 @@ def without_exif_header(exif: bytes | None) -> bytes | None:
     if not exif:
         return None
     return exif[6:] if exif[:6] == b"Exif\0\0" else exif
+
+
+def resolution_dpi(x: float, y: float, units_per_inch: float = 1.0) -> Resolution | None:
+    """Returns dots per inch of a resolution in a unit of which an inch has this many, or None where it makes no sense.
+
+    Metres and centimetres are rounded by most writers, so the result is to a fiftieth of a dot.
+    """
+    horizontal, vertical = (round(value * units_per_inch * 50) / 50 for value in (x, y))
+    sensible = 1 <= horizontal <= MOST_DPI and 1 <= vertical <= MOST_DPI
+    return (horizontal, vertical) if sensible else None
+
+
+def resolution_of_tags(x: float, y: float, unit: int) -> Resolution | None:
+    """Returns what XResolution, YResolution and ResolutionUnit of TIFF and EXIF say; None for a mere aspect ratio."""
+    units_per_inch = {INCH: 1.0, CENTIMETRE: CM_PER_INCH}.get(unit)
+    return None if units_per_inch is None else resolution_dpi(x, y, units_per_inch)
+
+
+def resolution_of(directory: Directory) -> Resolution | None:
+    """Returns the resolution that a directory tells, or None."""
+    try:
+        x, y = directory.numbers(X_RESOLUTION), directory.numbers(Y_RESOLUTION)
+        return resolution_of_tags(x[0], y[0], directory.whole(RESOLUTION_UNIT, INCH)) if x and y else None
+    except tiff.ValueOutsideError:
+        return None
+
+
+def resolution_of_exif(exif: bytes | None) -> Resolution | None:
+    """Returns the resolution in the block's main directory, or None."""
+    block = tiff.try_parse(exif)
+    return None if block is None else resolution_of(block.main)
+
+
+def upright_resolution(resolution: Resolution | None, orientation: int) -> Resolution | None:
+    """Returns the resolution after the EXIF orientation is applied."""
+    return resolution[::-1] if resolution is not None and orientation in (5, 6, 7, 8) else resolution
+
+
+def resolution_tags(resolution: Resolution, order: Order) -> tuple[Tag, Tag, Tag]:
+    """Returns the three tags of TIFF and EXIF that say it."""
+    x, y = (Fraction(value).limit_denominator(10_000) for value in resolution)
+    return (
+        Tag(X_RESOLUTION, RATIONAL, 1, struct.pack(order + "LL", x.numerator, x.denominator)),
+        Tag(Y_RESOLUTION, RATIONAL, 1, struct.pack(order + "LL", y.numerator, y.denominator)),
+        Tag(RESOLUTION_UNIT, SHORT, 1, struct.pack(order + "H", INCH)),
+    )
+
+
+def exif_with_resolution(exif: bytes | None, resolution: Resolution | None) -> bytes | None:
+    """Returns the block as it says this resolution, for formats with no other place for it; one of its own for None.
+
+    A block that says it, or that cannot be followed, comes back as it is.
+    """
+    if resolution is None or resolution_of_exif(exif) == resolution:
+        return exif
+    if exif is None:
+        return tiff.build(tiff.Contents("<", resolution_tags(resolution, "<")))
+    block = tiff.try_parse(exif)
+    return exif if block is None else tiff.with_tags(exif, block.main, resolution_tags(resolution, block.order))

@@ -15,13 +15,11 @@ from deblur_cli.imaging import companions, heif, heif_items, jpeg, jpeg_scan, pn
 from deblur_cli.imaging.colour import DAMAGED_PROFILE, adobe_rgb, encoding_of, is_whole_profile
 from deblur_cli.imaging.find import PHOTO_SUFFIXES
 from deblur_cli.imaging.kinds import unsupported_kind
-from deblur_cli.imaging.metadata import names_adobe_rgb, orientation_of, without_exif_header
+from deblur_cli.imaging.metadata import Resolution, names_adobe_rgb, orientation_of, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
 from deblur_cli.imaging.raw import ONLY_ZEROS
-from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import without_pillows_limit
 from deblur_cli.imaging.tiff_layout import PALETTE
-from deblur_cli.imaging.tiff_metadata import pixel_aspect
 
 # Pillow prints what it thinks of a photo's EXIF; this project reads EXIF itself, and whatever else matters is raised.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -191,7 +189,7 @@ def _open_tiff(path: Path, data: bytes) -> Opened:
         encoding_of(head.icc),
         head.metadata,
         tiff=head,
-        notes=(*head.notes, *_aspect_notes(pixel_aspect(head.page))),
+        notes=(*head.notes, *_aspect_notes(tiff_read.pixel_aspect(head.page))),
         resolution_dpi=head.resolution_dpi,
     )
 

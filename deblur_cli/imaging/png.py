@@ -16,9 +16,8 @@ from deblur_cli.imaging import icc as icc_profiles
 from deblur_cli.imaging.colour import DAMAGED_PROFILE, encoding_of
 from deblur_cli.imaging.icc import Chromaticities
 from deblur_cli.imaging.jpeg import PHOTOSHOP_HEAD, XMP_HEAD
-from deblur_cli.imaging.metadata import resources_from_iptc, without_exif_header
+from deblur_cli.imaging.metadata import M_PER_INCH, Resolution, resolution_dpi, resources_from_iptc, without_exif_header
 from deblur_cli.imaging.photo import Encoding, Metadata
-from deblur_cli.imaging.resolution import M_PER_INCH, Resolution, resolution_dpi
 from deblur_cli.imaging.samples import Samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -23,10 +23,10 @@ from deblur_cli.imaging.photo import Encoding, Metadata, Photo
 from deblur_cli.imaging.raw_layout import (
     FILTER_ARRAY,
     PHOTOMETRIC,
-    SUB_DIRECTORIES,
     UNSUPPORTED_CODINGS,
     SensorData,
     broken_at,
+    directories,
     sensor_data,
 )
 from deblur_cli.imaging.regions import Turn
@@ -119,19 +119,10 @@ def is_raw(path: Path) -> bool:
 
 def _describes_a_sensor(descriptor: int) -> bool:
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-        try:
-            block = exif_block.parse(data)
-        except exif_block.DamagedExifError:
-            return False
-        directories = [block.main]
-        for place in exif_block.numbers(data, block.order, block.main.find(SUB_DIRECTORIES)):
-            try:
-                directories.append(exif_block.read_directory(data, block.order, int(place)))
-            except exif_block.DamagedExifError:
-                continue  # one lost directory says nothing about the others
+        found = directories(data)
         # Scanners' programs write linear light into TIFFs, too; in a camera raw a mosaic or DNG's version stands by it.
-        kinds = [exif_block.numbers(data, block.order, d.find(PHOTOMETRIC)) for d in directories]
-    return block.main.find(DNG_VERSION) is not None or any(k and k[0] == FILTER_ARRAY for k in kinds)
+        mosaic = any(directory.whole(PHOTOMETRIC, 0) == FILTER_ARRAY for directory in found)
+        return mosaic or any(DNG_VERSION in directory.tags for directory in found[:1])
 
 
 @contextmanager
@@ -381,17 +372,12 @@ def read_metadata(path: Path, preview: Preview | None = None) -> Metadata:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[4:12] == b"ftypcrx ":
             return Metadata(_cr3_exif(bytes(data[: 4 * 1024 * 1024])))
-        try:
-            what = exif_block.contents(data)
-            main = exif_block.parse(data).main
-        except exif_block.DamagedExifError:
+        block = exif_block.try_parse(data)
+        if block is None:
             return jpeg.read_blocks(preview.jpeg).metadata if preview else Metadata()
-        records = exif_block.raw_value(data, main.find(exif_block.IPTC))
-        return Metadata(
-            exif_block.build(what) if what.main or what.exif else None,
-            exif_block.raw_value(data, main.find(exif_block.XMP)),
-            resources_from_iptc(records) if records else None,
-        )
+        what, records = exif_block.contents(block.main), block.main.raw(exif_block.IPTC)
+        exif = exif_block.build(what) if what.main or what.exif else None
+        return Metadata(exif, block.main.raw(exif_block.XMP), resources_from_iptc(records) if records else None)
 
 
 def _cr3_exif(data: bytes) -> bytes | None:
@@ -404,10 +390,8 @@ def _cr3_exif(data: bytes) -> bytes | None:
         if kind == b"CMT3":
             note = data[start:stop]
             continue
-        try:
-            parts[int(kind[3:]) - 1] = exif_block.contents(data[start:stop])
-        except (exif_block.DamagedExifError, struct.error):
-            continue  # the other boxes are whole blocks of their own
+        block = exif_block.try_parse(data[start:stop])
+        parts[int(kind[3:]) - 1] = exif_block.contents(block.main) if block else None
     main, shot, _, place = parts
     if main is None:
         return None

@@ -1,14 +1,15 @@
-"""How a raw file's sensor data lie in it: how they are coded, whether zeros stand in their place, what is shown."""
+"""How a raw file's sensor data lie in it: their coding, zeros in their place, what is shown and corrected."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
 from dataclasses import dataclass
+from pathlib import Path
 
 from deblur_cli.imaging import exif_block
-from deblur_cli.imaging.exif_block import Block, Buffer, Directory
+from deblur_cli.imaging.exif_block import Buffer, Directory
 
-SUB_DIRECTORIES, PHOTOMETRIC, COMPRESSION = 330, 262, 259
+PHOTOMETRIC, COMPRESSION = 262, 259
 STRIPS, TILES = (273, 279), (324, 325)
 DEFAULT_USER_CROP = 51125
 FILTER_ARRAY, LINEAR_RAW = 32803, 34892
@@ -18,6 +19,8 @@ UNSUPPORTED_CODINGS = {52546: "JPEG XL", 34933: "PNG", 34934: "JPEG XR"}
 """DNG's compressions that LibRaw does not decode."""
 SELF_ENDING = (6, 7, 34892)
 """Compressions of JPEG's kind, whose data end with an end mark."""
+OPCODE_LISTS = {51008: "corrections of the sensor", 51009: "corrections of shading", 51022: "corrections of the lens"}
+"""OpcodeList1 is for the samples as stored, 2 for those made linear, 3 for those demosaiced (DNG 1.4, chapter 6)."""
 END_MARK = b"\xff\xd9"
 FEWEST_ZEROS = 64
 LEAST_HOLE, HOLE_FRACTION = 4096, 64
@@ -45,27 +48,28 @@ class SensorData:
 
 def sensor_data(data: Buffer) -> SensorData | None:
     """Returns the largest picture of sensor data in a file laid out as a TIFF, or None where there is none."""
-    try:
-        block = exif_block.parse(data)
-    except exif_block.DamagedExifError:
-        return None
-    found = [_described(data, block, directory) for directory in _directories(data, block)]
+    found = [_described(directory) for directory in directories(data)]
     return max((one for one in found if one is not None), key=lambda one: one.length, default=None)
 
 
-def _directories(data: Buffer, block: Block) -> Iterator[Directory]:
-    yield block.main
-    for place in exif_block.numbers(data, block.order, block.main.find(SUB_DIRECTORIES)):
-        try:
-            yield exif_block.read_directory(data, block.order, int(place))
-        except exif_block.DamagedExifError:
-            continue  # one lost directory says nothing about the others
+def directories(data: Buffer) -> list[Directory]:
+    """Returns the main directory of a file laid out as a TIFF and those below it; none of any other file."""
+    block = exif_block.try_parse(data)
+    return [] if block is None else [block.main, *block.main.below()]
 
 
-def _described(data: Buffer, block: Block, directory: Directory) -> SensorData | None:
-    def numbers(tag: int) -> tuple[float, ...]:
-        return exif_block.numbers(data, block.order, directory.find(tag))
+def lens_corrections(path: Path) -> tuple[str, ...]:
+    """Returns what a raw file's opcode lists are for, as phrases; nothing for files that have none.
 
+    LibRaw applies none of them. A file that cannot be looked into has none that could be told of.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        tags = {tag for directory in directories(data) for tag in directory.tags}
+    return tuple(name for tag, name in OPCODE_LISTS.items() if tag in tags)
+
+
+def _described(directory: Directory) -> SensorData | None:
+    numbers = directory.numbers
     kind = numbers(PHOTOMETRIC)
     if not kind or int(kind[0]) not in SENSOR_PHOTOMETRICS:
         return None

@@ -27,10 +27,9 @@ from deblur_cli.errors import (
 from deblur_cli.imaging import heif, jpeg, jpeg_scan, png, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.header import Header, read_header
-from deblur_cli.imaging.metadata import summarise, turned
+from deblur_cli.imaging.metadata import resolution_of_exif, summarise, turned, upright_resolution
 from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file, sound_png
 from deblur_cli.imaging.photo import Encoding, Photo
-from deblur_cli.imaging.resolution import resolution_of_exif, upright_resolution
 from deblur_cli.imaging.samples import (
     LUMA,
     Samples,

@@ -73,20 +73,17 @@ def turned_exif(exif: bytes | None, turn: Turn) -> bytes | None:
 
     What lies outside the picture, and so speaks of another size, is taken out. All other bytes stay.
     """
-    try:
-        block = exif_block.parse(exif) if exif else None
-    except exif_block.DamagedExifError:
-        return exif
+    block = exif_block.try_parse(exif)
     if exif is None or block is None or turn.orientation == 1:
         return exif
-    data, outside = bytearray(exif), []
+    data, outside, declared = bytearray(exif), [], _declared(block, turn)
     for name in ("exif", "main"):
         directory: Directory | None = getattr(block, name)
         for tag in (SUBJECT_AREA, SUBJECT_LOCATION):
             entry = directory.find(tag) if directory else None
-            if entry is None:
+            if directory is None or entry is None:
                 continue
-            values = _turned_subject(exif_block.numbers(exif, block.order, entry), _declared(exif, block, turn))
+            values = _turned_subject(directory.numbers(tag), declared)
             if values is None or entry.type not in (3, 4):
                 outside.append((name, tag))
                 continue
@@ -95,22 +92,17 @@ def turned_exif(exif: bytes | None, turn: Turn) -> bytes | None:
     result = bytes(data)
     for name, tag in outside:
         directory = getattr(exif_block.parse(result), name)
-        result = exif_block.without_tag(result, block.order, directory, tag) if directory else result
+        result = exif_block.without_tag(result, directory, tag) if directory else result
     return result
 
 
-def _declared(exif: bytes, block: Block, turn: Turn) -> Turn:
+def _declared(block: Block, turn: Turn) -> Turn:
     """Returns the turn of a picture of the size that the block names, where that has the picture's own shape."""
-    if block.exif is None:
+    names = (exif_block.PIXEL_WIDTH, exif_block.PIXEL_HEIGHT)
+    width, height = (block.exif.whole(tag, 0) if block.exif else 0 for tag in names)
+    if min(width, height) < 1 or not _same_shape(width, height, turn.width, turn.height):
         return turn
-    named = [
-        exif_block.numbers(exif, block.order, block.exif.find(tag))
-        for tag in (exif_block.PIXEL_WIDTH, exif_block.PIXEL_HEIGHT)
-    ]
-    if not all(named) or min(value[0] for value in named) < 1:
-        return turn
-    width, height = (int(value[0]) for value in named)
-    return replace(turn, width=width, height=height) if _same_shape(width, height, turn.width, turn.height) else turn
+    return replace(turn, width=width, height=height)
 
 
 def _same_shape(width: float, height: float, other_width: float, other_height: float) -> bool:

@@ -11,12 +11,29 @@ import numpy as np
 import tifffile
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import exif_block
-from deblur_cli.imaging.exif_block import Buffer
+from deblur_cli.imaging import exif_block, xmp
+from deblur_cli.imaging.exif_block import Buffer, Contents, Directory, NoDirectoryError, ValueOutsideError
+from deblur_cli.imaging.metadata import (
+    INCH,
+    RESOLUTION_UNIT,
+    X_RESOLUTION,
+    Y_RESOLUTION,
+    Resolution,
+    resolution_of,
+    resources_from_iptc,
+)
 from deblur_cli.imaging.photo import Metadata
-from deblur_cli.imaging.resolution import Resolution
 from deblur_cli.imaging.samples import Samples
-from deblur_cli.imaging.tiff_codecs import Options, UnknownCodecError, has_more_codecs, is_known
+from deblur_cli.imaging.tiff_codecs import (
+    COLOUR_MAP,
+    SAVE_AS_ZIP,
+    Options,
+    UnknownCodecError,
+    has_more_codecs,
+    is_known,
+    unknown_codec,
+    unsupported,
+)
 from deblur_cli.imaging.tiff_layout import (
     FLOAT,
     JPEG,
@@ -26,21 +43,25 @@ from deblur_cli.imaging.tiff_layout import (
     WHITE_IS_ZERO,
     YCBCR,
     BadLayoutError,
-    NoDirectoryError,
     TiffLayout,
-    TiffPage,
-    ValueOutsideError,
     check_chunks,
     is_thumbnail,
+    is_whole,
     layout_of,
     main_page,
     read_pages,
 )
-from deblur_cli.imaging.tiff_metadata import block_of, metadata_of, orientation_of, page_resolution
-from deblur_cli.imaging.tiff_samples import MissingChunkError, read_layout, sample_type
-from deblur_cli.imaging.tiff_supported import COLOUR_MAP, SAVE_AS_ZIP, unknown_codec, unsupported
-from deblur_cli.imaging.tiff_tail import black_tail, ends_with_zeros, zeros_from
-from deblur_cli.imaging.tiff_ycbcr import FULL_RANGE, REC_601, YCbCr
+from deblur_cli.imaging.tiff_samples import (
+    FULL_RANGE,
+    REC_601,
+    MissingChunkError,
+    YCbCr,
+    black_tail,
+    ends_with_zeros,
+    read_layout,
+    sample_type,
+    zeros_from,
+)
 
 # tifffile logs what it finds odd; whatever matters is raised or comes back empty.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -52,6 +73,9 @@ MOST_LIT_QUANTILE, MOST_ABOVE = 0.99, 8.0
 QUANTILE_SAMPLES = 1_000_000
 DARK_SHARE = 1 / 256
 """Whole numbers of 32 bits that reach no farther than this are of fewer bits, and nobody says of how many."""
+_ALWAYS_THERE = (exif_block.ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
+"""Resolution and orientation alone are no metadata worth a block."""
+NO_UNIT = 1
 LAYERS, LAYER_MARKS = 37724, (b"8BIMLayr", b"MIB8ryaL", b"8BIMLr16", b"MIB861rL", b"8BIMLr32", b"MIB823rL")
 
 
@@ -59,7 +83,7 @@ LAYERS, LAYER_MARKS = 37724, (b"8BIMLayr", b"MIB8ryaL", b"8BIMLr16", b"MIB861rL"
 class TiffHead:
     """What a TIFF file says of its main picture, which is `number` of `pages` whole ones."""
 
-    page: TiffPage
+    page: Directory
     layout: TiffLayout
     orientation: int
     pages: int
@@ -131,7 +155,7 @@ def read_head(path: Path, data: Buffer) -> TiffHead:
         raise _cut_short(path, data, error.stop) from error
     except BadLayoutError as error:
         raise UnreadablePhotoError(path, f"is damaged: {error}. {COPY_AGAIN}") from error
-    whole = [each for each in pages if each.chained and each.is_whole and not is_thumbnail(each, page)]
+    whole = [each for each in pages if each.parent is None and is_whole(each) and not is_thumbnail(each, page)]
     layers = block_of(page, page, LAYERS) or b""
     return TiffHead(
         page=page,
@@ -141,7 +165,7 @@ def read_head(path: Path, data: Buffer) -> TiffHead:
         number=whole.index(page) + 1 if page in whole else 1,
         metadata=metadata,
         icc=block_of(page, first, exif_block.ICC),
-        resolution_dpi=page_resolution(page),
+        resolution_dpi=resolution_of(page),
         layered=any(mark in layers for mark in LAYER_MARKS),
     )
 
@@ -171,6 +195,67 @@ def _no_directory(path: Path, data: Buffer, position: int) -> UnreadablePhotoErr
     if zeros_from(data) <= position:
         return _zero_filled(path, data, None)
     return UnreadablePhotoError(path, f"is damaged: the directory of its picture cannot be read. {COPY_AGAIN}")
+
+
+def metadata_of(page: Directory, first: Directory) -> Metadata:
+    """Returns the page's blocks; what it does not say, the file's first page says for it."""
+    said = exif_block.contents(page)
+    if first is not page:
+        said = _completed(said, exif_block.contents(first))
+    spoken = any(tag.number not in _ALWAYS_THERE for tag in (*said.main, *said.exif, *said.gps))
+    records = block_of(page, first, exif_block.IPTC)
+    resources = block_of(page, first, exif_block.PHOTOSHOP) or (resources_from_iptc(records) if records else None)
+    return Metadata(exif_block.build(said) if spoken else None, block_of(page, first, exif_block.XMP), resources)
+
+
+def block_of(page: Directory, first: Directory, number: int) -> bytes | None:
+    """Returns the bytes of a tag that holds a block, of the page or else of the first one; None where neither has it.
+
+    Some writers declare IPTC as 32-bit integers; the bytes in the file are what counts.
+    """
+    for each in (page, first):
+        try:
+            value = each.raw(number)
+        except ValueOutsideError:
+            value = None  # a lost block must not cost the picture
+        if value:
+            return value
+    return None
+
+
+def orientation_of(page: Directory, packet: bytes | None) -> int:
+    """Returns the page's orientation, 1 to 8, or that of the XMP packet where no tag tells.
+
+    A page in SubIFDs that does not say is turned as its parent.
+    """
+    for each in (page, page.parent):
+        if each is not None and exif_block.ORIENTATION in each.tags:
+            value = each.whole(exif_block.ORIENTATION, 1)
+            return value if value in range(1, 9) else 1
+    return xmp.orientation(packet)
+
+
+def pixel_aspect(page: Directory) -> float:
+    """Returns how many times as wide as high pixels are where a resolution without unit says that alone; else 1."""
+    try:
+        x, y = page.numbers(X_RESOLUTION), page.numbers(Y_RESOLUTION)
+        alone = page.whole(RESOLUTION_UNIT, INCH) == NO_UNIT
+    except ValueOutsideError:
+        return 1.0
+    return y[0] / x[0] if alone and x and y and x[0] > 0 and y[0] > 0 else 1.0
+
+
+def _completed(said: Contents, other: Contents) -> Contents:
+    present = {tag.number for tag in said.main}
+    main = [*said.main, *(tag for tag in other.main if tag.number not in present)]
+    return Contents(
+        said.order,
+        tuple(sorted(main, key=lambda tag: tag.number)) if said.order == other.order else said.main,
+        said.exif or other.exif,
+        said.gps or other.gps,
+        said.interop or other.interop,
+        said.maker_note_at if said.exif else other.maker_note_at,
+    )
 
 
 def read_samples(path: Path, data: bytes, head: TiffHead) -> TiffSamples:
@@ -237,7 +322,7 @@ def _with_tifffile(path: Path, data: bytes, head: TiffHead) -> Samples:
     return samples.reshape(layout.height, layout.width, layout.samples)[..., list(layout.kept)]
 
 
-def ycbcr_of(page: TiffPage) -> YCbCr:
+def ycbcr_of(page: Directory) -> YCbCr:
     """Returns how the page packs YCbCr. Raises BadLayoutError."""
     across, down = (int(value) for value in page.numbers(SUBSAMPLING) or (2, 2))
     luma, reference = page.numbers(LUMA_WEIGHTS) or REC_601, page.numbers(REFERENCE_BLACK_WHITE) or FULL_RANGE

@@ -18,9 +18,8 @@ from typing import BinaryIO
 
 from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.exif_block import Order
-from deblur_cli.imaging.metadata import iptc_from_resources
+from deblur_cli.imaging.metadata import Resolution, iptc_from_resources, resolution_of_exif, resolution_tags
 from deblur_cli.imaging.photo import Metadata
-from deblur_cli.imaging.resolution import Resolution, resolution_of_exif, resolution_tags
 from deblur_cli.imaging.samples import Samples
 
 MOST_BYTES = 4_000_000_000
@@ -92,16 +91,13 @@ def _resolution_fields(order: Order, metadata: Metadata, resolution_dpi: Resolut
 
 def begin(stream: BinaryIO, exif: bytes | None) -> tuple[Order, list[Field]]:
     """Writes the EXIF block, or a bare header; returns its byte order and its main directory's fields."""
-    try:
-        block = exif_block.parse(exif) if exif else None
-    except exif_block.DamagedExifError:
-        block = None
+    block = exif_block.try_parse(exif)
     if block is None or exif is None:
         stream.write(b"II*\0" + bytes(4))
         return "<", []
     stream.write(exif + bytes(len(exif) % 2))
     fields = []
-    for entry in block.main.entries:
+    for entry in block.main.tags.values():
         if entry.tag in exif_block.STRUCTURE or entry.tag == exif_block.ORIENTATION:
             continue
         inline = exif[entry.position + 8 : entry.position + 12]

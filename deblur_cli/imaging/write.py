@@ -26,10 +26,12 @@ from deblur_cli.files import NameTakenError, whole_file
 from deblur_cli.imaging import dng_write, heif, jpeg, tiff_write
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.metadata import (
+    exif_with_resolution,
     fit_exif,
     has_thumbnail,
     is_damaged,
     prepare_exif,
+    resolution_of_exif,
     thumbnail_room,
     without_orientation,
     without_thumbnails,
@@ -37,7 +39,6 @@ from deblur_cli.imaging.metadata import (
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo
 from deblur_cli.imaging.png import write_png
 from deblur_cli.imaging.raw import LinearRaw, srgb_profile
-from deblur_cli.imaging.resolution import exif_with_resolution, resolution_of_exif
 from deblur_cli.imaging.samples import Samples, band_rows, image_from_photo, quantise, sample_bands
 from deblur_cli.imaging.xmp import upright, without_companions
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from deblur_cli.errors import CannotWriteError
 from deblur_cli.files import whole_file
-from deblur_cli.imaging.lens_corrections import lens_corrections
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.raw import CameraColour, read_raw_linear
+from deblur_cli.imaging.raw_layout import lens_corrections
 from deblur_cli.imaging.write import write_dng
 from deblur_cli.imaging.xmp import upright
 from deblur_cli.pipelines.pair_raw import as_light, encoded

@@ -93,7 +93,7 @@ def check_metadata(photo: Photo, back: Photo) -> None:
     assert after.xmp == upright(without_companions(before.xmp))
     if before.exif is None:
         return
-    old, new = exif_block.contents(before.exif), exif_block.contents(after.exif or b"")
+    old, new = (exif_block.contents(exif_block.parse(block).main) for block in (before.exif, after.exif or b""))
     patched = {exif_block.ORIENTATION, exif_block.PIXEL_WIDTH, exif_block.PIXEL_HEIGHT}
     for directory in ("main", "exif", "gps", "interop"):
         ours = {tag.number: tag for tag in getattr(new, directory) if tag.number not in patched}

@@ -15,7 +15,7 @@ def thumbnail_of(block: bytes) -> bytes | None:
     parsed = exif_block.parse(block)
     if parsed.thumbnail is None:
         return None
-    place, length = (int(exif_block.numbers(block, parsed.order, parsed.thumbnail.find(tag))[0]) for tag in (513, 514))
+    place, length = (int(parsed.thumbnail.numbers(tag)[0]) for tag in (513, 514))
     return block[place : place + length]
 
 
@@ -40,7 +40,11 @@ def test_only_orientation_and_size_change(order: exif_block.Order) -> None:
     assert len(patched) == len(block)
     assert sum(a != b for a, b in zip(patched, block, strict=True)) <= 1 + 2 + 2
     assert metadata.summarise(patched).orientation == 1
-    sizes = {tag.number: tag.value for tag in exif_block.contents(patched).exif if tag.number in (40962, 40963)}
+    sizes = {
+        tag.number: tag.value
+        for tag in exif_block.contents(exif_block.parse(patched).main).exif
+        if tag.number in (40962, 40963)
+    }
     code = "little" if order == "<" else "big"
     assert [int.from_bytes(sizes[n], code) for n in (40962, 40963)] == [300, 200]
 

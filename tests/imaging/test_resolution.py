@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from deblur_cli.imaging import exif_block, resolution
+from deblur_cli.imaging import exif_block, metadata
 from deblur_cli.imaging.metadata import has_thumbnail, summarise
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo
@@ -32,18 +32,18 @@ WRITTEN = ["a.jpg", "a.png", "a.tif", "a.webp", "a.avif"]
         (300, 300, 9, None),
     ],
 )
-def test_units(x: float, y: float, unit: int, expected: resolution.Resolution | None) -> None:
-    assert resolution.resolution_of_tags(x, y, unit) == expected
+def test_units(x: float, y: float, unit: int, expected: metadata.Resolution | None) -> None:
+    assert metadata.resolution_of_tags(x, y, unit) == expected
 
 
 @given(st.integers(1, 4800), st.integers(1, 4800))
 def test_a_block_says_what_it_was_made_of(x: int, y: int) -> None:
-    assert resolution.resolution_of_exif(resolution.exif_with_resolution(None, (x, y))) == (x, y)
+    assert metadata.resolution_of_exif(metadata.exif_with_resolution(None, (x, y))) == (x, y)
 
 
 def test_damage_says_nothing() -> None:
-    assert resolution.resolution_of_exif(b"II*\0\x08\0") is None
-    assert resolution.exif_with_resolution(None, None) is None
+    assert metadata.resolution_of_exif(b"II*\0\x08\0") is None
+    assert metadata.exif_with_resolution(None, None) is None
 
 
 @pytest.mark.parametrize("target", WRITTEN)

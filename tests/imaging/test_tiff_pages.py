@@ -177,7 +177,7 @@ def test_exif_of_both_kinds_of_tiff(tmp_path: Path, big: bool, order: str) -> No
     assert is_photo(photo)
     summary = summarise(photo.metadata.exif)
     assert (summary.make, summary.iso, summary.exposure_s) == ("Maker", 800, pytest.approx(1 / 60))
-    contents = exif_block.contents(photo.metadata.exif or b"")
+    contents = exif_block.contents(exif_block.parse(photo.metadata.exif or b"").main)
     assert [tag.number for tag in contents.gps] == [1, 2]
     assert next(tag.value for tag in contents.exif if tag.number == 37500) == note
 

@@ -27,7 +27,7 @@ def set_orientation(path: Path, orientation: int) -> None:
     """Gives the file a new directory, the old one with that Orientation."""
     data = path.read_bytes()
     directory = exif_block.parse(data).main
-    entries = {e.tag: data[e.position : e.position + 12] for e in directory.entries}
+    entries = {e.tag: data[e.position : e.position + 12] for e in directory.tags.values()}
     entries[274] = struct.pack("<HHLL", 274, 3, 1, orientation)
     listed = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
     data += bytes(len(data) % 2)

@@ -12,8 +12,8 @@ import pytest
 import rawpy
 
 from deblur_cli.errors import UsageError
-from deblur_cli.imaging.lens_corrections import lens_corrections
 from deblur_cli.imaging.raw import read_raw, read_raw_linear
+from deblur_cli.imaging.raw_layout import lens_corrections
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import single
 from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, SingleJob, Status
