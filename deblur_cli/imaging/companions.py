@@ -6,8 +6,9 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
-from deblur_cli.imaging import exif_block
+from deblur_cli.imaging import exif_block, jpeg
 from deblur_cli.imaging.heif_items import CODED, DERIVED, Items
 
 GAIN_MAP, DEPTH, MOTION, STEREO, BURST = "HDR gain map", "depth map", "motion clip", "second view", "burst"
@@ -96,10 +97,8 @@ def _begins_picture(trailer: bytes, start: int) -> bool:
     outer = trailer.rfind(JPEG_START, 0, start)
     if outer < 0:
         return True
-    at = outer + 2
-    while at + 4 <= start and trailer[at] == 0xFF and trailer[at + 1] not in (0xDA, 0xD9):
-        at += 2 + struct.unpack_from(">H", trailer, at + 2)[0]
-    return at <= start
+    before = takewhile(lambda segment: segment[0] != jpeg.START_OF_SCAN, jpeg.segments(trailer, outer + 2))
+    return not any(first <= start < stop for _, first, stop in before)
 
 
 def _mpf_kinds(data: bytes, segments: Iterable[tuple[int, int, int]]) -> Iterator[int]:

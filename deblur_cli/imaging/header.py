@@ -21,13 +21,8 @@ from deblur_cli.imaging.opened import open_file, webp_size
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.samples import upright_size, without_pillows_limit
 
-JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-"""Markers of a frame header, which holds the size: baseline, extended and progressive."""
-RARE_JPEG_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Lossless, hierarchical and arithmetic: whether those can be read is known by whoever opens the file whole."""
-JPEG_SCAN, JPEG_END = 0xDA, 0xD9
-JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""Markers without a length."""
+FIRST_BYTES = 8192
+"""Of a JPEG; so far its first scan lies where it holds little metadata."""
 PICTURE_CHUNKS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -77,24 +72,13 @@ def _whole(path: Path) -> Header:
 
 def _jpeg(file: BinaryIO) -> Header | None:
     """Returns None where the header does not say the size, or is not all there."""
-    file.seek(2)
-    segments, height, width = bytearray(b"\xff\xd8"), 0, 0
-    while len(mark := file.read(2)) == 2 and mark[0] == 0xFF and mark[1] not in (JPEG_SCAN, JPEG_END):
-        if mark[1] == 0xFF:
-            file.seek(-1, 1)  # any number of these may stand before a marker
-            continue
-        if mark[1] in JPEG_BARE:
-            continue
-        length = int.from_bytes(file.read(2), "big")
-        content = file.read(max(0, length - 2))
-        if mark[1] in RARE_JPEG_FRAMES:
-            return None
-        if mark[1] in JPEG_FRAMES and len(content) >= 5 and content[0] == 8:
-            height, width = struct.unpack_from(">HH", content, 1)
-        segments += mark + length.to_bytes(2, "big") + content
-    if not height or not width or mark != bytes((0xFF, JPEG_SCAN)):
-        return None
-    return _header(height, width, jpeg.read_blocks(bytes(segments) + b"\xff\xd9").metadata)
+    size, data = FIRST_BYTES, _at(file, 0, FIRST_BYTES)
+    while not (layout := jpeg.read_layout(data)).scans and len(data) == size:
+        size *= 8
+        data = _at(file, 0, size)
+    # Whether the rarer ways of coding can be read is known by whoever opens the file whole.
+    known = layout.process in jpeg.HUFFMAN and layout.precision == 8 and layout.height and layout.width and layout.scans
+    return _header(layout.height, layout.width, jpeg.read_blocks(data).metadata) if known else None
 
 
 def _png(file: BinaryIO) -> Header:

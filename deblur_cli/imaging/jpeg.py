@@ -1,13 +1,16 @@
-"""JPEG's segments: the metadata blocks of a file, and the head of an output that carries them."""
+"""JPEG's segments: a file's metadata, how its picture is coded and whether all of it is there; an output's head."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import JpegImagePlugin
 
 from deblur_cli.imaging.metadata import CM_PER_INCH, Resolution, resolution_dpi
 from deblur_cli.imaging.photo import JpegSettings, Metadata
@@ -22,7 +25,42 @@ SEGMENT_BYTES = 65_533
 """Payload of one segment: the length of two bytes counts itself."""
 MOST_JPEG_PX = 65_500
 """Longest side that libjpeg codes; the format itself ends at 65,535."""
-APP0, APP1, APP2, APP13, START_OF_SCAN = 0xE0, 0xE1, 0xE2, 0xED, 0xDA
+APP0, APP1, APP2, APP13 = 0xE0, 0xE1, 0xE2, 0xED
+START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
+CODED = 0
+"""Stands in place of a marker for the coded data of a scan."""
+END = b"\xff\xd9"
+FRAMES = {
+    0xC0: "baseline",
+    0xC1: "extended sequential",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xC5: "hierarchical",
+    0xC6: "hierarchical progressive",
+    0xC7: "hierarchical lossless",
+    0xC9: "arithmetic-coded",
+    0xCA: "arithmetic-coded progressive",
+    0xCB: "arithmetic-coded lossless",
+    0xCD: "arithmetic-coded hierarchical",
+    0xCE: "arithmetic-coded hierarchical progressive",
+    0xCF: "arithmetic-coded hierarchical lossless",
+    0xF7: "JPEG-LS",
+}
+"""Names of the coding processes (ITU-T T.81, table B.1; T.87 for JPEG-LS)."""
+HUFFMAN = (0xC0, 0xC1, 0xC2)
+DECODED = (*HUFFMAN, 0xC9, 0xCA)
+"""What libjpeg decodes, at eight bits."""
+PROGRESSIVE = (0xC2, 0xCA)
+_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+FEWEST_ZEROS = 64
+"""Zeros at the end of the coded picture from here on are no coincidence but a copy that broke off."""
+ZEROS_KEPT = 16
+READ_AHEAD = 8
+"""Zeros that an arithmetic decoder may take from behind the end: coders leave them out (ITU-T T.81, D.1.8)."""
+FEWEST_CODED = 64
+"""Arithmetic coders leave out any number of zeros at the end of a scan of fewer bytes: flat areas cost nothing."""
+PROBE = bytes(np.random.default_rng(0).integers(0, 255, 96, dtype=np.uint8))
+"""Bits of no picture, without markers: put where the coded picture ends, they show only if something is missing."""
 
 # fmt: off
 _STANDARD_LUMINANCE = np.array(
@@ -51,24 +89,80 @@ class JpegBlocks:
     notes: tuple[str, ...] = ()
 
 
-def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yields (marker, start, stop) of each segment's payload up to the first scan; stops quietly at damage."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+@dataclass(frozen=True)
+class Scan:
+    """One scan: where its header's content begins, and its coded data."""
+
+    head: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The frame and scans of a JPEG's first picture.
+
+    `process` and `precision` are those of the frame's header, 0 without one. `end` is where the end mark stops, None
+    where there is none before the file, or another picture in it, ends.
+    """
+
+    process: int
+    precision: int
+    height: int
+    width: int
+    components: int
+    scans: tuple[Scan, ...]
+    end: int | None
+
+    @property
+    def unsupported(self) -> str | None:
+        """The name of a way of coding that cannot be decoded, or None."""
+        name = FRAMES.get(self.process)
+        if name is None or (self.process in DECODED and self.precision == 8):
+            return None
+        name = name if "JPEG" in name else f"{name} JPEG"
+        return name if self.precision == 8 else f"{self.precision}-bit {name}"
+
+
+def segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
+    """Yields (marker, start, stop) of each segment's payload, CODED data after that of a scan, and the end mark.
+
+    Stops quietly at damage, and where another picture begins.
+    """
+    scanned = False
+    while at + 2 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if marker == START_OF_SCAN or marker == 0xD9:
+        if marker == END_OF_IMAGE:
+            yield marker, at, at + 2
             return
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7 or (marker == START_OF_IMAGE and not scanned):
+            at += 1 if marker == 0xFF else 2  # 0xFF is a fill byte
             continue
-        length = struct.unpack_from(">H", data, at + 2)[0]
-        if length < 2:
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if marker == START_OF_IMAGE or length < 2 or at + 4 > len(data):
             return
         yield marker, at + 4, min(at + 2 + length, len(data))
         at += 2 + length
+        if marker == START_OF_SCAN:
+            found = _NEXT_MARKER.search(data, at)
+            stop = found.start() if found else len(data)
+            yield CODED, min(at, stop), stop
+            at, scanned = found.end() - 2 if found else len(data), True
+
+
+def read_layout(data: bytes) -> Layout:
+    """Returns frame and scans; the walk ends quietly where the file is damaged."""
+    frame, scans, head, end = (0, 0, 0, 0, 0), [], 0, None
+    for marker, start, stop in segments(data):
+        if marker in FRAMES and not frame[0] and start + 6 <= len(data):
+            frame = (marker, *struct.unpack_from(">BHHB", data, start))
+        elif marker == START_OF_SCAN:
+            head = start
+        elif marker == CODED:
+            scans.append(Scan(head, start, stop))
+        elif marker == END_OF_IMAGE and scans:
+            end = stop
+    return Layout(*frame, tuple(scans), end)
 
 
 def read_blocks(data: bytes) -> JpegBlocks:
@@ -79,6 +173,8 @@ def read_blocks(data: bytes) -> JpegBlocks:
     profile: list[tuple[int, bytes]] = []
     extension: list[tuple[bytes, int, int, bytes]] = []
     for marker, start, stop in segments(data):
+        if marker == START_OF_SCAN:
+            break
         head = data[start : min(stop, start + 40)]
         if marker == APP1 and head.startswith(EXIF_HEAD):
             part = data[start + 6 : stop]
@@ -205,3 +301,63 @@ def with_segments(encoded: bytes, extra: bytes, *, drop_jfif: bool) -> tuple[byt
     if drop_jfif and encoded[2:4] == b"\xff\xe0":
         rest = 4 + struct.unpack_from(">H", encoded, 4)[0]
     return encoded[:2] + extra, memoryview(encoded)[rest:]
+
+
+def mended(data: bytes, layout: Layout) -> tuple[bytes, bool]:
+    """Returns a JPEG whose picture ends with its end mark, and whether something had to be done for it.
+
+    A missing mark is added, and zeros that a broken copy left at the end of the coded picture are taken off.
+    """
+    if not layout.scans:
+        return data, False
+    last = layout.scans[-1]
+    coded = len(data[last.start : last.stop].rstrip(b"\0"))
+    zeros = last.stop - last.start - coded
+    if layout.end is not None and zeros < FEWEST_ZEROS:
+        return data, False
+    return data[: last.start + coded + min(zeros, ZEROS_KEPT)] + END, True
+
+
+def is_whole(data: bytes) -> bool:
+    """Returns whether every row of the picture is there: bits of no picture after each scan must not show in it.
+
+    libjpeg paints what is missing grey without a word. Where a scan was coded to its end, it reads no bit that
+    follows. Progressive pictures must also have a scan for each of their coefficients. Raises what Pillow raises for a
+    picture that it cannot decode.
+    """
+    layout = read_layout(data)
+    if layout.process not in DECODED or not layout.scans:
+        return True
+    if layout.process in PROGRESSIVE and not _has_all_coefficients(data, layout):
+        return False
+    parts, at = [], 0
+    for scan in layout.scans:
+        arithmetic = layout.process not in HUFFMAN
+        short = arithmetic and scan.stop - scan.start < FEWEST_CODED
+        parts += [data[at : scan.stop], b"" if short else bytes(READ_AHEAD * arithmetic) + PROBE]
+        at = scan.stop
+    probed = b"".join([*parts, data[at:]])
+    return _decoded(data, layout) == _decoded(probed, layout)
+
+
+def _decoded(data: bytes, layout: Layout) -> int:
+    """Returns a number that stands for the decoded picture: of its eighth where that shows every block."""
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    if layout.process not in PROGRESSIVE and image.mode in ("L", "RGB"):
+        image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
+    image.load()
+    return hash(image.tobytes())
+
+
+def _has_all_coefficients(data: bytes, layout: Layout) -> bool:
+    """Returns whether scans brought each component's coefficients to full precision (ITU-T T.81, G.1.1.1.1)."""
+    exact: set[tuple[int, int]] = set()
+    ids: set[int] = set()
+    for scan in layout.scans:
+        count = data[scan.head]
+        after = scan.head + 1 + 2 * count
+        first, last, precision = data[after], data[after + 1], data[after + 2] & 15
+        for component in (data[scan.head + 1 + 2 * index] for index in range(count)):
+            ids.add(component)
+            exact |= {(component, place) for place in range(first, last + 1) if precision == 0}
+    return len(ids) == layout.components and len(exact) == 64 * layout.components

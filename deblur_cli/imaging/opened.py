@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import companions, heif, heif_items, jpeg, jpeg_scan, png, tiff_read
+from deblur_cli.imaging import companions, heif, heif_items, jpeg, png, tiff_read
 from deblur_cli.imaging.colour import DAMAGED_PROFILE, adobe_rgb, encoding_of, is_whole_profile
 from deblur_cli.imaging.find import PHOTO_SUFFIXES
 from deblur_cli.imaging.kinds import unsupported_kind
@@ -97,7 +97,7 @@ def _recognised(path: Path, data: bytes) -> Opened:
 
 
 def _open_jpeg(path: Path, data: bytes) -> Opened:
-    layout = jpeg_scan.read_layout(data)
+    layout = jpeg.read_layout(data)
     if layout.unsupported is not None:
         raise UnsupportedPhotoError(
             path, f"is coded as {layout.unsupported}, which is not supported. Save it as an ordinary JPEG, or as TIFF."
@@ -105,7 +105,7 @@ def _open_jpeg(path: Path, data: bytes) -> Opened:
     blocks = jpeg.read_blocks(data)
     beside = companions.of_jpeg(data, layout.end, jpeg.segments(data), blocks.metadata.xmp)
     notes = (*companions.notes(beside), *blocks.notes, *_aspect_notes(blocks.pixel_aspect))
-    picture, was_mended = jpeg_scan.mended(data, layout)
+    picture, was_mended = jpeg.mended(data, layout)
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(picture))
     return Opened(
         path,

@@ -24,7 +24,7 @@ from deblur_cli.errors import (
     UnsupportedPhotoError,
     photo_errors_only,
 )
-from deblur_cli.imaging import heif, jpeg, jpeg_scan, png, raw, tiff_read
+from deblur_cli.imaging import heif, jpeg, png, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.header import Header, read_header
 from deblur_cli.imaging.metadata import resolution_of_exif, summarise, turned, upright_resolution
@@ -205,7 +205,7 @@ def _decode(opened: Opened) -> Photo:
 
 def _refuse_incomplete(opened: Opened) -> None:
     """Refuses a JPEG whose rows are not all there, which decoders paint grey without a word."""
-    if jpeg_scan.is_whole(opened.data):
+    if jpeg.is_whole(opened.data):
         return
     there, size = len(opened.data), opened.path.stat().st_size
     if not opened.complete and there < 0.999 * size:

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, TiffImagePlugin, _imaging
 
 from deblur_cli.imaging.exif_block import Directory
+from deblur_cli.imaging.jpeg import HUFFMAN, read_layout
 from deblur_cli.imaging.samples import Samples, without_pillows_limit
 from deblur_cli.imaging.tiff_layout import (
     ADOBE_DEFLATE,
@@ -91,8 +92,8 @@ ZERO_TAIL = 16
 MOST_REST = 1 << 26
 """Bytes of a tile below the picture's edge; more is a bomb."""
 T4_OPTIONS, T6_OPTIONS, FILL_ORDER = 292, 293, 266
-BASELINE_JPEG, JPEG_CHANNELS = (0xC0, 0xC1, 0xC2), (1, 3, 4)
-"""Sequential and progressive Huffman coding of eight bits, and how many channels of it Pillow knows."""
+JPEG_CHANNELS = (1, 3, 4)
+"""How many channels of JPEG Pillow knows."""
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
 
 
@@ -253,8 +254,8 @@ def jpeg_samples(layout: TiffLayout, chunk: bytes, rows: int, options: Options) 
 
     Raises DamagedChunkError, and UnknownCodecError for kinds of JPEG other than the ordinary one of eight bits.
     """
-    kind = jpeg_kind(chunk)
-    ordinary = kind is None or (kind[0] in BASELINE_JPEG and kind[1] == 8)
+    kind = read_layout(chunk)
+    ordinary = not kind.process or (kind.process in HUFFMAN and kind.precision == 8)
     if not ordinary or layout.chunk_samples not in JPEG_CHANNELS:
         raise UnknownCodecError("a rare kind of JPEG")
     transform = 1 if layout.photometric == YCBCR else 0
@@ -272,17 +273,6 @@ def jpeg_samples(layout: TiffLayout, chunk: bytes, rows: int, options: Options) 
     if samples.shape[0] < rows or samples.shape[1:] != (layout.chunk_columns, layout.chunk_samples):
         raise DamagedChunkError("its JPEG has another size")
     return samples[:rows]
-
-
-def jpeg_kind(chunk: bytes) -> tuple[int, int] | None:
-    """Returns marker and bits of the frame that a JPEG holds, or None where none is found."""
-    at = 2
-    while at + 5 <= len(chunk) and chunk[at] == 0xFF:
-        marker = chunk[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return marker, chunk[at + 4]
-        at += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", chunk, at + 2)[0]
-    return None
 
 
 def unsupported(page: Directory, layout: TiffLayout) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import jpeg_scan
+from deblur_cli.imaging import jpeg
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
 from tests.conftest import textured
 
@@ -28,11 +28,11 @@ KINDS = [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}, {"restart":
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_pictures_are_whole(kind: dict[str, object]) -> None:
     data = encoded(**kind)  # type: ignore[arg-type]
-    layout = jpeg_scan.read_layout(data)
+    layout = jpeg.read_layout(data)
     assert layout.end == len(data)
     assert (layout.height, layout.width, layout.unsupported) == (200, 300, None)
-    assert jpeg_scan.is_whole(data)
-    assert jpeg_scan.mended(data + b"trailer", jpeg_scan.read_layout(data + b"trailer")) == (data + b"trailer", False)
+    assert jpeg.is_whole(data)
+    assert jpeg.mended(data + b"trailer", jpeg.read_layout(data + b"trailer")) == (data + b"trailer", False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,7 +54,7 @@ def test_missing_rows_are_refused(tmp_path: Path, kind: dict[str, object], part:
     data = encoded(**kind)  # type: ignore[arg-type]
     stop = int(part * len(data))
     zeros = bytes(len(data) - stop)
-    tail = {"nothing": b"", "zeros": zeros, "end mark": jpeg_scan.END}.get(filled, zeros[2:] + jpeg_scan.END)
+    tail = {"nothing": b"", "zeros": zeros, "end mark": jpeg.END}.get(filled, zeros[2:] + jpeg.END)
     path = tmp_path / "a.jpg"
     path.write_bytes(data[:stop].rstrip(b"\xff") + tail)
     assert read_size(path) == (200, 300)
@@ -67,8 +67,8 @@ def test_missing_rows_are_refused(tmp_path: Path, kind: dict[str, object], part:
 
 def test_a_progressive_picture_without_its_last_scans_is_not_whole() -> None:
     data = encoded(progressive=True)
-    last = jpeg_scan.read_layout(data).scans[-1]
-    assert not jpeg_scan.is_whole(data[: last.head - 4] + jpeg_scan.END)
+    last = jpeg.read_layout(data).scans[-1]
+    assert not jpeg.is_whole(data[: last.head - 4] + jpeg.END)
 
 
 def test_a_second_picture_does_not_hide_that_the_first_is_cut(tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_other_ways_of_coding_are_unsupported_not_damaged(
     "data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xda", b"\xff\xd8\xff\xc0\0\x0b\x08", b"\xff\xd8\xff\xff\xff"]
 )
 def test_damage_ends_the_walk(data: bytes) -> None:
-    layout = jpeg_scan.read_layout(data)
+    layout = jpeg.read_layout(data)
     assert layout.end is None
-    assert jpeg_scan.mended(data, layout)[1] == bool(layout.scans)
+    assert jpeg.mended(data, layout)[1] == bool(layout.scans)
 
 
 def arithmetic(folder: Path, *options: str) -> bytes:
@@ -121,7 +121,7 @@ def arithmetic(folder: Path, *options: str) -> bytes:
     source = folder / "source.jpg"
     source.write_bytes(encoded())
     data = subprocess.run([tool, "-arithmetic", *options, str(source)], capture_output=True, check=True).stdout
-    if jpeg_scan.read_layout(data).process not in jpeg_scan.DECODED:
+    if jpeg.read_layout(data).process not in jpeg.DECODED:
         pytest.skip("this jpegtran does not code arithmetically")
     return data
 
@@ -133,7 +133,7 @@ def test_arithmetic_coding_is_read_and_its_broken_copies_are_noticed(tmp_path: P
     for whole in (data, data[:-2]):
         path.write_bytes(whole)
         assert np.array_equal(read_photo(path).pixels, read_photo(tmp_path / "source.jpg").pixels)
-    for cut in (data[: len(data) // 2], data[: len(data) // 2] + bytes(4000), data[: len(data) // 2] + jpeg_scan.END):
+    for cut in (data[: len(data) // 2], data[: len(data) // 2] + bytes(4000), data[: len(data) // 2] + jpeg.END):
         path.write_bytes(cut)
         with pytest.raises(UnreadablePhotoError, match=r"is cut short|part of its picture is missing"):
             read_photo(path)
