@@ -1,36 +1,41 @@
-"""HEIC and AVIF: the boxes of ISO base media files, and the decoders behind them."""
+"""HEIC and AVIF: what their boxes say of the picture, and the decoders behind them.
+
+AVIF of 16 bits is two coded pictures that an expression joins to one (ISO/IEC 23008-12, sample transform). No decoder
+at hand joins them, and none gives the coded planes. So each picture is wrapped into a file of its own that says its
+planes are green, blue and red: then a decoder hands them out as they are.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import AvifImagePlugin, Image
 
 from deblur_cli.errors import UnsupportedPhotoError
-from deblur_cli.imaging.avif_sample_transform import (
-    SAMPLE_TRANSFORM_BITS,
-    UnknownTransformError,
-    joined_samples,
-    picture_alone,
-    sample_transform,
-)
 from deblur_cli.imaging.exif_block import Buffer
-from deblur_cli.imaging.heif_items import Item, Items, clean_aperture, orientation, read_items
-from deblur_cli.imaging.metadata import without_exif_header
+from deblur_cli.imaging.heif_items import Item, Items, boxes, clean_aperture, orientation, pixel_aspect, read_items
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.samples import Samples
 
-CONTAINERS = (b"meta", b"iprp", b"ipco", b"moov", b"uuid")
 DESCRIBING = (b"colr", b"pixi", b"av1C")
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+SAMPLE_TRANSFORM_BITS = 16
+IDENTITY = 0
+"""Matrix coefficients of planes that are green, blue and red themselves (ITU-T H.273)."""
+LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
+"""Weights of red and blue of matrix coefficients; unspecified ones are taken for those of number 6."""
+UNSPECIFIED = 6
+Planes = npt.NDArray[np.int64]
 INSTALL_HEIF = "HEIC needs an extra: pip install 'deblur-cli[heif]'"
 
 
@@ -51,26 +56,6 @@ class BoxFacts:
     pixel_aspect: float = 1.0
 
 
-def boxes(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Yields (type, start, stop) of each box's content, those inside known containers after their container."""
-    end = len(data) if stop is None else stop
-    at = start
-    while at + 8 <= end:
-        size, kind = struct.unpack_from(">L4s", data, at)
-        head = 8
-        if size == 1 and at + 16 <= end:
-            size, head = struct.unpack_from(">Q", data, at + 8)[0], 16
-        if size == 0:
-            size = end - at
-        if size < head:
-            return
-        yield kind, at + head, at + size
-        if kind in CONTAINERS:
-            inner = {b"meta": 4, b"uuid": 16}.get(kind, 0)
-            yield from boxes(data, at + head + inner, min(end, at + size))
-        at += size
-
-
 def box_facts(data: bytes) -> BoxFacts:
     """Returns colour numbers (ITU-T H.273), bit depth, turn, crop and completeness of a HEIC or AVIF file."""
     items = read_items(data)
@@ -87,7 +72,7 @@ def box_facts(data: bytes) -> BoxFacts:
         expected,
         orientation(picture),
         clean_aperture(picture),
-        _pixel_aspect(picture),
+        pixel_aspect(picture),
     )
 
 
@@ -109,14 +94,6 @@ def _depth(properties: Iterable[tuple[bytes, bytes]]) -> int:
         elif kind == b"av1C" and len(content) >= 3 and content[2] & 0x40:
             depth = max(depth, 12 if content[2] & 0x20 else 10)
     return depth
-
-
-def _pixel_aspect(picture: Item) -> float:
-    content = picture.find(b"pasp")
-    if content is None or len(content) < 8:
-        return 1.0
-    across, down = struct.unpack_from(">LL", content)
-    return across / down if across and down else 1.0
 
 
 def is_heif(data: Buffer) -> bool:
@@ -149,35 +126,13 @@ def heif_module(path: Path) -> ModuleType:
     return module
 
 
-@dataclass(frozen=True)
-class HeicFile:
-    """A HEIC file opened, not decoded. `depth` is 8, 10 or 12; `premultiplied`: transparency is in the colours."""
-
-    width: int
-    height: int
-    depth: int
-    metadata: Metadata
-    icc: bytes | None
-    source: object
-    premultiplied: bool = False
-
-    def samples(self) -> Samples:
-        """Returns upright samples (H, W, 1…4), uint8 or uint16 (the full range of 16 bits)."""
-        return np.asarray(self.source)
-
-
-def open_heic(path: Path, data: bytes) -> HeicFile:
-    """Returns the primary picture of a HEIC file, which libheif turns upright by the file's own transformations.
+def open_heic(path: Path, data: bytes) -> Any:
+    """Returns pillow_heif's primary picture, not decoded, which libheif turns upright by the file's transformations.
 
     Raises UnsupportedPhotoError without pillow-heif, and what that raises for a damaged file.
     """
     file = heif_module(path).open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    image = file[file.primary_index]
-    info = image.info
-    metadata = Metadata(without_exif_header(info.get("exif")), info.get("xmp") or None)
-    icc = info.get("icc_profile") or None
-    depth, premultiplied = int(info.get("bit_depth", 8)), image.mode.startswith("RGBa")
-    return HeicFile(image.size[0], image.size[1], depth, metadata, icc, image, premultiplied)
+    return file[file.primary_index]
 
 
 def open_avif(data: bytes) -> Image.Image:
@@ -241,3 +196,156 @@ def encode_heic(
         stream, quality=quality, chroma=444, exif=exif, xmp=blocks.xmp, icc_profile=icc, enc_params={"preset": "fast"}
     )
     return stream.getvalue()
+
+
+class UnknownTransformError(ValueError):
+    """The expression, or how its pictures are coded, is beyond what is joined here."""
+
+
+def sample_transform(items: Items) -> Item | None:
+    """Returns the item that joins others to the picture in more bits, or None."""
+    if items.picture.kind == b"sato":
+        return items.picture
+    members = {number for kind, group in items.groups if kind == b"altr" and items.primary in group for number in group}
+    return next((item for number, item in items.items.items() if number in members and item.kind == b"sato"), None)
+
+
+def joined_samples(data: bytes, items: Items, transform: Item) -> Samples:
+    """Returns RGB samples (H, W, 3) uint16 of the joined picture, in the file's orientation.
+
+    Raises UnknownTransformError, and what the decoders raise for damaged pictures.
+    """
+    sources = [items.items[number] for number in items.referred(b"dimg", transform.number) if number in items.items]
+    if any(number in items.items for number in items.referring(b"auxl", items.primary)):
+        raise UnknownTransformError("transparency")
+    planes = [_planes(data, source) for source in sources]
+    if not planes or any(plane.shape != planes[0].shape for plane in planes):
+        raise UnknownTransformError("pictures of several sizes")
+    expression = b"".join(data[start : start + length] for start, length in transform.extents)
+    joined = np.clip(_evaluated(expression, planes), 0, 2**SAMPLE_TRANSFORM_BITS - 1)
+    colour = next((s.find(b"colr") for s in (transform, *sources) if (s.find(b"colr") or b"")[:4] == b"nclx"), None)
+    matrix, full = (struct.unpack_from(">H", colour, 8)[0], bool(colour[10] >> 7)) if colour else (UNSPECIFIED, True)
+    return _rgb(joined, matrix, full=full)
+
+
+def _planes(data: bytes, source: Item) -> Planes:
+    """Returns the coded planes Y, Cb, Cr (H, W, 3) of one picture of full chroma."""
+    configuration, size = source.find(b"av1C"), source.find(b"ispe")
+    if source.kind != b"av01" or configuration is None or size is None or len(configuration) < 4:
+        raise UnknownTransformError("pictures that are not AV1")
+    if configuration[2] & 0x1C:
+        raise UnknownTransformError("pictures of reduced chroma, or grey ones")
+    file = picture_alone(data, source, b"nclx" + struct.pack(">HHHB", 1, 13, IDENTITY, 0x80))
+    if not configuration[2] & 0x40:
+        decoded = np.asarray(AvifImagePlugin.AvifImageFile(io.BytesIO(file)).convert("RGB"))
+        return decoded[..., [1, 2, 0]].astype(np.int64)
+    deep = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3 or deep.shape[2] != 3:
+        raise UnknownTransformError("deep pictures, which this build of OpenCV cannot decode")
+    return deep[..., [1, 0, 2]].astype(np.int64)  # OpenCV gives blue, green, red
+
+
+def picture_alone(data: bytes, source: Item, colour: bytes | None) -> bytes:
+    """Returns an AVIF file of one coded picture alone, which has `av1C` and `ispe`; `colour` is its colour box."""
+    configuration, size = source.find(b"av1C") or b"", source.find(b"ispe") or b""
+    coded = b"".join(data[start : start + length] for start, length in source.extents)
+    bits = (12 if configuration[2] & 0x20 else 10) if configuration[2] & 0x40 else 8
+    properties = [
+        _box(b"ispe", size),
+        _box(b"pixi", bytes([0, 0, 0, 0, 3, bits, bits, bits])),
+        _box(b"av1C", configuration),
+    ]
+    if colour is not None:
+        properties.append(_box(b"colr", colour))
+    association = bytes(4) + struct.pack(">LHB", 1, 1, len(properties)) + bytes([1, 2, 0x83, 4][: len(properties)])
+    entry = _box(b"infe", b"\2\0\0\0" + struct.pack(">HH4sB", 1, 0, b"av01", 0))
+
+    def meta(place: int) -> bytes:
+        return _box(
+            b"meta",
+            bytes(4)
+            + _box(b"hdlr", bytes(8) + b"pict" + bytes(13))
+            + _box(b"pitm", bytes(4) + struct.pack(">H", 1))
+            + _box(b"iloc", bytes(4) + struct.pack(">BBHHHHLL", 0x44, 0, 1, 1, 0, 1, place, len(coded)))
+            + _box(b"iinf", bytes(4) + struct.pack(">H", 1) + entry)
+            + _box(b"iprp", _box(b"ipco", b"".join(properties)) + _box(b"ipma", association)),
+        )
+
+    head = _box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")
+    return head + meta(len(head) + len(meta(0)) + 8) + _box(b"mdat", coded)
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">L4s", len(content) + 8, kind) + content
+
+
+def _evaluated(expression: bytes, planes: Sequence[Planes]) -> Planes:
+    """Returns what the expression in postfix order makes of the pictures."""
+    if len(expression) < 2 or expression[0] & 0xFC:
+        raise UnknownTransformError("a version of the expression that is not known")
+    width = 1 << (expression[0] & 3)
+    stack: list[Planes] = []
+    at = 2
+    try:
+        for _ in range(expression[1]):
+            token, at = expression[at], at + 1
+            if token == 0:
+                constant = int.from_bytes(expression[at : at + width], signed=True)
+                stack.append(np.full_like(planes[0], constant))
+                at += width
+            elif token <= 32:
+                stack.append(planes[token - 1])
+            elif 64 <= token <= 67:
+                stack.append(_unary(token, stack.pop()))
+            else:
+                right = stack.pop()
+                stack.append(_binary(token, stack.pop(), right))
+    except IndexError as error:
+        raise UnknownTransformError("an expression that is not whole") from error
+    if len(stack) != 1:
+        raise UnknownTransformError("an expression that is not whole")
+    return stack[0]
+
+
+def _unary(token: int, value: Planes) -> Planes:
+    if token == 64:
+        return -value
+    if token == 65:
+        return np.abs(value)
+    if token == 66:
+        return ~value
+    logarithm = np.floor(np.log2(np.maximum(value, 1))).astype(np.int64)
+    return np.where(value > 0, logarithm, 0)
+
+
+def _binary(token: int, left: Planes, right: Planes) -> Planes:
+    if token == 128:
+        return left + right
+    if token == 129:
+        return left - right
+    if token == 130:
+        return left * right
+    if token == 131:
+        return np.where(right == 0, left, (left / np.where(right == 0, 1, right)).astype(np.int64))
+    bitwise = {132: np.bitwise_and, 133: np.bitwise_or, 134: np.bitwise_xor, 136: np.minimum, 137: np.maximum}
+    operation = bitwise.get(token)
+    if operation is None:
+        raise UnknownTransformError("an operation that is not known")
+    return np.asarray(operation(left, right))
+
+
+def _rgb(planes: Planes, matrix: int, *, full: bool) -> Samples:
+    """Returns (H, W, 3) uint16 of planes Y, Cb, Cr of 16 bits (ITU-T H.273, 8.3)."""
+    white = 2**SAMPLE_TRANSFORM_BITS - 1
+    luma, blue, red = (planes[..., index].astype(np.float32) for index in range(3))
+    unit = 2 ** (SAMPLE_TRANSFORM_BITS - 8)
+    y = luma / white if full else (luma - 16 * unit) / (219 * unit)
+    if matrix == IDENTITY:
+        rest = [(plane / white if full else (plane - 16 * unit) / (219 * unit)) for plane in (red, blue)]
+        result = np.stack([rest[0], y, rest[1]], axis=-1)
+    else:
+        kr, kb = LUMA_WEIGHTS.get(matrix, LUMA_WEIGHTS[UNSPECIFIED])
+        cb, cr = ((plane - 128 * unit) / (white if full else 224 * unit) for plane in (blue, red))
+        r, b = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+        result = np.stack([r, (y - kr * r - kb * b) / (1 - kr - kb), b], axis=-1)
+    return np.asarray(np.rint(np.clip(result, 0, 1) * white), np.uint16)

@@ -25,6 +25,7 @@ CODED = {
     b"lhv1": "layered HEVC",
 }
 """Kinds of items that are coded pictures, and their names."""
+CONTAINERS = (b"meta", b"iprp", b"ipco", b"moov", b"uuid")
 MOST_ITEMS = 20_000
 FEWEST_ZEROS = 64
 """Zeros at the end of a coded picture from here on are what a broken copy left: coders end with a one."""
@@ -83,8 +84,8 @@ class Items:
         return tuple(found)
 
 
-def children(data: Buffer, start: int, stop: int) -> Iterator[Box]:
-    """Yields (type, start, stop) of each box's content within a range; ends quietly at damage."""
+def children(data: Buffer, start: int, stop: int, *, clamped: bool = True) -> Iterator[Box]:
+    """Yields (type, start, stop) of each box's content within a range, if `clamped`; ends quietly at damage."""
     at = start
     while at + 8 <= stop:
         size, kind = struct.unpack_from(">L4s", data, at)
@@ -94,8 +95,17 @@ def children(data: Buffer, start: int, stop: int) -> Iterator[Box]:
         size = stop - at if size == 0 else size
         if size < head:
             return
-        yield kind, at + head, min(at + size, stop)
+        yield kind, at + head, min(at + size, stop) if clamped else at + size
         at += size
+
+
+def boxes(data: Buffer, start: int = 0, stop: int | None = None) -> Iterator[Box]:
+    """Yields each box's content, where it should end, those inside known containers after their container."""
+    end = len(data) if stop is None else stop
+    for kind, first, last in children(data, start, end, clamped=False):
+        yield kind, first, last
+        if kind in CONTAINERS:
+            yield from boxes(data, first + {b"meta": 4, b"uuid": 16}.get(kind, 0), min(end, last))
 
 
 def read_items(data: Buffer) -> Items:
@@ -136,14 +146,8 @@ def _kinds(data: Buffer, place: tuple[int, int]) -> Iterator[tuple[int, bytes, b
         version = data[at]
         if kind != b"infe" or version < 2:
             continue
-        number, size = (
-            (struct.unpack_from(">H", data, at + 4)[0], 2)
-            if version == 2
-            else (
-                struct.unpack_from(">L", data, at + 4)[0],
-                4,
-            )
-        )
+        size = 2 if version == 2 else 4
+        number = int.from_bytes(data[at + 4 : at + 4 + size])
         yield number, bytes(data[at + 6 + size : at + 10 + size]), bool(data[at + 3] & 1)
 
 
@@ -257,6 +261,15 @@ def clean_aperture(item: Item) -> tuple[int, int, int, int] | None:
     crop = tuple(int(value + Fraction(1, 2)) for value in (left, top, width, height))
     inside = min(left, top) >= 0 and crop[0] + crop[2] <= size[1] and crop[1] + crop[3] <= size[0]
     return (crop[0], crop[1], crop[2], crop[3]) if inside and min(width, height) >= 1 else None
+
+
+def pixel_aspect(picture: Item) -> float:
+    """Returns how many times as wide as high the picture's pixels are."""
+    content = picture.find(b"pasp")
+    if content is None or len(content) < 8:
+        return 1.0
+    across, down = struct.unpack_from(">LL", content)
+    return across / down if across and down else 1.0
 
 
 def bytes_there(data: bytes, items: Items) -> tuple[int, int]:

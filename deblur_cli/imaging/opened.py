@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
+import cv2
+import tifffile
+from PIL import GifImagePlugin, Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import companions, heif, heif_items, jpeg, png, tiff_read
+from deblur_cli.imaging import companions, heif, heif_items, jpeg, png, raw, tiff_read
 from deblur_cli.imaging.colour import DAMAGED_PROFILE, adobe_rgb, encoding_of, is_whole_profile
 from deblur_cli.imaging.find import PHOTO_SUFFIXES
-from deblur_cli.imaging.kinds import unsupported_kind
 from deblur_cli.imaging.metadata import Resolution, names_adobe_rgb, orientation_of, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
-from deblur_cli.imaging.raw import ONLY_ZEROS
 from deblur_cli.imaging.samples import without_pillows_limit
 from deblur_cli.imaging.tiff_layout import PALETTE
 
@@ -27,9 +30,67 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 COPY_AGAIN = "Copy it from the card again."
 NO_END_MARK = "has no end mark, but all rows of its picture are there"
 WRONG_CHECKSUMS = "has wrong checksums, but all rows of its picture are there"
+WHOLE_SHARE = 0.999
+"""A file of this part of its bytes or more is not told as cut short in so many megabytes: they would look equal."""
 FEWEST_ZEROS = 64
 """Zeros at the end of a coded picture from here on are what a broken copy left."""
+FORMAT_MARKS = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (png.SIGNATURE, "PNG"),
+    *((mark, "TIFF") for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((mark, "GIF") for mark in (b"GIF87a", b"GIF89a")),
+)
 READ_FORMATS = "JPEG, PNG, TIFF, WebP, GIF, HEIC, AVIF and camera raw"
+
+# fmt: off
+SIGNATURES = (
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"II\xbc\x01", "a JPEG XR picture"),
+    (0, b"\x8aMNG\r\n\x1a\n", "an MNG animation"),
+    (0, b"\x8bJNG\r\n\x1a\n", "a JNG picture"),
+    (0, b"BM", "a BMP picture"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture"),
+    (0, b"#?RADIANCE", "a Radiance HDR picture"),
+    (0, b"gimp xcf", "a GIMP file"),
+    (0, b"qoif", "a QOI picture"),
+    (0, b"DDS ", "a DDS texture"),
+    (0, b"\x0a\x05\x01\x08", "a PCX picture"),
+    (0, b"P5\n", "a PGM picture"), (0, b"P6\n", "a PPM picture"), (0, b"P7\n", "a PAM picture"),
+    (0, b"BPG\xfb", "a BPG picture"),
+    (0, b"SIMPLE  =", "a FITS picture"),
+    (128, b"DICM", "a DICOM picture"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"<svg", "an SVG drawing"),
+    (0, b"<!DOCTYPE html", "a web page"), (0, b"<html", "a web page"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, b"\x1a\x45\xdf\xa3", "a video"),
+    (8, b"AVI ", "a video"),
+)
+# fmt: on
+VIDEO_BRANDS = (b"qt  ", b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"avc1", b"M4V ", b"3gp")
+
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+    cv2.error,
+    tifffile.TiffFileError,
+    ImageCms.PyCMSError,
+)
+"""What decoders raise for damaged files; all become one sentence about the file."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +98,10 @@ class Opened:
     """One file recognised and its header read: what is needed before decoding is decided on.
 
     `height` and `width` are as stored; `orientation` still has to be applied. `image` is Pillow's lazy picture where
-    Pillow decodes the format. `complete`: the file has its end mark, where the format has one. `resolution_dpi` is
-    what the format itself says, as stored; EXIF may say one where it does not. `crop` (left, top, width, height) is
-    what of the stored picture is shown, before it is turned; `height` and `width` are those of it. `turned_from` is the
-    orientation that a decoder applies by itself.
+    Pillow decodes the format, `heic` pillow_heif's. `complete`: the file has its end mark, where the format has one.
+    `resolution_dpi` is what the format itself says, as stored; EXIF may say one where it does not. `crop` (left, top,
+    width, height) is what of the stored picture is shown, before it is turned; `height` and `width` are those of it.
+    `turned_from` is the orientation that a decoder applies by itself.
     """
 
     path: Path
@@ -55,7 +116,7 @@ class Opened:
     image: ImageFile.ImageFile | Image.Image | None = None
     jpeg: JpegSettings | None = None
     tiff: tiff_read.TiffHead | None = None
-    heic: heif.HeicFile | None = None
+    heic: Any = None
     notes: tuple[str, ...] = ()
     complete: bool = True
     resolution_dpi: Resolution | None = None
@@ -71,29 +132,44 @@ def open_file(path: Path) -> Opened:
     return replace(opened, encoding=Encoding(), notes=(*opened.notes, DAMAGED_PROFILE))
 
 
+def format_of(head: bytes) -> str:
+    """Returns the name of the format that a file begins as, "HEIF" for HEIC, AVIF and their kin; "" for others."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        return "HEIF"
+    return next((name for mark, name in FORMAT_MARKS if head.startswith(mark)), "")
+
+
 def _recognised(path: Path, data: bytes) -> Opened:
-    if data.startswith(b"\xff\xd8\xff"):
-        return _open_jpeg(path, data)
-    if data.startswith(png.SIGNATURE):
-        return _open_png(path, data)
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _open_tiff(path, data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _open_webp(path, data)
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return _open_gif(path, data)
-    if data[4:8] == b"ftyp" and heif.is_heif(data):
-        return _open_heif(path, data)
+    kind = format_of(data[:16])
+    if kind and (kind != "HEIF" or heif.is_heif(data)):
+        return _OPENERS[kind](path, data)
     if not data.strip(b"\0"):
-        raise UnreadablePhotoError(path, ONLY_ZEROS)
-    kind = unsupported_kind(data[:132])
-    if kind is not None:
-        raise UnsupportedPhotoError(path, f"is {kind}, which is not supported. {READ_FORMATS} can be read.")
+        raise UnreadablePhotoError(path, raw.ONLY_ZEROS)
+    if (unsupported := _unsupported_kind(data[:132])) is not None:
+        raise UnsupportedPhotoError(path, f"is {unsupported}, which is not supported. {READ_FORMATS} can be read.")
     if path.suffix.lower() in PHOTO_SUFFIXES:
         raise UnreadablePhotoError(
             path, f"is not a photo of a known format, in spite of its name. {READ_FORMATS} can be read."
         )
     raise UnsupportedPhotoError(path, f"is not a photo of a known format. {READ_FORMATS} can be read.")
+
+
+def _unsupported_kind(head: bytes) -> str | None:
+    """Returns what a file is by its first 132 bytes, with its article, or None where they fit no kind known here."""
+    if head[4:8] == b"ftyp" and head[8:12].startswith(VIDEO_BRANDS):
+        return "a video"
+    text = head.lstrip()
+    return next(
+        (
+            name
+            for place, mark, name in SIGNATURES
+            if head[place : place + len(mark)] == mark
+            or (mark[:1] == b"<" and text[: len(mark)].lower() == mark.lower())
+        ),
+        None,
+    )
 
 
 def _open_jpeg(path: Path, data: bytes) -> Opened:
@@ -166,7 +242,7 @@ def sound_png(opened: Opened) -> Opened:
     try:
         mended = png.mended(opened.data)
     except png.DamagedPngError as error:
-        raise _broken(opened.path, error.readable, len(opened.data), ended=opened.complete) from error
+        raise broken(opened.path, error.readable, len(opened.data), ended=opened.complete) from error
     notes = () if mended is None else (WRONG_CHECKSUMS if opened.complete else NO_END_MARK,)
     picture = png.picture_only(opened.data) if mended is None else mended
     image = PngImagePlugin.PngImageFile(io.BytesIO(picture)) if opened.depth == 8 else None
@@ -217,7 +293,7 @@ def _open_webp(path: Path, data: bytes) -> Opened:
         kind, size = struct.unpack_from("<4sL", data, at)
         content = data[at + 8 : at + 8 + size]
         if kind in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF") and len(content) - len(content.rstrip(b"\0")) >= FEWEST_ZEROS:
-            raise _broken(path, at + 8 + len(content.rstrip(b"\0")), len(data))
+            raise broken(path, at + 8 + len(content.rstrip(b"\0")), len(data))
         exif = without_exif_header(content) if kind == b"EXIF" else exif
         xmp = content if kind == b"XMP " else xmp
         icc = content if kind == b"ICCP" else icc
@@ -244,7 +320,7 @@ def _open_heif(path: Path, data: bytes) -> Opened:
         raise _cut_short(path, len(data), facts.bytes_expected)
     have, expected = heif_items.bytes_there(data, facts.items)
     if have < expected:
-        raise _broken(path, len(data) - expected + have, len(data))
+        raise broken(path, len(data) - expected + have, len(data))
     codings = {item.kind for item in facts.items.coded()} - {b"hvc1", b"av01"}
     if codings:
         kind = codings.pop()
@@ -281,40 +357,81 @@ def _open_avif(path: Path, data: bytes, facts: heif.BoxFacts, notes: tuple[str, 
 
 
 def _open_heic(path: Path, data: bytes, facts: heif.BoxFacts, notes: tuple[str, ...]) -> Opened:
-    file = heif.open_heic(path, data)
-    encoding = encoding_of(file.icc, facts.cicp)
+    image = heif.open_heic(path, data)
+    info, (width, height) = image.info, image.size
     return Opened(
         path,
         data,
         "HEIC",
-        file.height,
-        file.width,
-        1,
-        file.depth,
-        encoding,
-        file.metadata,
-        heic=file,
+        height,
+        width,
+        depth=int(info.get("bit_depth", 8)),
+        encoding=encoding_of(info.get("icc_profile") or None, facts.cicp),
+        metadata=Metadata(without_exif_header(info.get("exif")), info.get("xmp") or None),
+        heic=image,
         notes=notes,
         turned_from=facts.orientation,
     )
 
 
-def _broken(path: Path, have: int, expected: int, *, ended: bool = True) -> UnreadablePhotoError:
+def broken(
+    path: Path,
+    have: int,
+    expected: int,
+    *,
+    ended: bool = True,
+    what: str = "rows of its picture are missing or do not decode",
+) -> UnreadablePhotoError:
     """Returns what is to be said of a copy whose bytes are not all there, though its length may be right.
 
     `ended`: the file has its end mark.
     """
-    if have < 0.999 * expected:
+    if have < WHOLE_SHARE * expected:
         return _cut_short(path, have, expected)
-    if not ended:
-        size = f"{have / 1e6:.1f} MB" if have >= 1e5 else f"{have / 1e3:.1f} kB"
-        return UnreadablePhotoError(
-            path, f"is cut short: its picture goes on after the {size} that are there. {COPY_AGAIN}"
-        )
-    return UnreadablePhotoError(path, f"is damaged: rows of its picture are missing or do not decode. {COPY_AGAIN}")
+    return UnreadablePhotoError(path, f"is damaged: {what}. {COPY_AGAIN}") if ended else _goes_on(path, have)
 
 
 def _cut_short(path: Path, have: int, expected: int) -> UnreadablePhotoError:
+    there = f"{have / 1e6:.1f} of {expected / 1e6:.1f} MB"
+    return UnreadablePhotoError(path, f"is cut short: {there} can be read. {COPY_AGAIN}")
+
+
+def _goes_on(path: Path, have: int) -> UnreadablePhotoError:
+    size = f"{have / 1e6:.1f} MB" if have >= 1e5 else f"{have / 1e3:.1f} kB"
     return UnreadablePhotoError(
-        path, f"is cut short: {have / 1e6:.1f} of {expected / 1e6:.1f} MB can be read. {COPY_AGAIN}"
+        path, f"is cut short: its picture goes on after the {size} that are there. {COPY_AGAIN}"
     )
+
+
+def is_raw_photo(path: Path) -> bool:
+    """Returns whether a file is camera raw. Raises UnreadablePhotoError for what is no file, empty or closed to us."""
+    try:
+        if path.is_dir():
+            raise UnreadablePhotoError(path, "is a folder, not a photo.")
+        if path.stat().st_size == 0:
+            raise UnreadablePhotoError(path, f"is empty. {COPY_AGAIN}")
+        return raw.is_raw(path)
+    except FileNotFoundError as error:
+        raise UnreadablePhotoError(path, f"does not exist in {path.parent}.") from error
+    except OSError as error:
+        raise UnreadablePhotoError(path, f"cannot be opened: {os.strerror(error.errno or 5)}.") from error
+
+
+def damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
+    """Returns the sentence about a file that made a decoder raise."""
+    text = str(error)
+    ended = (EOFError, struct.error)  # Pillow wraps what its header parsers raise
+    if "truncated" in text.lower() or isinstance(error, ended) or isinstance(error.__cause__, ended):
+        return _goes_on(path, path.stat().st_size)
+    why = type(error).__name__ if isinstance(error, LookupError) or not text else text  # a bare index says nothing
+    return UnreadablePhotoError(path, f"is damaged and cannot be decoded ({why}). {COPY_AGAIN}")
+
+
+_OPENERS = {
+    "JPEG": _open_jpeg,
+    "PNG": _open_png,
+    "TIFF": _open_tiff,
+    "WebP": _open_webp,
+    "GIF": _open_gif,
+    "HEIF": _open_heif,
+}

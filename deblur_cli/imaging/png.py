@@ -12,9 +12,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from deblur_cli.imaging import icc as icc_profiles
-from deblur_cli.imaging.colour import DAMAGED_PROFILE, encoding_of
-from deblur_cli.imaging.icc import Chromaticities
+from deblur_cli.imaging import colour as profiles
+from deblur_cli.imaging.colour import DAMAGED_PROFILE, Chromaticities, encoding_of
 from deblur_cli.imaging.jpeg import PHOTOSHOP_HEAD, XMP_HEAD
 from deblur_cli.imaging.metadata import M_PER_INCH, Resolution, resolution_dpi, resources_from_iptc, without_exif_header
 from deblur_cli.imaging.photo import Encoding, Metadata
@@ -225,7 +224,7 @@ def colour_of(blocks: PngBlocks, *, grey: bool) -> tuple[Encoding, tuple[str, ..
         return Encoding(), (DAMAGED_PROFILE,)
     if colour.gamma is None and colour.chromaticities is None:
         return Encoding(), ()
-    return _encoding_of_numbers(colour.gamma, colour.chromaticities or icc_profiles.SRGB, grey=grey)
+    return _encoding_of_numbers(colour.gamma, colour.chromaticities or profiles.SRGB, grey=grey)
 
 
 def _encoding_of_numbers(
@@ -233,14 +232,14 @@ def _encoding_of_numbers(
 ) -> tuple[Encoding, tuple[str, ...]]:
     if not colours.makes_sense or (gamma is not None and not LEAST_GAMMA <= gamma <= MOST_GAMMA):
         return Encoding(), ("its gAMA or cHRM make no sense; its colours are taken for sRGB",)
-    if colours.is_near(icc_profiles.SRGB) or grey:
+    if colours.is_near(profiles.SRGB) or grey:
         if gamma is not None and abs(gamma - 1) < 0.01:
             return Encoding("linear sRGB", None, "linear"), ()
         if gamma is None or abs(gamma - SRGB_GAMMA) < 0.005:
             return Encoding("sRGB"), ()
     exponent = None if gamma is None else 1 / gamma
-    profile = icc_profiles.make_profile(colours, exponent, grey=grey)
-    return Encoding(icc_profiles.describe(colours, exponent), profile, "icc"), ()
+    profile = profiles.make_profile(colours, exponent, grey=grey)
+    return Encoding(profiles.describe(colours, exponent), profile, "icc"), ()
 
 
 class DamagedPngError(ValueError):

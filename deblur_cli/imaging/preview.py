@@ -15,8 +15,9 @@ from deblur_cli.errors import PhotoError
 from deblur_cli.imaging import jpeg, raw
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.metadata import summarise
+from deblur_cli.imaging.opened import DECODER_ERRORS
 from deblur_cli.imaging.photo import Encoding, Photo
-from deblur_cli.imaging.read import DECODER_ERRORS, read_photo
+from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import band_rows, floats_from_image, quantise
 
 WHITE_OF = {"pq": 0.0203, "hlg": 0.2651}

@@ -16,8 +16,9 @@ import rawpy
 from PIL import ImageCms, JpegImagePlugin
 
 from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import exif_block, heif, jpeg
+from deblur_cli.imaging import exif_block, jpeg
 from deblur_cli.imaging.exif_block import Contents
+from deblur_cli.imaging.heif_items import boxes
 from deblur_cli.imaging.metadata import resources_from_iptc, turned
 from deblur_cli.imaging.photo import Encoding, Metadata, Photo
 from deblur_cli.imaging.raw_layout import (
@@ -384,7 +385,7 @@ def _cr3_exif(data: bytes) -> bytes | None:
     """Returns the EXIF of Canon's boxes: CMT1 main, CMT2 EXIF, CMT3 MakerNotes, CMT4 GPS, each a TIFF block."""
     parts: list[Contents | None] = [None, None, None, None]
     note: bytes | None = None
-    for kind, start, stop in heif.boxes(data):
+    for kind, start, stop in boxes(data):
         if kind[:3] != b"CMT" or stop > len(data) or kind[3:] not in (b"1", b"2", b"3", b"4"):
             continue
         if kind == b"CMT3":

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import struct
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -13,7 +10,6 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin, WebPImagePlugin
 
 from deblur_cli.arrays import Pixels
@@ -26,9 +22,18 @@ from deblur_cli.errors import (
 )
 from deblur_cli.imaging import heif, jpeg, png, raw, tiff_read
 from deblur_cli.imaging.colour import to_encoded
-from deblur_cli.imaging.header import Header, read_header
 from deblur_cli.imaging.metadata import resolution_of_exif, summarise, turned, upright_resolution
-from deblur_cli.imaging.opened import COPY_AGAIN, Opened, open_file, sound_png
+from deblur_cli.imaging.opened import (
+    COPY_AGAIN,
+    DECODER_ERRORS,
+    WHOLE_SHARE,
+    Opened,
+    broken,
+    damaged,
+    is_raw_photo,
+    open_file,
+    sound_png,
+)
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.samples import (
     LUMA,
@@ -41,27 +46,11 @@ from deblur_cli.imaging.samples import (
     upright_size,
     without_pillows_limit,
 )
+from deblur_cli.imaging.shot import read_header
 
 # OpenCV logs straight to the terminal; whatever matters is raised or comes back empty.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    RuntimeError,
-    AttributeError,
-    struct.error,
-    zlib.error,
-    cv2.error,
-    tifffile.TiffFileError,
-    ImageCms.PyCMSError,
-)
-"""What decoders raise for damaged files; all become one sentence about the file."""
 GREY_HEADROOM = 2
 """A JPEG is decoded at least this many times larger than asked for, so that the final averaging decides sharpness."""
 
@@ -85,7 +74,7 @@ def read_photo(path: Path, *, max_megapixels: float = 250.0) -> Photo:
     except MemoryError as error:
         raise PhotoTooLargeError(path, "does not fit in memory.") from error
     except DECODER_ERRORS as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 @photo_errors_only
@@ -93,18 +82,8 @@ def read_size(path: Path) -> tuple[int, int]:
     """Returns (height, width), upright, from the header alone. Raises UnreadablePhotoError, UnsupportedPhotoError."""
     if is_raw_photo(path):
         return raw.read_raw_size(path)
-    header = read_photo_header(path)
+    header = read_header(path)
     return header.height, header.width
-
-
-def read_photo_header(path: Path) -> Header:
-    """Returns what the header of a photo that is no camera raw says. Errors are those of `read_size`."""
-    try:
-        return read_header(path)
-    except DeblurError:
-        raise
-    except DECODER_ERRORS as error:
-        raise _damaged(path, error) from error
 
 
 @photo_errors_only
@@ -122,7 +101,7 @@ def read_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> t
         try:
             grey = _jpeg_luma(preview.jpeg, summarise(exif).orientation, long_side)
         except DECODER_ERRORS as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         return _shrunk(grey, long_side), "embedded preview"
     samples, maximum = raw.read_raw_grey(path, long_side=long_side, max_megapixels=max_megapixels)
     return _shrunk(floats_from_samples(samples, maximum)[0] @ LUMA, long_side), "developed raw"
@@ -131,33 +110,6 @@ def read_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> t
 def _serves(preview: raw.Preview, long_side: int, max_megapixels: float) -> bool:
     large_enough = max(preview.height, preview.width) >= long_side
     return large_enough and preview.height * preview.width / 1e6 <= max_megapixels
-
-
-def is_raw_photo(path: Path) -> bool:
-    """Returns whether a file is camera raw. Raises UnreadablePhotoError for what is no file, empty or closed to us."""
-    try:
-        if path.is_dir():
-            raise UnreadablePhotoError(path, "is a folder, not a photo.")
-        if path.stat().st_size == 0:
-            raise UnreadablePhotoError(path, f"is empty. {COPY_AGAIN}")
-        return raw.is_raw(path)
-    except FileNotFoundError as error:
-        raise UnreadablePhotoError(path, f"does not exist in {path.parent}.") from error
-    except OSError as error:
-        raise UnreadablePhotoError(path, f"cannot be opened: {os.strerror(error.errno or 5)}.") from error
-
-
-def _damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
-    text = str(error)
-    ended = (EOFError, struct.error)  # Pillow wraps what its header parsers raise
-    if "truncated" in text.lower() or isinstance(error, ended) or isinstance(error.__cause__, ended):
-        there = path.stat().st_size
-        size = f"{there / 1e6:.1f} MB" if there >= 1e5 else f"{there / 1e3:.1f} kB"
-        return UnreadablePhotoError(
-            path, f"is cut short: its picture goes on after the {size} that are there. {COPY_AGAIN}"
-        )
-    why = type(error).__name__ if isinstance(error, LookupError) or not text else text  # a bare index says nothing
-    return UnreadablePhotoError(path, f"is damaged and cannot be decoded ({why}). {COPY_AGAIN}")
 
 
 def _check_size(opened: Opened, max_megapixels: float) -> None:
@@ -177,9 +129,9 @@ def _decode(opened: Opened) -> Photo:
     if opened.tiff is not None:
         return _decode_tiff(opened, opened.tiff)
     if opened.heic is not None:
-        samples = opened.heic.samples()
+        samples = np.asarray(opened.heic)  # upright, of 8 bits or the full range of 16
         pixels, alpha = floats_from_samples(samples, np.iinfo(samples.dtype).max)
-        if opened.heic.premultiplied and alpha is not None:
+        if opened.heic.mode.startswith("RGBa") and alpha is not None:
             _divide_by_alpha(pixels, alpha)
         return _photo(opened, pixels, alpha, grayscale=samples.ndim == 2)
     if opened.format == "JPEG":
@@ -208,13 +160,8 @@ def _refuse_incomplete(opened: Opened) -> None:
     if jpeg.is_whole(opened.data):
         return
     there, size = len(opened.data), opened.path.stat().st_size
-    if not opened.complete and there < 0.999 * size:
-        raise UnreadablePhotoError(
-            opened.path, f"is cut short: {there / 1e6:.1f} of {size / 1e6:.1f} MB can be read. {COPY_AGAIN}"
-        )
-    if not opened.complete:
-        raise _damaged(opened.path, EOFError())
-    raise UnreadablePhotoError(opened.path, f"is damaged: part of its picture is missing. {COPY_AGAIN}")
+    have = there if there < WHOLE_SHARE * size else size
+    raise broken(opened.path, have, size, ended=opened.complete, what="part of its picture is missing")
 
 
 def _photo(opened: Opened, pixels: Pixels, alpha: Pixels | None, *, grayscale: bool = False) -> Photo:
@@ -371,7 +318,7 @@ def _read_luma(path: Path, long_side: int, max_megapixels: float) -> Pixels:
     except DeblurError:
         raise
     except DECODER_ERRORS as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return np.asarray(photo.pixels @ LUMA)
 
 

@@ -23,7 +23,7 @@ from deblur_cli.errors import (
     UsageError,
 )
 from deblur_cli.files import NameTakenError, whole_file
-from deblur_cli.imaging import dng_write, heif, jpeg, tiff_write
+from deblur_cli.imaging import heif, jpeg, tiff_write
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.metadata import (
     exif_with_resolution,
@@ -137,7 +137,7 @@ def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tup
     metadata = _output_metadata(photo)
 
     def encode(stream: BinaryIO) -> None:
-        dng_write.write_linear_dng(stream, replace(light, photo=replace(photo, metadata=metadata)))
+        tiff_write.write_linear_dng(stream, replace(light, photo=replace(photo, metadata=metadata)))
 
     _publish(target, encode, overwrite=overwrite)
     return _lost_blocks(photo, "DNG", iptc=False)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from deblur_cli.errors import UnsupportedPhotoError
-from deblur_cli.imaging import avif_sample_transform
+from deblur_cli.imaging import heif
 from deblur_cli.imaging.heif_items import read_items
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo, read_size
@@ -47,8 +47,8 @@ def test_what_pillow_gives_of_sixteen_bits_is_cut_off_at_eight(shared: Path) -> 
     """The means .129 .112 .103 are Pillow's: of the picture of twelve bits alone, luma and chroma rounded down."""
     path = fault(shared, "sato.avif")
     data = path.read_bytes()
-    planes = avif_sample_transform._planes(data, read_items(data).picture) >> 4
-    cut = avif_sample_transform._rgb(np.rint(planes * 65535 / 255), avif_sample_transform.UNSPECIFIED, full=True) / 257
+    planes = heif._planes(data, read_items(data).picture) >> 4
+    cut = heif._rgb(np.rint(planes * 65535 / 255), heif.UNSPECIFIED, full=True) / 257
     pillows = np.asarray(Image.open(path).convert("RGB"), np.float32)
     assert pillows.mean(axis=(0, 1)) / 255 == pytest.approx([0.129, 0.112, 0.103], abs=0.0005)
     assert np.abs(cut - pillows).max() < 1.6

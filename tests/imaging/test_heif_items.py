@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import features
 
 from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
-from deblur_cli.imaging import avif_sample_transform, heif_items
+from deblur_cli.imaging import heif, heif_items
 from deblur_cli.imaging.read import read_photo, read_size
 from deblur_cli.imaging.samples import quantise
 from tests.conftest import textured
@@ -234,7 +234,7 @@ def test_operations_of_the_expression() -> None:
         ([one, b"\x42"], [-6, -1, 6]),
         ([one, b"\x43"], [2, 0, 0]),
     ):
-        result = avif_sample_transform._evaluated(bytes([2, len(tokens)]) + b"".join(tokens), planes)
+        result = heif._evaluated(bytes([2, len(tokens)]) + b"".join(tokens), planes)
         assert result.ravel().tolist() == expected
 
 

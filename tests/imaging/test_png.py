@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from deblur_cli.errors import UnreadablePhotoError
-from deblur_cli.imaging import icc, png
+from deblur_cli.imaging import colour, png
 from deblur_cli.imaging.colour import DAMAGED_PROFILE
 from deblur_cli.imaging.photo import Encoding, Metadata
 from deblur_cli.imaging.read import read_photo
@@ -83,7 +83,7 @@ def encoding_of(data: bytes) -> Encoding:
 
 
 CICP = (b"cICP", bytes([9, 16, 0, 1]))
-ICCP = (b"iCCP", b"x\0\0" + zlib.compress(icc.make_profile(icc.ADOBE_RGB, 2.2)))
+ICCP = (b"iCCP", b"x\0\0" + zlib.compress(colour.make_profile(colour.ADOBE_RGB, 2.2)))
 SRGB = (b"sRGB", b"\0")
 P3 = (b"cHRM", struct.pack(">8L", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000))
 

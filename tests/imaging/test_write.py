@@ -12,9 +12,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from deblur_cli.errors import CannotWriteError, OutputCollisionError, OutputExistsError, UsageError
-from deblur_cli.imaging import exif_block, icc
-from deblur_cli.imaging.colour import to_linear
-from deblur_cli.imaging.icc import make_profile
+from deblur_cli.imaging import colour, exif_block
+from deblur_cli.imaging.colour import make_profile, to_linear
 from deblur_cli.imaging.metadata import resources_from_iptc, summarise
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata, Photo
 from deblur_cli.imaging.read import read_photo
@@ -316,7 +315,7 @@ def test_linear_light_shows_as_bright_as_it_was(tmp_path: Path, name: str) -> No
 
 
 def grey(**changes: object) -> Photo:
-    profile = make_profile(icc.SRGB, 1.0, grey=True)
+    profile = make_profile(colour.SRGB, 1.0, grey=True)
     pixels = np.full((32, 32, 3), 0.25, np.float32)
     return Photo(Path("g.tif"), pixels, "TIFF", 8, Encoding("light", profile, "icc"), grayscale=True, **changes)  # type: ignore[arg-type]
 

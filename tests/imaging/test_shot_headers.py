@@ -8,11 +8,10 @@ import pytest
 from PIL import features
 
 from deblur_cli.errors import UnreadablePhotoError
-from deblur_cli.imaging.header import read_header
 from deblur_cli.imaging.opened import open_file
 from deblur_cli.imaging.read import read_size
 from deblur_cli.imaging.samples import upright_size
-from deblur_cli.imaging.shot import read_shot
+from deblur_cli.imaging.shot import read_header, read_shot
 from tests.imaging.exif_samples import exif
 
 Make = Callable[..., Path]
