@@ -151,18 +151,16 @@ def _inverse(curve: Curve) -> Curve:
     return lambda x: np.interp(x, light[rising], encoded[rising])
 
 
+def _tags(icc: bytes) -> list[tuple[bytes, int, int]]:
+    """Returns signature, offset and size of each tag of a profile (ICC.1:2022, 7.3)."""
+    count = min(int.from_bytes(icc[128:132]), 200)
+    return [struct.unpack_from(">4sLL", icc, at) for at in range(132, min(132 + 12 * count, len(icc) - 11), 12)]
+
+
 def _tag(icc: bytes, name: bytes) -> bytes | None:
-    """Returns the content of one tag of a profile (ICC.1:2022, 7.3)."""
-    if len(icc) < 132:
-        return None
-    for index in range(min(struct.unpack_from(">L", icc, 128)[0], 200)):
-        at = 132 + 12 * index
-        if at + 12 > len(icc):
-            return None
-        signature, offset, size = struct.unpack_from(">4sLL", icc, at)
-        if signature == name and offset + size <= len(icc):
-            return icc[offset : offset + size]
-    return None
+    """Returns the content of one tag of a profile, None where it is not all there."""
+    places = (range(at, at + size) for signature, at, size in _tags(icc) if signature == name and at + size <= len(icc))
+    return next((icc[place.start : place.stop] for place in places), None)
 
 
 def _profile_curve(icc: bytes, names: tuple[bytes, ...]) -> Curve | None:
@@ -207,8 +205,9 @@ def _parametric_curve(content: bytes) -> Curve | None:
 
 
 def is_whole_profile(icc: bytes) -> bool:
-    """Returns whether all of a profile is there, by the size in its header (ICC.1:2022, 7.2.2)."""
-    return len(icc) >= 128 and int.from_bytes(icc[:4]) <= len(icc)
+    """Returns whether all that a profile's table names is there."""
+    tags = _tags(icc)
+    return len(tags) == int.from_bytes(icc[128:132]) > 0 and all(at + size <= len(icc) for _, at, size in tags)
 
 
 def adobe_rgb() -> Encoding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -281,34 +281,32 @@ def resources_from_iptc(iptc: bytes) -> bytes:
     return b"8BIM\x04\x04\0\0" + struct.pack(">L", len(iptc)) + iptc + bytes(len(iptc) % 2)
 
 
-def iptc_from_resources(resources: bytes | None) -> bytes | None:
-    """Returns the bare IPTC records inside Photoshop image resources, or None where there are none."""
+def _resources(resources: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    """Yields (number, start, start of its content, its length) of each Photoshop image resource; ends at damage."""
     at = 0
-    while resources and resources[at : at + 4] == b"8BIM" and at + 12 <= len(resources):
+    while resources[at : at + 4] == b"8BIM" and at + 12 <= len(resources):
         name = resources[at + 6] + 1
         start = at + 6 + name + name % 2
         if start + 4 > len(resources):
-            return None
+            return
         size = struct.unpack_from(">L", resources, start)[0]
-        if resources[at + 4 : at + 6] == b"\x04\x04":
-            return resources[start + 4 : start + 4 + size]
+        yield resources[at + 4 : at + 6], at, start + 4, size
         at = start + 4 + size + size % 2
-    return None
+
+
+def iptc_from_resources(resources: bytes | None) -> bytes | None:
+    """Returns the bare IPTC records inside Photoshop image resources, or None where there are none."""
+    found = _resources(resources or b"")
+    return next(((resources or b"")[at : at + size] for number, _, at, size in found if number == b"\x04\x04"), None)
 
 
 def without_thumbnails(resources: bytes | None) -> bytes | None:
     """Returns Photoshop image resources without small copies of the old picture; None where nothing else is left."""
     at, parts = 0, []
-    while resources and at + 12 <= len(resources):
-        name = resources[at + 6] + 1
-        start = at + 6 + name + name % 2
-        if resources[at : at + 4] != b"8BIM" or start + 4 > len(resources):
-            break
-        size = struct.unpack_from(">L", resources, start)[0]
-        stop = start + 4 + size + size % 2
-        if resources[at + 4 : at + 6] not in PHOTOSHOP_THUMBNAILS:
-            parts.append(resources[at:stop])
-        at = stop
+    for number, start, content, size in _resources(resources or b""):
+        at = content + size + size % 2
+        if number not in PHOTOSHOP_THUMBNAILS:
+            parts.append((resources or b"")[start:at])
     return b"".join([*parts, resources[at:]]) or None if resources else resources
 
 

@@ -7,6 +7,8 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import cv2
 import tifffile
 from PIL import GifImagePlugin, Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
+from deblur_cli.errors import DeblurError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import companions, heif, heif_items, jpeg, png, raw, tiff_read
 from deblur_cli.imaging.colour import DAMAGED_PROFILE, adobe_rgb, encoding_of, is_whole_profile
 from deblur_cli.imaging.find import PHOTO_SUFFIXES
@@ -74,22 +76,9 @@ SIGNATURES = (
 # fmt: on
 VIDEO_BRANDS = (b"qt  ", b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"avc1", b"M4V ", b"3gp")
 
-DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    RuntimeError,
-    AttributeError,
-    struct.error,
-    zlib.error,
-    cv2.error,
-    tifffile.TiffFileError,
-    ImageCms.PyCMSError,
-)
+LIBRARY_ERRORS = (struct.error, zlib.error, cv2.error, tifffile.TiffFileError, ImageCms.PyCMSError)
+PYTHON_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError)
+DECODER_ERRORS = (*PYTHON_ERRORS, RuntimeError, *LIBRARY_ERRORS)
 """What decoders raise for damaged files; all become one sentence about the file."""
 
 
@@ -417,8 +406,20 @@ def is_raw_photo(path: Path) -> bool:
         raise UnreadablePhotoError(path, f"cannot be opened: {os.strerror(error.errno or 5)}.") from error
 
 
-def damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
-    """Returns the sentence about a file that made a decoder raise."""
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """A context in which whatever decoders raise becomes a sentence about the file."""
+    try:
+        yield
+    except DeblurError:
+        raise
+    except MemoryError as error:
+        raise PhotoTooLargeError(path, "does not fit in memory.") from error
+    except DECODER_ERRORS as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: BaseException) -> UnreadablePhotoError:
     text = str(error)
     ended = (EOFError, struct.error)  # Pillow wraps what its header parsers raise
     if "truncated" in text.lower() or isinstance(error, ended) or isinstance(error.__cause__, ended):

@@ -14,7 +14,6 @@ from PIL import Image, ImageCms, JpegImagePlugin, WebPImagePlugin
 
 from deblur_cli.arrays import Pixels
 from deblur_cli.errors import (
-    DeblurError,
     PhotoTooLargeError,
     UnreadablePhotoError,
     UnsupportedPhotoError,
@@ -25,11 +24,10 @@ from deblur_cli.imaging.colour import to_encoded
 from deblur_cli.imaging.metadata import resolution_of_exif, summarise, turned, upright_resolution
 from deblur_cli.imaging.opened import (
     COPY_AGAIN,
-    DECODER_ERRORS,
     WHOLE_SHARE,
     Opened,
     broken,
-    damaged,
+    decoding,
     is_raw_photo,
     open_file,
     sound_png,
@@ -65,16 +63,10 @@ def read_photo(path: Path, *, max_megapixels: float = 250.0) -> Photo:
     """
     if is_raw_photo(path):
         return raw.read_raw(path, max_megapixels=max_megapixels)
-    try:
+    with decoding(path):
         opened = open_file(path)
         _check_size(opened, max_megapixels)
         return _decode(opened)
-    except DeblurError:
-        raise
-    except MemoryError as error:
-        raise PhotoTooLargeError(path, "does not fit in memory.") from error
-    except DECODER_ERRORS as error:
-        raise damaged(path, error) from error
 
 
 @photo_errors_only
@@ -98,10 +90,8 @@ def read_grey(path: Path, *, long_side: int, max_megapixels: float = 250.0) -> t
     preview = raw.read_preview(path)
     if preview is not None and _serves(preview, long_side, max_megapixels):
         exif = jpeg.read_blocks(preview.jpeg).metadata.exif or raw.read_metadata(path).exif
-        try:
+        with decoding(path):
             grey = _jpeg_luma(preview.jpeg, summarise(exif).orientation, long_side)
-        except DECODER_ERRORS as error:
-            raise damaged(path, error) from error
         return _shrunk(grey, long_side), "embedded preview"
     samples, maximum = raw.read_raw_grey(path, long_side=long_side, max_megapixels=max_megapixels)
     return _shrunk(floats_from_samples(samples, maximum)[0] @ LUMA, long_side), "developed raw"
@@ -307,19 +297,14 @@ def _float_pixels(pixels: Pixels, opened: Opened) -> tuple[Pixels, Opened]:
 
 
 def _read_luma(path: Path, long_side: int, max_megapixels: float) -> Pixels:
-    try:
+    with decoding(path):
         opened = open_file(path)
         _check_size(opened, max_megapixels)
         if opened.format == "JPEG" and opened.image is not None and opened.image.mode in ("L", "RGB"):
             if not opened.complete:
                 _refuse_incomplete(opened)
             return _jpeg_luma(opened.data, opened.orientation, long_side)
-        photo = _decode(opened)
-    except DeblurError:
-        raise
-    except DECODER_ERRORS as error:
-        raise damaged(path, error) from error
-    return np.asarray(photo.pixels @ LUMA)
+        return np.asarray(_decode(opened).pixels @ LUMA)
 
 
 def _jpeg_luma(data: bytes, orientation: int, long_side: int) -> Pixels:

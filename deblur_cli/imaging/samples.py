@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,15 +87,9 @@ def floats_from_samples(samples: Samples, maximum: float, orientation: int = 1) 
     """
     height, width = samples.shape[:2]
     channels = 1 if samples.ndim == 2 else samples.shape[2]
-    shape = upright_size(height, width, orientation)
-    pixels = np.empty((*shape, 3), dtype=np.float32)
-    alpha = np.empty(shape, dtype=np.float32) if channels in (2, 4) else None
-    view = source_view(pixels, orientation)
-    alpha_view = None if alpha is None else source_view(alpha, orientation)
-    white, rows = np.float32(maximum), band_rows(width, channels)
-    for start in range(0, height, rows):
-        _fill(view, alpha_view, start, samples[start : start + rows], white)
-    return pixels, alpha
+    rows = band_rows(width, channels)
+    bands = ((top, samples[top : top + rows]) for top in range(0, height, rows))
+    return _floats(bands, upright_size(height, width, orientation), channels in (2, 4), maximum, orientation)
 
 
 def floats_from_image(image: Image.Image, orientation: int = 1) -> tuple[Pixels, Pixels | None]:
@@ -104,15 +98,22 @@ def floats_from_image(image: Image.Image, orientation: int = 1) -> tuple[Pixels,
     The mode must be L, LA, RGB or RGBA. The image is read in bands: Pillow's own conversion would copy it whole.
     """
     width, height = image.size
-    shape = upright_size(height, width, orientation)
+    rows = band_rows(width, 4)
+    boxes = ((0, top, width, min(height, top + rows)) for top in range(0, height, rows))
+    bands = ((box[1], np.asarray(image.crop(box))) for box in boxes)
+    return _floats(bands, upright_size(height, width, orientation), image.mode in ("LA", "RGBA"), 255, orientation)
+
+
+def _floats(
+    bands: Iterable[tuple[int, Samples]], shape: tuple[int, int], has_alpha: bool, maximum: float, orientation: int
+) -> tuple[Pixels, Pixels | None]:
+    """Returns pixels and alpha of this upright shape, of bands of samples, each with the row that it begins with."""
     pixels = np.empty((*shape, 3), dtype=np.float32)
-    alpha = np.empty(shape, dtype=np.float32) if image.mode in ("LA", "RGBA") else None
+    alpha = np.empty(shape, dtype=np.float32) if has_alpha else None
     view = source_view(pixels, orientation)
     alpha_view = None if alpha is None else source_view(alpha, orientation)
-    white, rows = np.float32(255), band_rows(width, 4)
-    for start in range(0, height, rows):
-        band = np.asarray(image.crop((0, start, width, min(height, start + rows))))
-        _fill(view, alpha_view, start, band, white)
+    for top, band in bands:
+        _fill(view, alpha_view, top, band, np.float32(maximum))
     return pixels, alpha
 
 

@@ -17,10 +17,10 @@ from typing import BinaryIO
 
 from PIL import GifImagePlugin
 
-from deblur_cli.errors import DeblurError, photo_errors_only
+from deblur_cli.errors import photo_errors_only
 from deblur_cli.imaging import heif, heif_items, jpeg, png, raw, tiff_read
 from deblur_cli.imaging.metadata import ExifSummary, orientation_of, summarise, without_exif_header
-from deblur_cli.imaging.opened import DECODER_ERRORS, damaged, format_of, is_raw_photo, open_file, webp_size
+from deblur_cli.imaging.opened import decoding, format_of, is_raw_photo, open_file, webp_size
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.samples import upright_size, without_pillows_limit
 
@@ -44,16 +44,11 @@ def read_header(path: Path) -> Header:
     Raises UnreadablePhotoError and UnsupportedPhotoError. What is wrong behind the header is found where the photo is
     read.
     """
-    try:
+    with decoding(path):
         with path.open("rb", buffering=0) as file:
-            magic = file.read(16)
-            read = _READERS.get(format_of(magic))
+            read = _READERS.get(format_of(file.read(16)))
             found = read(path, file) if read else None
         return _whole(path) if found is None else found
-    except DeblurError:
-        raise
-    except DECODER_ERRORS as error:
-        raise damaged(path, error) from error
 
 
 def _header(height: int, width: int, metadata: Metadata, orientation: int | None = None) -> Header:

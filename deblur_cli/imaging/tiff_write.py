@@ -42,7 +42,7 @@ COMPRESSION = 4
 DEFLATE, DIFFERENCING = 8, 2
 BYTE, ASCII, SHORT, LONG, UNDEFINED = 1, 2, 3, 4, 7
 RATIONAL, SIGNED_RATIONAL = 5, 10
-LINEAR_RAW, YCBCR = 34892, 6
+BLACK_IS_ZERO, RGB, YCBCR, LINEAR_RAW = 1, 2, 6, 34892
 UNCOMPRESSED, JPEG = 1, 7
 D65 = 21
 """EXIF's number of the light that the colour matrix is for."""
@@ -92,10 +92,12 @@ def write_tiff(
             raise ValueError("larger than 4 GB")
         stream.write(packed)
     fields = [
-        *_structure(order, width, height, channels, depth),
-        numbers(order, 273, LONG, offsets),
-        numbers(order, 278, LONG, [rows]),
-        numbers(order, 279, LONG, counts),
+        *_Picture(width, height, channels, depth, 1 if channels < 3 else 2, DEFLATE, rows, offsets, counts).fields(
+            order
+        ),
+        numbers(order, exif_block.ORIENTATION, SHORT, [1]),
+        numbers(order, 317, SHORT, [DIFFERENCING]),
+        *([numbers(order, 338, SHORT, [2])] if channels in (2, 4) else []),
         *block_fields(metadata, icc),
         *_resolution_fields(order, metadata, resolution_dpi),
     ]
@@ -152,20 +154,36 @@ def numbers(order: Order, number: int, kind: int, values: list[int]) -> Field:
     return Field(number, kind, len(values), struct.pack(f"{order}{len(values)}{code}", *values))
 
 
-def _structure(order: Order, width: int, height: int, channels: int, depth: int) -> list[Field]:
-    fields = [
-        numbers(order, 254, LONG, [0]),
-        numbers(order, 256, LONG, [width]),
-        numbers(order, 257, LONG, [height]),
-        numbers(order, 258, SHORT, [depth] * channels),
-        numbers(order, 259, SHORT, [DEFLATE]),
-        numbers(order, 262, SHORT, [1 if channels < 3 else 2]),
-        numbers(order, exif_block.ORIENTATION, SHORT, [1]),
-        numbers(order, 277, SHORT, [channels]),
-        numbers(order, 284, SHORT, [1]),
-        numbers(order, 317, SHORT, [DIFFERENCING]),
-    ]
-    return [*fields, numbers(order, 338, SHORT, [2])] if channels in (2, 4) else fields
+@dataclass(frozen=True)
+class _Picture:
+    """What every directory says of its own picture; places and lengths of its strips of `rows` rows."""
+
+    width: int
+    height: int
+    channels: int
+    depth: int
+    photometric: int
+    compression: int
+    rows: int
+    places: list[int]
+    lengths: list[int]
+    kind: int = 0
+
+    def fields(self, order: Order) -> list[Field]:
+        """Returns the tags that describe it."""
+        return [
+            numbers(order, 254, LONG, [self.kind]),
+            numbers(order, 256, LONG, [self.width]),
+            numbers(order, 257, LONG, [self.height]),
+            numbers(order, 258, SHORT, [self.depth] * self.channels),
+            numbers(order, 259, SHORT, [self.compression]),
+            numbers(order, 262, SHORT, [self.photometric]),
+            numbers(order, 273, LONG, self.places),
+            numbers(order, 277, SHORT, [self.channels]),
+            numbers(order, 278, LONG, [self.rows]),
+            numbers(order, 279, LONG, self.lengths),
+            numbers(order, 284, SHORT, [1]),
+        ]
 
 
 def block_fields(metadata: Metadata, icc: bytes | None) -> list[Field]:
@@ -248,17 +266,7 @@ def _write_samples(stream: BinaryIO, order: Order, light: LinearRaw) -> list[Fie
         counts.append(len(packed))
         stream.write(packed)
     return [
-        numbers(order, 254, LONG, [0]),
-        numbers(order, 256, LONG, [width]),
-        numbers(order, 257, LONG, [height]),
-        numbers(order, 258, SHORT, [16] * 3),
-        numbers(order, 259, SHORT, [UNCOMPRESSED]),
-        numbers(order, 262, SHORT, [LINEAR_RAW]),
-        numbers(order, 273, LONG, offsets),
-        numbers(order, 277, SHORT, [3]),
-        numbers(order, 278, LONG, [rows]),
-        numbers(order, 279, LONG, counts),
-        numbers(order, 284, SHORT, [1]),
+        *_Picture(width, height, 3, 16, LINEAR_RAW, UNCOMPRESSED, rows, offsets, counts).fields(order),
         numbers(order, 50714, SHORT, [0] * 3),  # BlackLevel
         numbers(order, 50717, LONG, [WHITE] * 3),  # WhiteLevel
         _rationals(order, 50718, [1, 1]),  # DefaultScale
@@ -303,17 +311,7 @@ def _preview(light: LinearRaw) -> tuple[bytes, int, int]:
 def _preview_fields(order: Order, preview: tuple[bytes, int, int], place: int) -> list[Field]:
     data, height, width = preview
     return [
-        numbers(order, 254, LONG, [1]),
-        numbers(order, 256, LONG, [width]),
-        numbers(order, 257, LONG, [height]),
-        numbers(order, 258, SHORT, [8] * 3),
-        numbers(order, 259, SHORT, [JPEG]),
-        numbers(order, 262, SHORT, [YCBCR]),
-        numbers(order, 273, LONG, [place]),
-        numbers(order, 277, SHORT, [3]),
-        numbers(order, 278, LONG, [height]),
-        numbers(order, 279, LONG, [len(data)]),
-        numbers(order, 284, SHORT, [1]),
+        *_Picture(width, height, 3, 8, YCBCR, JPEG, height, [place], [len(data)], kind=1).fields(order),
         numbers(order, 530, SHORT, [1, 1]),  # YCbCrSubSampling
         numbers(order, 531, SHORT, [1]),  # YCbCrPositioning
     ]

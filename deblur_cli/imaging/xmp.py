@@ -178,17 +178,16 @@ def orientation(packet: bytes | None) -> int:
     """Returns tiff:Orientation, 1 to 8; 1 where the packet does not say or cannot be read."""
     if packet is None or b"Orientation" not in packet:
         return 1
-    try:
-        root = parse(packet)
-    except DamagedXmpError:
-        return 1
-    said = (value.text for element in root.walk() for value in element.properties() if _is_orientation(value))
-    first = next(said, "1")
+    first = next((value.text for value in _orientations(packet)), "1")
     return int(first) if first in tuple("12345678") else 1
 
 
-def _is_orientation(value: Value) -> bool:
-    return value.name == (TIFF, "Orientation")
+def _orientations(packet: bytes) -> list[Value]:
+    try:
+        every = (value for element in parse(packet).walk() for value in element.properties())
+        return [value for value in every if value.name == (TIFF, "Orientation")]
+    except DamagedXmpError:
+        return []
 
 
 def upright(packet: bytes | None) -> bytes | None:
@@ -196,11 +195,7 @@ def upright(packet: bytes | None) -> bytes | None:
     if packet is None or b"Orientation" not in packet:
         return packet
     packet = _PADDED_ORIENTATION.sub(rb"\g<1>1", packet)
-    try:
-        said = [value for element in parse(packet).walk() for value in element.properties() if _is_orientation(value)]
-    except DamagedXmpError:
-        return packet
-    turned = (v for v in said if v.text in tuple("2345678"))
+    turned = (v for v in _orientations(packet) if v.text in tuple("2345678"))
     return patched(packet, [(v.start, v.stop, packet[v.start : v.stop].replace(v.text.encode(), b"1")) for v in turned])
 
 
