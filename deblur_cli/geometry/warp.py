@@ -10,7 +10,7 @@ from deblur_cli.arrays import Mask, Pixels
 from deblur_cli.geometry.alignment import Alignment, Transform, apply, scaling
 
 LONGEST_SIDE_PX = 32_000
-"""OpenCV counts pixels of what it reads from in 16 bits."""
+"""OpenCV counts pixels in 16 bits, of what it reads from and of what it gives."""
 SHRINK_FROM = 1.3
 """Where the photo has this many pixels to one, it is averaged down first: interpolation alone would alias."""
 BAND_ROWS = 512
@@ -44,8 +44,7 @@ def warp_by(
         band = slice(top, top + len(rows))
         moved = None if displaced is None else upsample_displacements(displaced, band, height, width)
         x, y = _sample_positions(transform, columns, rows, moved)
-        warped = cv2.remap(moving, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        np.clip(warped, 0, 1, out=result[band])
+        np.clip(_sampled(moving, x, y, cv2.INTER_CUBIC, cv2.BORDER_REFLECT), 0, 1, out=result[band])
         inside = (x >= 0) & (x <= moving.shape[1] - 1) & (y >= 0) & (y <= moving.shape[0] - 1)
         mask[band] = inside
     return result, mask
@@ -56,8 +55,14 @@ def upsample_displacements(displaced: Pixels, rows: slice, height: int, width: i
     x = (np.arange(width) + 0.5) * (displaced.shape[1] / width) - 0.5
     y = (np.arange(rows.start, rows.stop) + 0.5) * (displaced.shape[0] / height) - 0.5
     across, down = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    found = cv2.remap(displaced, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found, np.float32)
+    return _sampled(displaced, across, down, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+
+
+def _sampled(picture: Pixels, x: Pixels, y: Pixels, interpolation: int, border: int) -> Pixels:
+    """Returns the picture at these places, (rows, columns), of any number of columns."""
+    blocks = [slice(left, left + LONGEST_SIDE_PX) for left in range(0, x.shape[1], LONGEST_SIDE_PX)]
+    found = [cv2.remap(picture, x[:, part], y[:, part], interpolation, borderMode=border) for part in blocks]
+    return np.asarray(found[0] if len(found) == 1 else np.concatenate(found, axis=1), np.float32)
 
 
 def _sample_positions(
@@ -78,8 +83,9 @@ def _sample_positions(
 
 def _shrunk(moving: Pixels, transform: Transform, height: int, width: int) -> tuple[Pixels, Transform]:
     """Returns the photo averaged down to about the resolution at which it is wanted, and the transform to it."""
-    factor = max(zoom(transform, height, width), max(moving.shape[:2]) / LONGEST_SIDE_PX)
-    if factor <= SHRINK_FROM:
+    too_long = max(moving.shape[:2]) / LONGEST_SIDE_PX
+    factor = max(zoom(transform, height, width), too_long)
+    if factor <= SHRINK_FROM and too_long <= 1:
         return moving, transform
     small = (max(1, round(moving.shape[0] / factor)), max(1, round(moving.shape[1] / factor)))
     to_small = scaling(small[1] / moving.shape[1], small[0] / moving.shape[0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,3 +70,14 @@ def test_bands_do_not_show() -> None:
 def test_zoom_counts_pixels_to_one() -> None:
     assert np.isclose(zoom(scaling(2.0), 50, 50), 2.0)
     assert np.isclose(zoom(similarity((5, 5), 33.0, 0.7), 50, 50), 0.7)
+
+
+@pytest.mark.parametrize("shape", [(4, 40_000, 3), (33_500, 4, 3)])
+def test_panoramas_longer_than_opencv_counts_are_warped(shape: tuple[int, int, int]) -> None:
+    ramp = np.linspace(0, 1, max(shape[:2]), dtype=np.float32)
+    panorama = np.zeros(shape, np.float32) + (ramp[None, :, None] if shape[1] > shape[0] else ramp[:, None, None])
+    warped, mask = warp(panorama, aligned(np.eye(3)), *shape[:2])
+    assert np.abs(warped - panorama).max() < 1e-3
+    assert mask[1:-1, 1:-1].all()
+    nowhere = np.zeros((3, 5, 2), np.float32)
+    assert np.array_equal(warp_by(panorama, np.eye(3), *shape[:2], nowhere)[0], warped)
