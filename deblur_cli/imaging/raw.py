@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,9 @@ CUT_SHORT = "is no complete camera raw file: the sensor's data is missing or dam
 NO_RAW = "is no camera raw file that can be read."
 ONLY_ZEROS = "holds nothing but zeros: the copy failed. Copy it from the card again."
 CONVERT = "Convert it to a DNG of another compression."
+NO_MEMORY = "needs more memory than there is. Close other programs; if it is no larger than others, copy it again."
+XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+XMP_PADDING = re.compile(rb"\s{200,}(?=<\?xpacket end)")
 Crop = tuple[float, float, float, float]
 NOT_A_RAW = (
     "is named as camera raw but holds only a JPEG: the sensor's data is gone. To restore that JPEG, rename it to .jpg."
@@ -144,7 +148,9 @@ def _opened(path: Path, max_megapixels: float) -> Iterator[rawpy.RawPy]:
         raise _unsupported_coding(path) or UnreadablePhotoError(path, ONLY_ZEROS if zeros else NO_RAW) from error
     except rawpy.LibRawNotImplementedError as error:
         raise UnsupportedPhotoError(path, f"is coded in a way that LibRaw does not decode. {CONVERT}") from error
-    except (rawpy.LibRawError, MemoryError) as error:
+    except MemoryError as error:
+        raise PhotoTooLargeError(path, NO_MEMORY) from error
+    except rawpy.LibRawError as error:
         raise _unsupported_coding(path) or UnreadablePhotoError(path, CUT_SHORT) from error
 
 
@@ -372,13 +378,21 @@ def read_metadata(path: Path, preview: Preview | None = None) -> Metadata:
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[4:12] == b"ftypcrx ":
-            return Metadata(_cr3_exif(bytes(data[: 4 * 1024 * 1024])))
+            head = bytes(data[: 4 * 1024 * 1024])
+            return Metadata(_cr3_exif(head), _cr3_xmp(head))
         block = exif_block.try_parse(data)
         if block is None:
             return jpeg.read_blocks(preview.jpeg).metadata if preview else Metadata()
         what, records = exif_block.contents(block.main), block.main.raw(exif_block.IPTC)
         exif = exif_block.build(what) if what.main or what.exif else None
         return Metadata(exif, block.main.raw(exif_block.XMP), resources_from_iptc(records) if records else None)
+
+
+def _cr3_xmp(data: bytes) -> bytes | None:
+    """Returns the packet that Canon puts into a box of its own, without the 64 kB of blanks for later changes."""
+    places = (range(start, stop) for kind, start, stop in boxes(data) if kind == b"uuid" and stop <= len(data))
+    found = (data[place.start + 16 : place.stop] for place in places if data[place.start :].startswith(XMP_BOX))
+    return next((XMP_PADDING.sub(b"\n", packet).strip() for packet in found), None) or None
 
 
 def _cr3_exif(data: bytes) -> bytes | None:

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -95,8 +96,7 @@ def write_photo(photo: Photo, target: Path, *, quality: int | None = None, overw
         raise CannotWriteError(
             target, f"cannot be {kind.upper()}: its sides end at {longest} pixels. Use --format tiff."
         )
-    if photo.path.exists() and target.exists() and photo.path.samefile(target):
-        raise OutputCollisionError(f"{target} is the photo itself. Originals are never modified; give another name.")
+    _refuse_source(photo, target)
     notes: tuple[str, ...] = ()
 
     def encode(stream: BinaryIO) -> None:
@@ -132,8 +132,7 @@ def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tup
     white. The size is that of the photo, upright. Raises as `write_photo`.
     """
     photo = light.photo
-    if photo.path.exists() and target.exists() and photo.path.samefile(target):
-        raise OutputCollisionError(f"{target} is the photo itself. Originals are never modified; give another name.")
+    _refuse_source(photo, target)
     metadata = _output_metadata(photo)
 
     def encode(stream: BinaryIO) -> None:
@@ -141,6 +140,15 @@ def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tup
 
     _publish(target, encode, overwrite=overwrite)
     return _lost_blocks(photo, "DNG", iptc=False)
+
+
+def _refuse_source(photo: Photo, target: Path) -> None:
+    """Raises OutputCollisionError where the target is the photo itself."""
+    with suppress(OSError):  # what is not there, or cannot be by its name, is no photo
+        if photo.path.samefile(target):
+            raise OutputCollisionError(
+                f"{target} is the photo itself. Originals are never modified; give another name."
+            )
 
 
 def write_comparison(before: Photo, after: Photo, target: Path, *, overwrite: bool = False) -> None:

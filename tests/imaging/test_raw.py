@@ -10,8 +10,9 @@ import tifffile
 from PIL import ImageCms
 
 from deblur_cli.errors import PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
+from deblur_cli.imaging import exif_block
 from deblur_cli.imaging.metadata import summarise
-from deblur_cli.imaging.raw import is_raw, read_preview, read_raw, read_raw_linear, srgb_profile
+from deblur_cli.imaging.raw import is_raw, read_metadata, read_preview, read_raw, read_raw_linear, srgb_profile
 from deblur_cli.imaging.raw_layout import SensorData, broken_at
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
 from tests.imaging import exif_samples
@@ -272,3 +273,33 @@ def test_a_raw_of_zeros_is_a_failed_copy(tmp_path: Path) -> None:
     (tmp_path / "a.nef").write_bytes(bytes(10_000))
     with pytest.raises(UnreadablePhotoError, match=r"a\.nef: holds nothing but zeros: the copy failed"):
         read_photo(tmp_path / "a.nef")
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return struct.pack(">L4s", 8 + len(content), kind) + content
+
+
+def test_canons_boxes_hold_exif_and_xmp(tmp_path: Path) -> None:
+    what = exif_samples.contents(orientation=1)
+    main, shot = (exif_block.build(exif_block.Contents("<", tags)) for tags in (what.main, what.exif))
+    canon = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+    said = b'<?xpacket begin=""?>' + packet("<xmp:Rating>4</xmp:Rating>", 'xmlns:xmp="http://ns.adobe.com/xap/1.0/"')
+    moov = box(b"moov", box(b"uuid", canon, box(b"CMT1", main), box(b"CMT2", shot), box(b"CMT3", b"II*\0 a note")))
+    xmp = box(b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), said, b" " * 65_000, b'<?xpacket end="w"?>')
+    path = tmp_path / "a.cr3"
+    path.write_bytes(box(b"ftyp", b"crx \0\0\0\1crx isom") + moov + xmp)
+    metadata = read_metadata(path)
+    assert metadata.xmp == said + b'\n<?xpacket end="w"?>'
+    summary = summarise(metadata.exif)
+    assert (summary.make, summary.iso) == ("Testcam", 400)
+    assert b"II*\0 a note" in (metadata.exif or b"")
+
+
+def test_want_of_memory_is_not_called_a_damaged_file(dng: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("deblur_cli.imaging.raw._develop", without_memory)
+    with pytest.raises(PhotoTooLargeError, match=r"a\.dng: needs more memory than there is"):
+        read_photo(dng)

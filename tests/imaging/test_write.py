@@ -344,3 +344,8 @@ def test_what_outgrows_tiff_is_not_sent_to_tiff(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("deblur_cli.imaging.tiff_write.MOST_BYTES", 100)
     with pytest.raises(CannotWriteError, match=r"larger than 4 GB\)\. Use --format png\.$"):
         write_photo(photo(), tmp_path / "a.tif")
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotWriteError, match="cannot be written: File name too long"):
+        write_photo(replace(photo(), path=Path(__file__)), tmp_path / ("a" * 300 + ".png"))
