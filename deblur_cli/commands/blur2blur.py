@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from deblur_cli.commands import options, outcome
-from deblur_cli.commands.report import Terminal
-from deblur_cli.pipelines.jobs import Blur2BlurJob, OutputOptions, RestoreSettings
+from deblur_cli.pipelines.jobs import Blur2BlurJob
 
 Camera = Annotated[
     Path,
@@ -33,30 +32,13 @@ Anyway = Annotated[
 ]
 
 
+@options.takes_restore_options(model=Model)
 def blur2blur(
     photos: options.Photos,
     camera: Camera,
+    shared: options.RestoreOptions,
     keep_translated: KeepTranslated = False,
     anyway: Anyway = False,
-    out: options.Out = None,
-    model: Model = None,
-    strength: options.Strength = 1.0,
-    scale: options.Scale = options.ScaleChoice.AUTO,
-    photo_format: options.Format = None,
-    quality: options.Quality = None,
-    recursive: options.Recursive = False,
-    overwrite: options.Overwrite = False,
-    compare: options.Compare = False,
-    strengths: options.CompareStrengths = False,
-    report_page: options.Report = None,
-    dry_run: options.DryRun = False,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    tile: options.Tile = None,
-    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Restore photos of your own camera with the profile made of its shots.
 
@@ -72,39 +54,9 @@ def blur2blur(
     """
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.blur2blur import deblur_with_profile
-    from deblur_cli.reporting.strengths import check_strengths
-    from deblur_cli.reporting.write import check_report
 
-    check_report(report_page)
-    check_strengths(strengths, strength)
-    job = Blur2BlurJob(
-        inputs=tuple(photos),
-        output=OutputOptions(
-            out=out,
-            format=photo_format,
-            quality=quality,
-            recursive=recursive,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            compare=compare,
-            keep_translated=keep_translated,
-        ),
-        model=model,
-        device=device,
-        precision=precision,
-        settings=RestoreSettings(strength, scale.value_or_none, tile),
-        max_megapixels=max_megapixels,
-        camera=camera,
-        anyway=anyway,
-    )
-    with Terminal(verbose=verbose, quiet=quiet) as progress:
+    shared.check()
+    job = shared.job(Blur2BlurJob, photos, {"keep_translated": keep_translated}, camera=camera, anyway=anyway)
+    with shared.terminal() as progress:
         result = deblur_with_profile(job, progress)
-    outcome.finish(
-        result,
-        progress,
-        as_json=as_json,
-        quiet=quiet,
-        strength=strength if strengths else None,
-        page=None if dry_run else report_page,
-        max_megapixels=max_megapixels,
-    )
+    outcome.finish(result, progress, shared)

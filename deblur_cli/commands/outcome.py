@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import typer
 
 from deblur_cli.commands import report
+from deblur_cli.commands.options import RestoreOptions
 from deblur_cli.commands.report import Terminal
 from deblur_cli.errors import ALL_FAILED, SOME_FAILED, DeblurError, shown_path
 from deblur_cli.pipelines.jobs import PairsResult, PhotoResult, SingleResult, Status
@@ -57,31 +57,26 @@ def show_counts(result: SingleResult | PairsResult, total: int, noun: str, words
 def finish(
     result: SingleResult,
     progress: Terminal,
-    *,
-    as_json: bool,
-    quiet: bool,
-    strength: float | None,
-    page: Path | None,
-    max_megapixels: float,
+    shared: RestoreOptions,
 ) -> None:
     """Prints what became of all photos, writes what shows it, and leaves with the exit code that says how it went.
 
-    With a `strength`, the one that results were made at, strips of strengths are written; with `page` a page. What
-    cannot be written of these is told; the photos are restored all the same.
+    What cannot be written of strips of strengths and the page is told; the photos are restored all the same.
     """
     from deblur_cli.reporting.restored import report_restored
     from deblur_cli.reporting.strengths import compare_strengths
 
-    if as_json:
+    if shared.as_json:
         report.answer_json(result)
-    elif not quiet:
+    elif not shared.quiet:
         show_photos(result)
     problems: tuple[str, ...] = ()
+    most, page = shared.max_megapixels, None if shared.dry_run else shared.report_page
     with progress:
-        if strength is not None:
-            problems = compare_strengths(result, strength, progress, max_megapixels=max_megapixels)
+        if shared.strengths:
+            problems = compare_strengths(result, shared.strength, progress, max_megapixels=most)
         if page is not None:
-            problems += tried(lambda: report_restored(result, page, progress, max_megapixels=max_megapixels))
+            problems += tried(lambda: report_restored(result, page, progress, max_megapixels=most))
     failed, total = len(result.failed), len(result.photos)
     count = (f"{failed} of {total} photos failed.",) if failed and total > 1 else ()
     leave((*(photo.message for photo in result.failed), *count, *problems), all_failed=failed == total > 0)

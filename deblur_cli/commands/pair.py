@@ -8,14 +8,24 @@ from typing import Annotated
 import typer
 
 from deblur_cli.commands import options, outcome, report
-from deblur_cli.commands.report import Terminal
 from deblur_cli.errors import shown_path
-from deblur_cli.pipelines.jobs import OutputOptions, PairJob, PairResult, PairsResult, RestoreSettings, Status
+from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, Status
 
 COLOURS_DIFFER = 1.15
 WORDS = {**outcome.WORDS, Status.DONE: "fused", Status.UNCHANGED: "unchanged", Status.PLANNED: "to fuse"}
 
+Format = Annotated[
+    options.PhotoOrRawFormat | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="jpeg, png, tiff, webp, avif, heic, or dng (linear raw, of camera raw). Without it, the format of the "
+        "blurry photo; TIFF of 16 bits for camera raw.",
+    ),
+]
 
+
+@options.takes_restore_options(photo_format=Format, without=("strength", "strengths"))
 def pair(
     photos: Annotated[
         list[Path],
@@ -24,31 +34,7 @@ def pair(
             help="Two photos, NOISY then BLURRY; or a folder, photos or patterns in which pairs are found.",
         ),
     ],
-    out: options.Out = None,
-    model: options.Model = None,
-    scale: options.Scale = options.ScaleChoice.AUTO,
-    photo_format: Annotated[
-        options.PhotoOrRawFormat | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="jpeg, png, tiff, webp, avif, heic, or dng (linear raw, of camera raw). Without it, the format of the "
-            "blurry photo; TIFF of 16 bits for camera raw.",
-        ),
-    ] = None,
-    quality: options.Quality = None,
-    recursive: options.Recursive = False,
-    overwrite: options.Overwrite = False,
-    compare: options.Compare = False,
-    report_page: options.Report = None,
-    dry_run: options.DryRun = False,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    tile: options.Tile = None,
-    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    shared: options.RestoreOptions,
 ) -> None:
     """Make one clean photo of a short, noisy and a long, blurry exposure.
 
@@ -66,36 +52,20 @@ def pair(
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.pair import deblur_pair
     from deblur_cli.reporting.pairs import report_pairs
-    from deblur_cli.reporting.write import check_report
 
-    check_report(report_page)
-    job = PairJob(
-        inputs=tuple(photos),
-        output=OutputOptions(
-            out=out,
-            format=photo_format,
-            quality=quality,
-            recursive=recursive,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            compare=compare,
-        ),
-        model=model,
-        device=device,
-        precision=precision,
-        settings=RestoreSettings(1.0, scale.value_or_none, tile),
-        max_megapixels=max_megapixels,
-    )
-    with Terminal(verbose=verbose, quiet=quiet) as progress:
+    shared.check()
+    job = shared.job(PairJob, photos)
+    with shared.terminal() as progress:
         result = deblur_pair(job, progress)
-    if as_json:
+    if shared.as_json:
         report.answer_json(result)
-    elif not quiet:
+    elif not shared.quiet:
         _show(result)
     problems: tuple[str, ...] = ()
-    if report_page is not None and not dry_run:
+    page = None if shared.dry_run else shared.report_page
+    if page is not None:
         with progress:
-            problems = outcome.tried(lambda: report_pairs(result, report_page, progress, max_megapixels=max_megapixels))
+            problems = outcome.tried(lambda: report_pairs(result, page, progress, max_megapixels=shared.max_megapixels))
     all_failed = result.count(Status.FAILED) == len(result.pairs)
     outcome.leave((*result.failures, *problems), all_failed=bool(result.failures) and all_failed)
 

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from deblur_cli.commands import options, outcome
-from deblur_cli.commands.report import Terminal
 from deblur_cli.errors import UsageError
-from deblur_cli.pipelines.jobs import OutputOptions, RefJob, RestoreSettings
+from deblur_cli.pipelines.jobs import RefJob
 
 AUTO = "auto"
 
@@ -43,33 +42,16 @@ Unaligned = Annotated[
 ]
 
 
+@options.takes_restore_options()
 def ref(
     context: typer.Context,
     photos: options.Photos,
+    shared: options.RestoreOptions,
     references: References = None,
     window: Window = 30,
     metric: options.MetricChoice = options.Metric.ROBUST,
     confidence_map: ConfidenceMap = False,
     unaligned: Unaligned = False,
-    out: options.Out = None,
-    model: options.Model = None,
-    strength: options.Strength = 1.0,
-    scale: options.Scale = options.ScaleChoice.AUTO,
-    photo_format: options.Format = None,
-    quality: options.Quality = None,
-    recursive: options.Recursive = False,
-    overwrite: options.Overwrite = False,
-    compare: options.Compare = False,
-    strengths: options.CompareStrengths = False,
-    report_page: options.Report = None,
-    dry_run: options.DryRun = False,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    tile: options.Tile = None,
-    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Restore blurred photos with the sharpness of another frame of the same scene.
 
@@ -88,30 +70,14 @@ def ref(
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.clips import opened_clips
     from deblur_cli.pipelines.ref import deblur_with_reference
-    from deblur_cli.reporting.strengths import check_strengths
-    from deblur_cli.reporting.write import check_report
 
-    check_report(report_page)
-    check_strengths(strengths, strength)
-    terminal = Terminal(verbose=verbose, quiet=quiet)
-    opened = context.with_resource(opened_clips(photos, _paths(references or [AUTO]), out, terminal))
-    job = RefJob(
-        inputs=opened.inputs,
-        output=OutputOptions(
-            out=out,
-            format=photo_format,
-            quality=quality,
-            recursive=recursive,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            compare=compare,
-            confidence_map=confidence_map,
-        ),
-        model=model,
-        device=device,
-        precision=precision,
-        settings=RestoreSettings(strength, scale.value_or_none, tile),
-        max_megapixels=max_megapixels,
+    shared.check()
+    terminal = shared.terminal()
+    opened = context.with_resource(opened_clips(photos, _paths(references or [AUTO]), shared.out, terminal))
+    job = shared.job(
+        RefJob,
+        opened.inputs,
+        {"confidence_map": confidence_map},
         references=opened.references,
         window=window,
         clips=opened.folders,
@@ -120,15 +86,7 @@ def ref(
     )
     with terminal as progress:
         result = deblur_with_reference(job, progress)
-    outcome.finish(
-        result,
-        progress,
-        as_json=as_json,
-        quiet=quiet,
-        strength=strength if strengths else None,
-        page=None if dry_run else report_page,
-        max_megapixels=max_megapixels,
-    )
+    outcome.finish(result, progress, shared)
 
 
 def _paths(references: list[str]) -> tuple[Path, ...]:

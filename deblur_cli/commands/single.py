@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from deblur_cli.commands import options, outcome
-from deblur_cli.commands.report import Terminal
-from deblur_cli.pipelines.jobs import OutputOptions, RestoreSettings, SingleJob
+from deblur_cli.pipelines.jobs import SingleJob
 
 BlurMap = Annotated[
     bool,
@@ -16,29 +15,12 @@ BlurMap = Annotated[
 ]
 
 
+@options.takes_restore_options(photo_format=options.FormatOrDng, after={"blur_map": "max_megapixels"})
 def single(
     context: typer.Context,
     photos: options.Photos,
-    out: options.Out = None,
-    model: options.Model = None,
-    strength: options.Strength = 1.0,
-    scale: options.Scale = options.ScaleChoice.AUTO,
-    photo_format: options.FormatOrDng = None,
-    quality: options.Quality = None,
-    recursive: options.Recursive = False,
-    overwrite: options.Overwrite = False,
-    compare: options.Compare = False,
-    strengths: options.CompareStrengths = False,
-    report_page: options.Report = None,
-    dry_run: options.DryRun = False,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    tile: options.Tile = None,
-    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
+    shared: options.RestoreOptions,
     blur_map: BlurMap = False,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Restore blurred photos, each by itself.
 
@@ -52,39 +34,11 @@ def single(
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.clips import opened_clips
     from deblur_cli.pipelines.single import deblur_single
-    from deblur_cli.reporting.strengths import check_strengths
-    from deblur_cli.reporting.write import check_report
 
-    check_report(report_page)
-    check_strengths(strengths, strength)
-    terminal = Terminal(verbose=verbose, quiet=quiet)
-    opened = context.with_resource(opened_clips(photos, (), out, terminal))
-    job = SingleJob(
-        inputs=opened.inputs,
-        output=OutputOptions(
-            out=out,
-            format=photo_format,
-            quality=quality,
-            recursive=recursive,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            compare=compare,
-            blur_map=blur_map,
-        ),
-        model=model,
-        device=device,
-        precision=precision,
-        settings=RestoreSettings(strength, scale.value_or_none, tile),
-        max_megapixels=max_megapixels,
-    )
+    shared.check()
+    terminal = shared.terminal()
+    opened = context.with_resource(opened_clips(photos, (), shared.out, terminal))
+    job = shared.job(SingleJob, opened.inputs, {"blur_map": blur_map})
     with terminal as progress:
         result = deblur_single(job, progress)
-    outcome.finish(
-        result,
-        progress,
-        as_json=as_json,
-        quiet=quiet,
-        strength=strength if strengths else None,
-        page=None if dry_run else report_page,
-        max_megapixels=max_megapixels,
-    )
+    outcome.finish(result, progress, shared)

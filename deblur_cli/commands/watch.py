@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from deblur_cli.commands import options, outcome, report
-from deblur_cli.commands.report import Terminal
-from deblur_cli.pipelines.jobs import OutputOptions, RestoreSettings, SingleJob, Status
+from deblur_cli.pipelines.jobs import SingleJob, Status
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that a camera, a card reader or others fill.")]
 Settle = Annotated[
@@ -23,23 +22,13 @@ Settle = Annotated[
 ]
 
 
+@options.takes_restore_options(
+    without=("overwrite", "strengths", "report_page", "dry_run", "as_json"), after={"settle": "out"}
+)
 def watch(
     folder: Folder,
-    out: options.Out = None,
+    shared: options.RestoreOptions,
     settle: Settle = 2.0,
-    model: options.Model = None,
-    strength: options.Strength = 1.0,
-    scale: options.Scale = options.ScaleChoice.AUTO,
-    photo_format: options.Format = None,
-    quality: options.Quality = None,
-    recursive: options.Recursive = False,
-    compare: options.Compare = False,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    tile: options.Tile = None,
-    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Restore the photos that arrive in a folder, each by itself, until Ctrl-C.
 
@@ -52,25 +41,11 @@ def watch(
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.watch import WatchJob, watch_folder
 
-    job = SingleJob(
-        inputs=(folder,),
-        output=OutputOptions(
-            out=out,
-            format=photo_format,
-            quality=quality,
-            recursive=recursive,
-            compare=compare,
-        ),
-        model=model,
-        device=device,
-        precision=precision,
-        settings=RestoreSettings(strength, scale.value_or_none, tile),
-        max_megapixels=max_megapixels,
-    )
-    with Terminal(verbose=verbose, quiet=quiet) as progress:
+    job = shared.job(SingleJob, [folder])
+    with shared.terminal() as progress:
         progress.note(f"Watching {folder}; Ctrl-C ends it.")
         for photo in watch_folder(WatchJob(job, settle_s=settle), progress):
             if photo.status is Status.FAILED:
                 report.error(photo.message)
-            elif not quiet:
+            elif not shared.quiet:
                 outcome.show_photo(photo)

@@ -29,7 +29,7 @@ class Traced:
 
     def trace(self) -> None:
         ours = [frame for frame in traceback.extract_stack() if frame.filename.startswith(PACKAGE)]
-        first = next(index for index, frame in enumerate(ours) if "/commands/" in frame.filename)
+        first = next(index for index, frame in enumerate(ours) if Path(frame.filename).stem == frame.name)
         self.ways.append([f"{Path(frame.filename).stem}.{frame.name}" for frame in ours[first:]])
 
 
