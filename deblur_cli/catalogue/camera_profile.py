@@ -157,7 +157,7 @@ def read_profile(path: Path) -> CameraProfile:
             recipe=_text(facts["recipe"]),
             scores=tuple((_text(name), _number(before), _number(after)) for name, before, after in facts["scores"]),
             helps=facts["helps"] is True,
-            steps=int(facts["steps"]),
+            steps=int(_number(facts["steps"])),
             weights_sha256=_text(facts["weights_sha256"]),
         )
     except (ValueError, KeyError, TypeError, UnrecognisedNetworkError) as error:

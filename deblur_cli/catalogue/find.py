@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,7 +62,7 @@ def find_any(name: str) -> Entry[Any]:
     if name in by_name:
         return by_name[name]
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(name):  # noqa: PTH113 - Path's raises for a name that is too long
         return _from_file(path)
     if path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
         raise UnknownModelError(f"{name}: there is no such weight file. Check the path given to --model.")

@@ -28,7 +28,7 @@ from deblur_cli.catalogue.download import (
     require_space,
 )
 from deblur_cli.catalogue.source import Copy, cache_dir
-from deblur_cli.catalogue.weight_file import read_header, read_weights, write_safetensors
+from deblur_cli.catalogue.weight_file import read_header, read_weights, recorded_hash, write_safetensors
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.files import whole_file, write_whole
 from deblur_cli.networks.papers.match_encoder import LAYERS, VGG19Features
@@ -177,7 +177,7 @@ def vgg19_weights(progress: Progress = SILENT) -> dict[str, Tensor]:
     """
     kept = vgg19_file()
     record = kept.with_suffix(".sha256")
-    recorded = record.read_text(encoding="ascii").strip() if record.is_file() else None
+    recorded = recorded_hash(record)
     weights = _read(kept, recorded)
     if weights is not None:
         return weights

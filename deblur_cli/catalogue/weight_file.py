@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -106,11 +104,19 @@ def as_safetensors(path: Path, sha256: str | None = None) -> Path:
         return path
     target = converted_file(sha256 or sha256_of(path))
     seal = target.with_suffix(".sha256")
-    if not (target.is_file() and seal.is_file() and seal.read_text(encoding="ascii").strip() == sha256_of(target)):
+    if not (target.is_file() and recorded_hash(seal) == sha256_of(target)):
         seal.unlink(missing_ok=True)
         write_safetensors(target, _unpickled(path), {})
         write_whole(seal, sha256_of(target))
     return target
+
+
+def recorded_hash(path: Path) -> str | None:
+    """Returns the hash that was kept in a file of its own; None where there is none that can be read."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def read_header(path: Path) -> Header:
@@ -175,7 +181,7 @@ def is_safetensors(path: Path) -> bool:
 def _unpickled(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle makes its reader fail in any way: by an index, a type, an assertion
         raise DamagedWeightsError(
             f"{path.name}: this is no weight file that can be opened safely, or it is damaged. Take the safetensors "
             "or the authors' plain state dict."

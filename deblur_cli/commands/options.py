@@ -243,6 +243,7 @@ class RestoreOptions:
             overwrite=self.overwrite,
             dry_run=self.dry_run,
             compare=self.compare,
+            strengths=self.strengths,
             **(beside or {}),
         )
         settings = RestoreSettings(self.strength, self.scale.value_or_none, self.tile)

@@ -80,7 +80,7 @@ def score_sharpness(
     from deblur_cli.reporting.write import check_report
 
     table_file = None if csv_file in (None, "-") else Path(str(csv_file))
-    _refuse_early(table_file, plot, overwrite)
+    _refuse_early(table_file, plot, report_page, overwrite)
     check_report(report_page)
     if json_output and csv_file == "-":
         raise UsageError("--json and --csv - both want stdout. Give the CSV a file name, or leave one of them out.")
@@ -113,8 +113,11 @@ def score_sharpness(
     outcome.leave((*_failures(result), *problems), all_failed=not result.ranked)
 
 
-def _refuse_early(table_file: Path | None, plot: Path | None, overwrite: bool) -> None:
+def _refuse_early(table_file: Path | None, plot: Path | None, report_page: Path | None, overwrite: bool) -> None:
     """Raises what can be known before the first photo is read."""
+    named = [target.resolve() for target in (table_file, plot, report_page) if target is not None]
+    if len(set(named)) < len(named):
+        raise UsageError("--csv, --plot and --report would write one file. Give each a name of its own.")
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"--plot writes PNG, and {plot.name} does not end in .png. Call it {plot.stem}.png.")
     if plot is not None and importlib.util.find_spec("matplotlib") is None:

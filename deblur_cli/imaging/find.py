@@ -138,6 +138,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for both
 
 
+def is_pattern(path: Path) -> bool:
+    """Returns whether what was given is a pattern that fits names, not itself the name of a file."""
+    return bool(PATTERN_SIGNS & set(str(path))) and not os.path.lexists(path)
+
+
 def _missing(given: Path) -> PhotoError | None:
     """Returns why there is no such file; None where there is."""
     try:

@@ -67,7 +67,7 @@ class ReferenceFinder:
         self._max_megapixels = max_megapixels
         self._metric, self._clips = metric, frozenset(clips)
         self._folders: dict[Path, tuple[_Frame, ...]] = {}
-        self._looks: dict[tuple[Path, str], ScoredFrame | None] = {}
+        self._looks: dict[tuple[Path, str], ScoredFrame | PhotoError | None] = {}
 
     def find(self, photo: Path, folder: Path) -> SharperFrames:
         """Returns the frames of the folder that show the photo's scene sharper, of those within the window.
@@ -95,18 +95,25 @@ class ReferenceFinder:
         """Returns how a photo looks; None where it is too small. Raises PhotoError."""
         key = (path.resolve(), metric)
         if key not in self._looks:
+            self._looks[key] = self._look_afresh(path, metric)
+        look = self._looks[key]
+        if isinstance(look, PhotoError):
+            raise look
+        return look
+
+    def _look_afresh(self, path: Path, metric: str) -> ScoredFrame | PhotoError | None:
+        try:
             grey, _ = read_grey(path, long_side=WORKING_PX, max_megapixels=self._max_megapixels)
-            large = min(grey.shape) >= LEAST_SIDE_PX
-            self._looks[key] = ScoredFrame(METRICS[metric](grey).score, describe_thumbnail(grey)) if large else None
-        return self._looks[key]
+        except PhotoError as error:
+            return error
+        large = min(grey.shape) >= LEAST_SIDE_PX
+        return ScoredFrame(METRICS[metric](grey).score, describe_thumbnail(grey)) if large else None
 
     def _look_or_none(self, path: Path, metric: str) -> ScoredFrame | None:
         try:
             return self._look(path, metric)
         except PhotoError:
-            # Whoever named it will hear of it from its own result; as a reference it is just not there.
-            self._looks[path.resolve(), metric] = None
-            return None
+            return None  # Whoever named it will hear of it from its own result; as a reference it is just not there.
 
     def _neighbours(self, photo: Path, folder: Path) -> list[Path]:
         """Returns the other frames within the window: by capture time where all files tell it, else by name."""

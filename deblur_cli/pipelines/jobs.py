@@ -20,9 +20,8 @@ class RestoreSettings:
 class OutputOptions:
     """Where results go and how they are saved. `out` None: beside each photo; a folder, or for one photo its file.
 
-    `format` None: that of each photo. `quality` None: at least as good as the photo's own. `compare`, `confidence_map`,
-    `keep_translated` and `blur_map` each write one more file beside a result. `recursive` keeps the photos' folders
-    below `out`.
+    `format` None: that of each photo. `quality` None: at least as good as the photo's own. `compare` and what follows it
+    each write one more file beside a result. `recursive` keeps the photos' folders below `out`.
     """
 
     out: Path | None = None
@@ -35,6 +34,7 @@ class OutputOptions:
     confidence_map: bool = False
     keep_translated: bool = False
     blur_map: bool = False
+    strengths: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class PlannedOutput:
     confidence_map: Path | None = None
     translated: Path | None = None
     blur_map: Path | None = None
+    strengths: Path | None = None
     problem: str = ""
 
     @property
@@ -60,6 +61,7 @@ class PlannedOutput:
             ("confidence map", self.confidence_map),
             ("translated photo", self.translated),
             ("blur map", self.blur_map),
+            ("strip of strengths", self.strengths),
         )
         return tuple((name, path) for name, path in named if path is not None)
 
@@ -122,6 +124,12 @@ def find_inputs(inputs: Sequence[Path], options: OutputOptions, progress: Progre
             progress.note(f"{shown_path(photo.path)} is left out: an earlier run made it of another photo given.")
     photos = tuple(photo for photo in found.photos if photo.path not in made)
     if not photos and not found.failures:
+        if found.photos:
+            where = ", ".join(shown_path(path) for path in inputs)
+            raise UsageError(
+                f"All photos in {where} are results of earlier runs, which are not restored again. Give the originals, "
+                "or another --out."
+            )
         raise nothing_found(inputs, found, recursive=options.recursive)
     return Inputs(photos, found.failures)
 
@@ -276,6 +284,7 @@ def _planned(photo: FoundPhoto, options: OutputOptions) -> PlannedOutput:
         beside(options.confidence_map, CONFIDENCE_SUFFIX),
         beside(options.keep_translated, TRANSLATED_SUFFIX, target.suffix),
         beside(options.blur_map, BLUR_SUFFIX),
+        beside(options.strengths, STRENGTHS_SUFFIX),
     )
     return replace(plan, problem=_problem(plan, options))
 

@@ -16,7 +16,7 @@ from deblur_cli.errors import (
     UsageError,
     describe_failure,
 )
-from deblur_cli.imaging.find import FoundPhoto, is_folder
+from deblur_cli.imaging.find import FoundPhoto, is_folder, is_pattern
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.raw import CameraColour, LinearRaw
 from deblur_cli.imaging.read import read_photo
@@ -131,7 +131,7 @@ def _inputs_of(job: PairJob, progress: Progress) -> Inputs:
 
 
 def _named(job: PairJob) -> bool:
-    return len(job.inputs) == 2 and not any(is_folder(path) for path in job.inputs)
+    return len(job.inputs) == 2 and not any(is_folder(path) or is_pattern(path) for path in job.inputs)
 
 
 def _pairs_of(job: PairJob, given: Inputs, progress: Progress) -> Pairing:

@@ -124,7 +124,7 @@ def _restore(
     restored = replace(restored, warning=warn(photo))
     network = 0.0 if restored.engine is None else restored.engine.network_seconds
     seconds = Seconds(ready.seconds, time.monotonic() - started, network)
-    blur_map = _blur_map(photo, restored, progress) if job.output.blur_map else None
+    blur_map = _blur_map(photo, restored, model, progress) if job.output.blur_map else None
     return RestoredOne(restored, photo if job.output.compare else None, seconds, ready.colour, blur_map)
 
 
@@ -141,12 +141,12 @@ def _write(item: Waiting, ready: RestoredOne, *, job: SingleJob, progress: Progr
     return replace(result, blur_map=item.plan.blur_map)
 
 
-def _blur_map(photo: Photo, restored: RestoredPhoto, progress: Progress) -> Photo | None:
+def _blur_map(photo: Photo, restored: RestoredPhoto, model: SingleModel, progress: Progress) -> Photo | None:
     """Returns the blur map as a photo, to be written beside the result; None, and why is told, where there is none."""
     if restored.blur is None:
-        why = (
-            "was sharp already" if restored.already_sharp else "is restored by a network that estimates no blur kernel"
-        )
+        why = "was sharp already" if restored.already_sharp else "is too small for its blur to be estimated"
+        if not model.traits.candidates:
+            why = "is restored by a network that estimates no blur kernel"
         PrefixedProgress(progress, photo.path.name).note(f"there is no blur map: the photo {why}.")
         return None
     return Photo(photo.path, draw_blur_map(photo.pixels, restored.blur, restored.scale), "png", 8, Encoding("sRGB"))

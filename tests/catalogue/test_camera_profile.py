@@ -122,6 +122,13 @@ class TestRefusals:
         with pytest.raises(DamagedWeightsError, match=r"my\.safetensors: this camera profile is damaged"):
             read_profile(path)
 
+    def test_numbers_that_are_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "my.safetensors"
+        for steps in (math.inf, math.nan, "5"):
+            write_profile(path, replace(translator_profile(SOME), steps=steps), identity_weights(), overwrite=True)
+            with pytest.raises(DamagedWeightsError, match=r"my\.safetensors: this camera profile is damaged"):
+                read_profile(path)
+
     def test_weights_of_no_network(self, tmp_path: Path) -> None:
         path = tmp_path / "my.safetensors"
         write_profile(path, translator_profile(SOME), {"a": torch.ones(3)}, overwrite=False)

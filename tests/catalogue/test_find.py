@@ -17,6 +17,13 @@ def test_a_misspelt_name_is_answered_with_the_right_one() -> None:
         find("nafnet-gopro-widht64", SingleModel)
 
 
+def test_a_name_that_no_file_can_have_is_an_unknown_one() -> None:
+    with pytest.raises(UnknownModelError, match="There is no network called 'xxx"):
+        find("x" * 300, SingleModel)
+    with pytest.raises(UnknownModelError, match="there is no such weight file"):
+        find(f"{'x' * 300}.pth", SingleModel)
+
+
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownModelError, match=r"gone\.pth: there is no such weight file"):
         find(str(tmp_path / "gone.pth"), SingleModel)

@@ -27,7 +27,7 @@ def test_a_pickle_that_would_run_code_is_not_opened(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04broken"])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04broken", b"\x80\x02.", b"\x80\x02X\x09"], ids=str)
 def test_what_is_no_weight_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.pth"
     path.write_bytes(content)
@@ -78,6 +78,8 @@ def test_a_damaged_conversion_is_made_anew(tmp_path: Path) -> None:
         converted.write_bytes(damaged)
         read = read_weights(as_safetensors(path))
         assert all(torch.equal(read[name], weights[name]) for name in weights)
+    converted.with_suffix(".sha256").write_bytes(b"\xff\x00 no hash")
+    assert read_weights(as_safetensors(path)).keys() == weights.keys()
 
 
 def test_the_prefix_of_parallel_training_is_taken_off(tmp_path: Path) -> None:

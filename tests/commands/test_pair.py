@@ -81,6 +81,14 @@ def test_a_dry_run_lists_the_pairs(shoot: Path) -> None:
     assert len(list(shoot.iterdir())) == 2
 
 
+def test_two_patterns_are_no_pair_by_name(shoot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell leaves them that expands none."""
+    monkeypatch.chdir(shoot)
+    result = run("a*.jpg", "b*.jpg", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert "a.jpg + b.jpg →" in result.stdout
+
+
 def test_pairs_are_shown_before_work_starts(shoot: Path, tmp_path: Path) -> None:
     result = run(shoot, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr

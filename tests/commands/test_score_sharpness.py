@@ -51,6 +51,14 @@ def test_plot_without_matplotlib_says_how_to_install_it(burst: Path, monkeypatch
     assert "pip install 'deblur-cli[plot]'" in str(result.exception)
 
 
+def test_two_answers_are_not_written_to_one_file(burst: Path) -> None:
+    target = burst.parent / "ranking.png"
+    result = run(burst, "--csv", target, "--plot", target)
+    assert isinstance(result.exception, UsageError)
+    assert "a name of its own" in str(result.exception)
+    assert not target.exists()
+
+
 @pytest.mark.parametrize("option", ["--csv", "--plot"])
 def test_existing_file_is_not_replaced_unless_asked(burst: Path, option: str) -> None:
     target = burst.parent / "ranking.png"

@@ -228,5 +228,12 @@ def test_strengths_above_1_carry_the_change_on_and_are_compared(photo_factory: M
     means = [float(np.asarray(Image.open(path), np.float64).mean()) for path in ("a.png", "one/a.png", "more/a.png")]
     assert (means[2] - means[0]) / (means[1] - means[0]) == pytest.approx(1.5, abs=0.15)
     assert (tmp_path / "more/a_strengths.png").exists()
+    photo_factory("other/a_strengths.png")
+    kept = (tmp_path / "other/a_strengths.png").read_bytes()
+    refused = run("a.png", "other/a_strengths.png", "-o", "mixed", "--compare-strengths")
+    assert refused.exit_code == 2
+    assert "strip of strengths" in refused.stderr
+    assert run("a.png", "-o", "other", "--compare-strengths").exit_code == 3, "a file that is there is not replaced"
+    assert (tmp_path / "other/a_strengths.png").read_bytes() == kept
     assert run("a.png", "--strength", "1.6").exit_code == 2
     assert "needs a --strength over 0" in run("a.png", "--strength", "0", "--compare-strengths").stderr

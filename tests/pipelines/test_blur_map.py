@@ -13,6 +13,7 @@ from deblur_cli.networks.filter_bank_unet import FilterBankUNet, FilterBankUNetC
 from deblur_cli.pipelines.blur_map import LONGEST_PX, draw_blur_map
 from deblur_cli.pipelines.jobs import OutputOptions, RestoreSettings, SingleJob, Status
 from deblur_cli.pipelines.single import deblur_single
+from deblur_cli.progress import SilentProgress
 from tests.deconvolution.scenes import blocks, blurred, hook
 
 GREY = np.full((300, 420, 3), 0.5, np.float32)
@@ -54,10 +55,10 @@ SMALL = FilterBankUNetConfig(
 )
 
 
-def job(tmp_path: Path, config: FilterBankUNetConfig) -> SingleJob:
+def job(tmp_path: Path, config: FilterBankUNetConfig, size: tuple[int, int] = (240, 300)) -> SingleJob:
     model, photo = tmp_path / "model.safetensors", tmp_path / "shaken.png"
     save_model(model, "filter-bank-unet", config, FilterBankUNet(config).state_dict())
-    pixels = (blurred(blocks(240, 300), hook(15, 5)).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    pixels = (blurred(blocks(*size), hook(15, 5)).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     Image.fromarray(pixels).save(photo)
     output = OutputOptions(out=tmp_path / "out", blur_map=True)
     return SingleJob((photo,), output, model=str(model), settings=RestoreSettings(scale=1.0))
@@ -76,3 +77,18 @@ def test_another_network_gives_none(tmp_path: Path) -> None:
     assert done.status is Status.DONE, done.message
     assert done.blur_map is None
     assert not (tmp_path / "out" / "shaken_blur.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("candidates", "size", "why"),
+    [(COUNT, (40, 300), "is too small"), (0, (40, 300), "estimates no blur kernel"), (0, (240, 300), "no blur kernel")],
+)
+def test_why_there_is_no_map_is_said_as_it_is(
+    tmp_path: Path, candidates: int, size: tuple[int, int], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    progress = SilentProgress()
+    monkeypatch.setattr(progress, "note", said.append)
+    deblur_single(job(tmp_path, replace(SMALL, candidates=candidates), size), progress)
+    (note,) = [each for each in said if "no blur map" in each]
+    assert why in note

@@ -22,6 +22,15 @@ def test_a_photo_that_cannot_be_read(tmp_path: Path) -> None:
         finder().find(broken, tmp_path)
 
 
+def test_a_photo_that_was_passed_over_as_a_reference_still_says_that_it_cannot_be_read(tmp_path: Path) -> None:
+    photos = burst(tmp_path, (8.0, 2.0))
+    photos[1].write_bytes(photos[1].read_bytes()[:2000])
+    one = finder()
+    assert one.find(photos[0], tmp_path).sharper == ()
+    with pytest.raises(PhotoError, match="IMG_0002"):
+        one.find(photos[1], tmp_path)
+
+
 def test_alone_in_its_folder(tmp_path: Path) -> None:
     [photo] = burst(tmp_path, (8.0,))
     assert finder().find(photo, tmp_path).why_none == f"there are no other photos in {tmp_path}"

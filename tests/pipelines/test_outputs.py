@@ -274,6 +274,21 @@ def test_the_folder_of_results_inside_the_folder_of_photos_is_left_out(photo_fac
     assert targets([tmp_path], OutputOptions(tmp_path / "out", recursive=True)) == {"a.jpg": "out/a.jpg"}
 
 
+def test_results_alone_are_no_photos_and_that_is_said(photo_factory: Make, tmp_path: Path) -> None:
+    photo_factory("out/a.jpg")
+    with pytest.raises(UsageError, match="are results of earlier runs"):
+        plan_photos([tmp_path], OutputOptions(tmp_path / "out", recursive=True))
+
+
+def test_a_strip_of_strengths_is_no_other_photos_result(photo_factory: Make, tmp_path: Path) -> None:
+    inputs = [photo_factory("x/a.jpg"), photo_factory("y/a_strengths.png")]
+    with pytest.raises(OutputCollisionError, match=r"The strip of strengths of a\.jpg would be"):
+        plan_photos(inputs, OutputOptions(tmp_path / "out", strengths=True))
+    photo_factory("out/a_strengths.png")
+    (plan,) = plan_photos(inputs[:1], OutputOptions(tmp_path / "out", strengths=True)).outputs
+    assert "its strip of strengths" in plan.problem
+
+
 def test_what_is_there_is_known(photo_factory: Make, tmp_path: Path) -> None:
     inputs = [photo_factory("a.jpg"), photo_factory("b.jpg")]
     photo_factory("out/a.jpg")
