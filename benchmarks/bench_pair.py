@@ -43,9 +43,8 @@ from deblur_cli.imaging.tiff_write import BYTE, LONG, SHORT, Field, begin, end, 
 from deblur_cli.measure.fidelity import psnr
 from deblur_cli.networks.contract import PairModel
 from deblur_cli.pipelines.burst import NoisyFrame
-from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
+from deblur_cli.pipelines.fuse_one import FusedPair, PairLight, brightened, fuse_pair
 from deblur_cli.pipelines.jobs import RestoreSettings
-from deblur_cli.pipelines.pair_light import PairLight, brightened
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.support.unlike_pairs import SEVERITIES, make_unlike

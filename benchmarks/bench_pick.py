@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench_score import read_bursts
 
-from deblur_cli.pipelines.find_references import ReferenceFinder
+from deblur_cli.pipelines.references import ReferenceFinder
 
 WINDOW, MOST_MEGAPIXELS = 30, 250.0
 """As `deblur ref` has them where nothing else is asked for."""

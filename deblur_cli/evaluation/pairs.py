@@ -32,10 +32,9 @@ from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.measure.fidelity import psnr, ssim
 from deblur_cli.networks.contract import PairModel, SingleModel
 from deblur_cli.pipelines.batch import CONCERNS_ALL
-from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
+from deblur_cli.pipelines.fuse_one import FusedPair, brightened, fuse_pair
 from deblur_cli.pipelines.jobs import RestoreSettings
 from deblur_cli.pipelines.pair import read_pair
-from deblur_cli.pipelines.pair_light import brightened
 from deblur_cli.pipelines.pairing import FoundPair, pair_named
 from deblur_cli.pipelines.restore import restore_photo
 from deblur_cli.progress import SILENT, Progress

@@ -26,9 +26,9 @@ from deblur_cli.imaging.read import read_grey, read_photo
 from deblur_cli.measure.blur_extent import estimate_blur_extent
 from deblur_cli.measure.sharpness import WORKING_PX, score_fourier
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
-from deblur_cli.pipelines.align_reference import AlignedReference, align_reference, stretch_reference, warp_reference
 from deblur_cli.pipelines.jobs import ReferenceUse
 from deblur_cli.pipelines.ref import ReferenceNetworks
+from deblur_cli.pipelines.references import AlignedReference, align_reference, stretch_reference, warp_reference
 from deblur_cli.pipelines.restore import (
     RestoredPhoto,
     is_already_sharp,

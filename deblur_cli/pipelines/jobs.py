@@ -20,7 +20,7 @@ class RestoreSettings:
 class OutputOptions:
     """Where results go and how they are saved. `out` None: beside each photo; a folder, or for one photo its file.
 
-    `format` None: that of each photo. `quality` None: at least as good as the photo's own. `compare` and what follows it
+    `format` None: that of each photo. `quality` None: at least as good as the photo's own. `compare` and what follows
     each write one more file beside a result. `recursive` keeps the photos' folders below `out`.
     """
 

@@ -1,4 +1,4 @@
-"""Where results go: each photo's target, all refusals that need no photo opened, and writing what became of a photo."""
+"""Where results go: each photo's target, and all refusals that need no photo opened."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from pathlib import Path
 from deblur_cli.errors import OutputCollisionError, OutputExistsError, PhotoError, UsageError, shown_path
 from deblur_cli.files import remove_leftovers
 from deblur_cli.imaging.find import FoundPhoto, find_photos, is_folder, nothing_found
-from deblur_cli.imaging.photo import Photo
-from deblur_cli.imaging.raw import RAW_SUFFIXES, CameraColour
-from deblur_cli.imaging.write import FORMAT_SUFFIXES, OUTPUT_FORMATS, OUTPUT_SUFFIXES, write_comparison, write_photo
-from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, Seconds, Status
-from deblur_cli.pipelines.pair_raw import as_light, develop
-from deblur_cli.pipelines.raw_round_trip import write_as_dng
-from deblur_cli.pipelines.restore import RestoredPhoto
-from deblur_cli.progress import SILENT, PrefixedProgress, Progress
+from deblur_cli.imaging.raw import RAW_SUFFIXES
+from deblur_cli.imaging.write import FORMAT_SUFFIXES, OUTPUT_FORMATS, OUTPUT_SUFFIXES
+from deblur_cli.pipelines.jobs import OutputOptions
+from deblur_cli.progress import SILENT, Progress
 
 RESULT_SUFFIX = "_deblurred"
 """Ends the name of a result that lies beside its photo."""
@@ -355,63 +351,3 @@ def clean_folders(outputs: Iterable[PlannedOutput], progress: Progress) -> None:
     for folder in sorted({output.target.parent for output in outputs}):
         if count := remove_leftovers(folder):
             progress.detail(f"{count} half-written files of runs that were cut off are removed from {folder}.")
-
-
-def write_result(
-    restored: RestoredPhoto, before: Photo | None, plan: PlannedOutput, options: OutputOptions, progress: Progress
-) -> None:
-    """Writes the restored photo, its comparison where `before` is given, and its translation. Raises OutputError."""
-    quality = _quality(restored, plan, options)
-    notes = write_photo(restored.photo, plan.target, quality=quality, overwrite=options.overwrite)
-    for note in notes:
-        PrefixedProgress(progress, plan.target.name).note(note)
-    if plan.comparison is not None and before is not None:
-        write_comparison(before, restored.photo, plan.comparison, overwrite=options.overwrite)
-    if plan.translated is not None and restored.translated is not None:
-        write_photo(restored.translated, plan.translated, quality=options.quality, overwrite=options.overwrite)
-
-
-def write_raw_result(
-    restored: Photo,
-    colour: CameraColour,
-    before: Photo | None,
-    plan: PlannedOutput,
-    options: OutputOptions,
-    progress: Progress,
-) -> None:
-    """Writes the restored camera RGB as a DNG, and its comparison, developed, where `before` is given."""
-    for note in write_as_dng(restored, colour, plan.target, overwrite=options.overwrite):
-        PrefixedProgress(progress, plan.target.name).note(note)
-    if plan.comparison is not None and before is not None:
-        shown = [develop(as_light(photo, colour)) for photo in (before, restored)]
-        write_comparison(shown[0], shown[1], plan.comparison, overwrite=options.overwrite)
-
-
-def _quality(restored: RestoredPhoto, plan: PlannedOutput, options: OutputOptions) -> int | None:
-    """Returns the quality to compress with: for unchanged JPEGs their own, by which they lose nothing more.
-
-    Compressed again with its own tables a JPEG keeps 62–75 dB of itself, with finer ones 44–50 (measured).
-    """
-    own = restored.photo.jpeg
-    again = restored.already_sharp and OUTPUT_FORMATS.get(plan.target.suffix.lower()) == "jpeg"
-    return own.quality if options.quality is None and own is not None and again else options.quality
-
-
-def result_of(plan: PlannedOutput, restored: RestoredPhoto, seconds: Seconds) -> PhotoResult:
-    """Returns what became of a restored photo."""
-    result = PhotoResult(
-        plan.source,
-        plan.target,
-        Status.UNCHANGED if restored.already_sharp else Status.DONE,
-        restored.message,
-        plan.comparison,
-        extent_px=restored.extent.extent_px,
-        scale=restored.scale,
-        change_db=restored.change_db,
-        seconds=seconds,
-        translated=None if restored.translated is None else plan.translated,
-    )
-    if restored.engine is None:
-        return result
-    engine = restored.engine
-    return replace(result, tile_px=engine.tile_px, tiles=engine.tiles, refused_tiles=engine.refused_tiles)

@@ -18,8 +18,9 @@ from deblur_cli.errors import (
 )
 from deblur_cli.imaging.find import FoundPhoto, is_folder, is_pattern
 from deblur_cli.imaging.photo import Photo
-from deblur_cli.imaging.raw import CameraColour, LinearRaw
+from deblur_cli.imaging.raw import CameraColour, LinearRaw, read_raw_linear
 from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.shot import Shot
 from deblur_cli.imaging.write import write_comparison, write_dng, write_photo
 from deblur_cli.networks.contract import PairModel
 from deblur_cli.pipelines.batch import Steps, run_overlapping
@@ -35,8 +36,8 @@ from deblur_cli.pipelines.outputs import (
     find_inputs,
     plan_outputs,
 )
-from deblur_cli.pipelines.pair_raw import as_light, develop, develop_pair, with_highlights
 from deblur_cli.pipelines.pairing import FoundPair, Pairing, find_pairs, pair_named
+from deblur_cli.pipelines.raw_light import as_light, develop, encoded, with_highlights
 from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 MOST_REASONS = 4
@@ -238,13 +239,18 @@ def _steps(
 
 
 def read_pair(pair: FoundPair, max_megapixels: float) -> ReadPair:
-    """Returns both exposures, camera raw developed alike. Raises PhotoError."""
-    if pair.blurry.is_raw:
-        developed = develop_pair(pair, max_megapixels=max_megapixels)
-        return _same_size(ReadPair(developed.frames, developed.blurry, developed.colour))
-    blurry = read_photo(pair.blurry.path, max_megapixels=max_megapixels)
-    frames = [NoisyFrame(read_photo(shot.path, max_megapixels=max_megapixels), pair.ratio(shot)) for shot in pair.noisy]
-    return _same_size(ReadPair(tuple(frames), blurry, None))
+    """Returns both exposures, camera raw with the long one's white balance and one curve. Raises PhotoError."""
+
+    def read(shot: Shot, balance: tuple[float, float, float] | None = None) -> tuple[Photo, CameraColour | None]:
+        if not pair.blurry.is_raw:
+            return read_photo(shot.path, max_megapixels=max_megapixels), None
+        light = read_raw_linear(shot.path, white_balance=balance, max_megapixels=max_megapixels)
+        return encoded(light.photo), light.colour
+
+    blurry, colour = read(pair.blurry)
+    balance = None if colour is None else colour.white_balance
+    frames = tuple(NoisyFrame(read(shot, balance)[0], pair.ratio(shot)) for shot in pair.noisy)
+    return _same_size(ReadPair(frames, blurry, colour))
 
 
 def _same_size(ready: ReadPair) -> ReadPair:

@@ -18,12 +18,18 @@ from deblur_cli.imaging.read import read_photo, read_size
 from deblur_cli.imaging.write import write_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
-from deblur_cli.pipelines.align_reference import AlignedReference, align_reference, stretch_reference, used
 from deblur_cli.pipelines.batch import Steps, Waiting, failed, run_photos
-from deblur_cli.pipelines.confidence_map import confidence_map
-from deblur_cli.pipelines.find_references import ReferenceFinder, Sharper
+from deblur_cli.pipelines.drawings import confidence_map
 from deblur_cli.pipelines.jobs import PhotoResult, ReferenceUse, RefJob, RefResult, Seconds, Status
-from deblur_cli.pipelines.outputs import PlannedOutput, plan_photos, result_of, write_result
+from deblur_cli.pipelines.outputs import PlannedOutput, plan_photos
+from deblur_cli.pipelines.references import (
+    AlignedReference,
+    ReferenceFinder,
+    Sharper,
+    align_reference,
+    stretch_reference,
+    used,
+)
 from deblur_cli.pipelines.restore import (
     RestoredPhoto,
     is_already_sharp,
@@ -31,6 +37,7 @@ from deblur_cli.pipelines.restore import (
     restore_photo,
     restore_with_references,
 )
+from deblur_cli.pipelines.single import result_of, write_result
 from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 MOST_TRIED = 3

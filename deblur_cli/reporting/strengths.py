@@ -16,7 +16,7 @@ from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo
 from deblur_cli.pipelines.jobs import SingleResult, Status
 from deblur_cli.pipelines.outputs import STRENGTHS_SUFFIX
-from deblur_cli.pipelines.strength import strengthen
+from deblur_cli.pipelines.restore import strengthen
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.reporting.pictures import Part, telling_part
 

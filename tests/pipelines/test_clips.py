@@ -12,7 +12,7 @@ import pytest
 from deblur_cli.errors import CannotWriteError, DatasetError, UsageError
 from deblur_cli.pipelines import clips as module
 from deblur_cli.pipelines.clips import opened_clips
-from deblur_cli.pipelines.find_references import ReferenceFinder
+from deblur_cli.pipelines.references import ReferenceFinder
 from deblur_cli.progress import SILENT
 from tests.adaptation.shot_files import write_clip
 from tests.conftest import textured

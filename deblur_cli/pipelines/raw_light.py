@@ -1,4 +1,4 @@
-"""Pairs of camera raw files: one development for both frames, highlights recovered, back to a photo or raw light.
+"""Camera raw as light: developed alike for both frames of a pair, highlights recovered, back to a photo or a raw file.
 
 The network sees camera RGB, white-balanced by the long frame's balance, under sRGB's curve: colours that sRGB cannot
 hold survive it, and the noise is still as the sensor made it, a colour matrix not yet having mixed it.
@@ -6,18 +6,22 @@ hold survive it, and the noise is still as the sensor made it, a colour matrix n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from deblur_cli.arrays import Pixels
+from deblur_cli.errors import CannotWriteError
+from deblur_cli.files import whole_file
 from deblur_cli.imaging.colour import to_encoded, to_linear
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.raw import CameraColour, LinearRaw, read_raw_linear, srgb_profile
-from deblur_cli.pipelines.burst import NoisyFrame
-from deblur_cli.pipelines.pairing import FoundPair
+from deblur_cli.imaging.raw_layout import lens_corrections
+from deblur_cli.imaging.write import write_dng
+from deblur_cli.imaging.xmp import upright
 
 CAMERA_RGB = Encoding("camera RGB under sRGB's curve", None, "srgb")
 KNEE = 0.7
@@ -29,26 +33,6 @@ LEAST_SHARE = 1e-4
 BRIGHTEST_QUANTILE = 0.9999
 SOFT_PX = 0.8
 BAND_ROWS, BAND_MARGIN = 256, 8
-
-
-@dataclass(frozen=True)
-class DevelopedPair:
-    """Both exposures developed alike; `frames` and `blurry` under CAMERA_RGB, `colour` of the long one."""
-
-    frames: tuple[NoisyFrame, ...]
-    blurry: Photo
-    colour: CameraColour
-
-
-def develop_pair(pair: FoundPair, *, max_megapixels: float) -> DevelopedPair:
-    """Returns the raw files of a pair with the long one's white balance and one curve. Errors are `read_raw`'s."""
-    long = read_raw_linear(pair.blurry.path, max_megapixels=max_megapixels)
-    balance = long.colour.white_balance
-    frames = []
-    for shot in pair.noisy:
-        light = read_raw_linear(shot.path, white_balance=balance, max_megapixels=max_megapixels)
-        frames.append(NoisyFrame(encoded(light.photo), pair.ratio(shot)))
-    return DevelopedPair(tuple(frames), encoded(long.photo), long.colour)
 
 
 def encoded(light: Photo) -> Photo:
@@ -120,3 +104,43 @@ def shoulder(light: Pixels, headroom: float) -> Pixels:
     share = np.clip((light - KNEE) / (headroom - KNEE), 0, 1)
     bent: Pixels = np.where(light <= KNEE, light, KNEE + (1 - KNEE) * beyond * share / (1 + (beyond - 1) * share))
     return bent.astype(np.float32)
+
+
+def read_as_light(path: Path, max_megapixels: float) -> tuple[Photo, CameraColour]:
+    """Returns the raw file in camera RGB under a curve that networks know, and what that RGB means.
+
+    Errors are `read_raw`'s.
+    """
+    light = read_raw_linear(path, max_megapixels=max_megapixels)
+    lost = lens_corrections(path)
+    notes = (f"its {', '.join(lost)} are not applied and have no place in the result",) if lost else ()
+    return replace(encoded(light.photo), notes=(*light.photo.notes, *notes)), light.colour
+
+
+def write_as_dng(photo: Photo, colour: CameraColour, target: Path, *, overwrite: bool = False) -> tuple[str, ...]:
+    """Returns sentences about what was lost, after the photo lies at `target` as a linear DNG, its sidecar beside it.
+
+    Raises as `write_photo`.
+    """
+    notes = write_dng(as_light(photo, colour), target, overwrite=overwrite)
+    return (*notes, *_copy_sidecar(photo.path, target, overwrite=overwrite))
+
+
+def _copy_sidecar(source: Path, target: Path, *, overwrite: bool) -> tuple[str, ...]:
+    """Copies a raw file's XMP sidecar, made upright as the result is: NAME.xmp or NAME.SUFFIX.xmp, by the developer."""
+    for sidecar, copy in (
+        (source.with_suffix(".xmp"), target.with_suffix(".xmp")),
+        (source.with_name(f"{source.name}.xmp"), target.with_name(f"{target.name}.xmp")),
+    ):
+        if not sidecar.is_file():
+            continue
+        try:
+            content = upright(sidecar.read_bytes()) or b""
+            with whole_file(copy, overwrite=overwrite) as temporary:
+                temporary.write_bytes(content)
+        except FileExistsError:
+            return (f"{copy.name} already exists and is left as it is",)
+        except OSError as error:
+            raise CannotWriteError(copy, f"cannot be written: {error.strerror}. Give another --out.") from error
+        return (f"its sidecar {sidecar.name} is copied; crop and local edits in it are for the picture as it was",)
+    return ()
