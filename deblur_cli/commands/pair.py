@@ -9,7 +9,7 @@ import typer
 
 from deblur_cli.commands import options, outcome, report
 from deblur_cli.errors import shown_path
-from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, Status
+from deblur_cli.pipelines.jobs import PairResult, PairsResult, SingleJob, Status
 
 COLOURS_DIFFER = 1.15
 WORDS = {**outcome.WORDS, Status.DONE: "fused", Status.UNCHANGED: "unchanged", Status.PLANNED: "to fuse"}
@@ -54,7 +54,7 @@ def pair(
     from deblur_cli.reporting.pairs import report_pairs
 
     shared.check()
-    job = shared.job(PairJob, photos)
+    job = shared.job(SingleJob, photos)
     with shared.terminal() as progress:
         result = deblur_pair(job, progress)
     if shared.as_json:

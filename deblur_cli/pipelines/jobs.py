@@ -39,10 +39,10 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class SingleJob:
-    """What `deblur single` is to do. Paths as the user gave them.
+    """What `deblur single` and `deblur pair` are to do. Paths as the user gave them.
 
-    `inputs` are files, folders and patterns. `model` None: the bundled default. `max_megapixels` refuses larger photos
-    before they are decoded.
+    `inputs` are files, folders and patterns; two files are a pair, noisy and blurry in this order. `model` None: the
+    bundled default. `max_megapixels` refuses larger photos before they are decoded.
     """
 
     inputs: tuple[Path, ...]
@@ -192,15 +192,6 @@ class Blur2BlurResult(SingleResult):
     method: str = ""
     camera: str = ""
     used: bool = True
-
-
-@dataclass(frozen=True)
-class PairJob(SingleJob):
-    """What `deblur pair` is to do.
-
-    `inputs` are two photos, noisy and blurry in this order, or else photos, folders and patterns in which pairs are
-    found. Without `out` results lie beside each long exposure; the format may be "dng" for camera raw.
-    """
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from deblur_cli.networks.contract import PairModel
 from deblur_cli.pipelines.batch import Steps, run_overlapping
 from deblur_cli.pipelines.burst import NoisyFrame
 from deblur_cli.pipelines.fuse_one import FusedPair, fuse_pair
-from deblur_cli.pipelines.jobs import PairJob, PairResult, PairsResult, Seconds, Status, UnpairedPhoto
+from deblur_cli.pipelines.jobs import PairResult, PairsResult, Seconds, SingleJob, Status, UnpairedPhoto
 from deblur_cli.pipelines.outputs import (
     ALREADY_EXISTS,
     DNG,
@@ -73,7 +73,7 @@ class _Fused:
     seconds: Seconds
 
 
-def deblur_pair(job: PairJob, progress: Progress = SILENT) -> PairsResult:
+def deblur_pair(job: SingleJob, progress: Progress = SILENT) -> PairsResult:
     """Fuses every pair of the job and returns what became of each, in the order found.
 
     Photos given are never written to. Free refusals come first, then the photos' headers, by which pairs are found and
@@ -116,7 +116,7 @@ def describe(pair: FoundPair) -> str:
     return f"{short} + {pair.blurry.path.name}{light} (detected from {pair.detected_from})"
 
 
-def _check_inputs(job: PairJob) -> None:
+def _check_inputs(job: SingleJob) -> None:
     """Raises UsageError where the inputs cannot be meant."""
     if len(job.inputs) == 1 and job.inputs[0].is_file():
         raise UsageError(
@@ -124,18 +124,18 @@ def _check_inputs(job: PairJob) -> None:
         )
 
 
-def _inputs_of(job: PairJob, progress: Progress) -> Inputs:
+def _inputs_of(job: SingleJob, progress: Progress) -> Inputs:
     """Returns the photos given: two that are named as a pair, or all in which pairs are to be found."""
     if _named(job):
         return Inputs(tuple(FoundPhoto(path, Path(path.name)) for path in job.inputs), ())
     return find_inputs(job.inputs, job.output, progress)
 
 
-def _named(job: PairJob) -> bool:
+def _named(job: SingleJob) -> bool:
     return len(job.inputs) == 2 and not any(is_folder(path) or is_pattern(path) for path in job.inputs)
 
 
-def _pairs_of(job: PairJob, given: Inputs, progress: Progress) -> Pairing:
+def _pairs_of(job: SingleJob, given: Inputs, progress: Progress) -> Pairing:
     """Returns the pair named, or the pairs found. Raises MismatchedPairError where there is none."""
     if _named(job):
         pair, notes = pair_named(*job.inputs, max_megapixels=job.max_megapixels)
@@ -162,7 +162,7 @@ def _reasons(unpaired: tuple[UnpairedPhoto, ...]) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _plan(pairing: Pairing, photos: Sequence[FoundPhoto], job: PairJob) -> tuple[_Planned, ...]:
+def _plan(pairing: Pairing, photos: Sequence[FoundPhoto], job: SingleJob) -> tuple[_Planned, ...]:
     """Returns each pair with its target. Opens no photo and writes nothing; raises as `plan_outputs`."""
     found = {photo.path: photo for photo in photos}
     long = [found[pair.blurry.path] for pair in pairing.pairs]
@@ -190,7 +190,7 @@ def _outcome(plan: _Planned, status: Status, message: str = "", *, comparison: P
     )
 
 
-def _known_before(plan: _Planned, job: PairJob) -> PairResult | None:
+def _known_before(plan: _Planned, job: SingleJob) -> PairResult | None:
     """Returns what is known of a pair before any work: that its result exists, or cannot be written; else None."""
     if plan.output.exists and not job.output.overwrite:
         return _outcome(plan, Status.SKIPPED, ALREADY_EXISTS)
@@ -200,7 +200,7 @@ def _known_before(plan: _Planned, job: PairJob) -> PairResult | None:
 
 
 def _steps(
-    model: PairModel, device: Device, job: PairJob, progress: Progress
+    model: PairModel, device: Device, job: SingleJob, progress: Progress
 ) -> Steps[_Planned, ReadPair, _Fused, PairResult]:
     """Returns what is done with each pair on its way from reader to writer."""
 

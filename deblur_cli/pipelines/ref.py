@@ -15,12 +15,11 @@ from deblur_cli.errors import OutputCollisionError, PhotoError, UsageError
 from deblur_cli.imaging.find import find_photos, is_folder
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.read import read_photo, read_size
-from deblur_cli.imaging.write import write_photo
 from deblur_cli.measure.blur_extent import BlurExtent, estimate_blur_extent
 from deblur_cli.networks.contract import ReferenceModel, SingleModel
 from deblur_cli.pipelines.batch import Steps, Waiting, failed, run_photos
 from deblur_cli.pipelines.drawings import confidence_map
-from deblur_cli.pipelines.jobs import PhotoResult, ReferenceUse, RefJob, RefResult, Seconds, Status
+from deblur_cli.pipelines.jobs import PhotoResult, ReferenceUse, RefJob, RefResult, Status
 from deblur_cli.pipelines.outputs import PlannedOutput, plan_photos
 from deblur_cli.pipelines.references import (
     AlignedReference,
@@ -37,7 +36,7 @@ from deblur_cli.pipelines.restore import (
     restore_photo,
     restore_with_references,
 )
-from deblur_cli.pipelines.single import result_of, write_result
+from deblur_cli.pipelines.single import RestoredOne, seconds_of, write_restored
 from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
 MOST_TRIED = 3
@@ -66,18 +65,6 @@ class _Read:
     refused: tuple[ReferenceUse, ...]
     why_none: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Restored:
-    """`before` only where something of it is to be written: it is as large as the photo."""
-
-    restored: RestoredPhoto
-    references: tuple[ReferenceUse, ...]
-    message: str
-    before: Photo | None
-    map_pixels: Photo | None
-    seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -112,7 +99,7 @@ def deblur_with_reference(job: RefJob, progress: Progress = SILENT) -> RefResult
     def single() -> tuple[SingleModel, Device]:
         return load(single_entry, progress), fit_to_network(device, single_entry.name, single_entry.traits)
 
-    def start() -> Steps[Waiting, _Read, _Restored, PhotoResult]:
+    def start() -> Steps[Waiting, _Read, RestoredOne, PhotoResult]:
         return _steps(ReferenceNetworks(load(entry, progress), fitted, single), job, progress)
 
     photos = run_photos(plan, job.output, start, progress)
@@ -170,7 +157,7 @@ def _finder(job: RefJob) -> ReferenceFinder:
 
 def _steps(
     networks: ReferenceNetworks, job: RefJob, progress: Progress
-) -> Steps[Waiting, _Read, _Restored, PhotoResult]:
+) -> Steps[Waiting, _Read, RestoredOne, PhotoResult]:
     """Returns what is done with each photo on its way from reader to writer."""
     finder = _finder(job)
 
@@ -187,25 +174,12 @@ def _steps(
         chosen, refused, why_none = _choose(photo, finder, job, observer)
         return _Read(photo, extent, chosen, refused, why_none, time.monotonic() - started)
 
-    def write(item: Waiting, ready: _Restored) -> PhotoResult:
-        started = time.monotonic()
-        write_result(ready.restored, ready.before, item.plan, job.output, progress)
-        written = item.plan.confidence_map
-        if ready.map_pixels is None or written is None:
-            written = None
-        else:
-            write_photo(ready.map_pixels, written, overwrite=job.output.overwrite)
-        seconds = replace(ready.seconds, encode=time.monotonic() - started)
-        result = result_of(item.plan, ready.restored, seconds)
-        message = ready.message or result.message
-        return replace(result, message=message, references=ready.references, confidence_map=written)
-
     def megapixels(item: Waiting) -> float:
         # The photo, its aligned references, and what comes out are held at once.
         return item.megapixels * (2 + max(1, len(job.references)))
 
     restore = partial(_restore, networks=networks, job=job, progress=progress)
-    return Steps(read, restore, write, failed, megapixels)
+    return Steps(read, restore, partial(write_restored, job=job, progress=progress), failed, megapixels)
 
 
 def _choose(
@@ -252,30 +226,39 @@ def _align_each(
         yield aligned if isinstance(aligned, ReferenceUse) else _Chosen(aligned, reason)
 
 
-def _restore(item: Waiting, ready: _Read, *, networks: ReferenceNetworks, job: RefJob, progress: Progress) -> _Restored:
+def _restore(
+    item: Waiting, ready: _Read, *, networks: ReferenceNetworks, job: RefJob, progress: Progress
+) -> RestoredOne:
     """Returns the photo restored with its references, or by itself where there is none that helps."""
-    started = time.monotonic()
-    photo = ready.photo
-    before = photo if job.output.compare else None
+    started, photo, drawing = time.monotonic(), ready.photo, None
     if job.settings.scale is None and is_already_sharp(ready.extent):
-        unchanged = left_alone(photo, ready.extent)
-        return _Restored(unchanged, (), "", before, None, _seconds(ready, unchanged, started))
-    if not ready.chosen:
+        done = left_alone(photo, ready.extent)
+    elif not ready.chosen:
         refused = "; ".join(f"{use.path.name} {use.reason}" for use in ready.refused)
-        return _alone(ready, ready.refused, refused or ready.why_none, networks, job, progress, started)
-    aligned = [each.aligned for each in ready.chosen]
-    done = restore_with_references(
-        photo, ready.extent, aligned, networks.model, networks.device, job.settings, progress
-    )
+        done = _alone(ready, ready.refused, refused or ready.why_none, networks, job, progress)
+    else:
+        aligned = [each.aligned for each in ready.chosen]
+        done = restore_with_references(
+            photo, ready.extent, aligned, networks.model, networks.device, job.settings, progress
+        )
+        done = _if_of_use(done, ready, networks, job, progress)
+        if job.output.confidence_map and done.correspondences:
+            drawing = _map(photo, ready.chosen, done)
+    before = photo if job.output.compare else None
+    return RestoredOne(done, before, seconds_of(done, ready.seconds, started), drawing=drawing)
+
+
+def _if_of_use(
+    done: RestoredPhoto, ready: _Read, networks: ReferenceNetworks, job: RefJob, progress: Progress
+) -> RestoredPhoto:
+    """Returns what was restored, with what each reference gave; restored by itself where that is hardly anything."""
     uses = tuple(used(each.aligned, each.reason, share) for each, share in zip(ready.chosen, done.shares, strict=True))
     if max(done.shares) < LEAST_SHARE and not job.unaligned:
         why = "hardly anything fits the photo closely enough to be borrowed"
         uses = tuple(replace(use, used=False, reason=why) for use in uses)
         names = ", ".join(use.path.name for use in uses)
-        return _alone(ready, (*uses, *ready.refused), f"of {names} {why}", networks, job, progress, started)
-    picture = _map(photo, ready.chosen, done) if job.output.confidence_map else None
-    seconds = _seconds(ready, done, started)
-    return _Restored(done, (*uses, *ready.refused), _said(uses, ready.refused), before, picture, seconds)
+        return _alone(ready, (*uses, *ready.refused), f"of {names} {why}", networks, job, progress)
+    return replace(done, references=(*uses, *ready.refused), warning=_said(uses, ready.refused))
 
 
 def _alone(
@@ -285,19 +268,12 @@ def _alone(
     networks: ReferenceNetworks,
     job: RefJob,
     progress: Progress,
-    started: float,
-) -> _Restored:
+) -> RestoredPhoto:
     """Returns the photo restored by itself; `why`, a phrase, says why no reference helped."""
     model, device = networks.single()
     restored = restore_photo(ready.photo, ready.extent, model, device, job.settings, progress)
-    message = f"no reference helped, so it was restored by itself: {why}"
-    before = ready.photo if job.output.compare else None
-    return _Restored(restored, references, message, before, None, _seconds(ready, restored, started))
-
-
-def _seconds(ready: _Read, restored: RestoredPhoto, started: float) -> Seconds:
-    network = 0.0 if restored.engine is None else restored.engine.network_seconds
-    return Seconds(ready.seconds, time.monotonic() - started, network)
+    warning = f"no reference helped, so it was restored by itself: {why}"
+    return replace(restored, references=references, warning=warning)
 
 
 def _said(uses: tuple[ReferenceUse, ...], refused: tuple[ReferenceUse, ...]) -> str:

@@ -22,7 +22,7 @@ from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.samples import LUMA
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import ReferenceModel, SingleModel, Traits
-from deblur_cli.pipelines.jobs import RestoreSettings
+from deblur_cli.pipelines.jobs import ReferenceUse, RestoreSettings
 from deblur_cli.pipelines.references import AlignedReference
 from deblur_cli.progress import SILENT, PrefixedProgress, Progress
 
@@ -49,7 +49,7 @@ class RestoredPhoto:
     pixels are the photo's own, no network has run and `engine` is None. `translated` is what the network was given in
     the photo's place, where that is to be written. `warning` is a phrase. `blur` are the kernels that were estimated
     of the photo at `scale`, where the network asks for them. `correspondences` tell what each reference gave, in the
-    order given.
+    order given; `references` what became of all that were tried.
     """
 
     photo: Photo
@@ -62,6 +62,7 @@ class RestoredPhoto:
     warning: str = ""
     blur: tuple[BlurKernels, ...] | None = None
     correspondences: tuple[Correspondence, ...] = ()
+    references: tuple[ReferenceUse, ...] = ()
 
     @property
     def message(self) -> str:

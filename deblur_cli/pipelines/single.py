@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.load import load
@@ -39,13 +40,16 @@ class ReadOne:
 
 @dataclass(frozen=True)
 class RestoredOne:
-    """A restored photo; `before` only where a comparison is to be written: it is as large as the photo."""
+    """A restored photo; `before` only where a comparison is to be written: it is as large as the photo.
+
+    `drawing` is a blur map or a confidence map, to be written beside the result.
+    """
 
     restored: RestoredPhoto
     before: Photo | None
     seconds: Seconds
     colour: CameraColour | None = None
-    blur_map: Photo | None = None
+    drawing: Photo | None = None
 
 
 def deblur_single(job: SingleJob, progress: Progress = SILENT) -> SingleResult:
@@ -88,7 +92,7 @@ def photo_steps(
     restore = partial(
         _restore, model=model, device=device, job=job, progress=progress, translator=translator, warn=warn
     )
-    write = partial(_write, job=job, progress=progress)
+    write = partial(write_restored, job=job, progress=progress)
     # A translation is held beside photo and result.
     return Steps(read, restore, write, failed, lambda item: item.megapixels * (1.0 if translator is None else 1.5))
 
@@ -122,23 +126,28 @@ def _restore(
     photo = ready.photo
     restored = restore_photo(photo, ready.extent, model, device, job.settings, progress, translator=translator)
     restored = replace(restored, warning=warn(photo))
-    network = 0.0 if restored.engine is None else restored.engine.network_seconds
-    seconds = Seconds(ready.seconds, time.monotonic() - started, network)
+    seconds = seconds_of(restored, ready.seconds, started)
     blur_map = _blur_map(photo, restored, model, progress) if job.output.blur_map else None
     return RestoredOne(restored, photo if job.output.compare else None, seconds, ready.colour, blur_map)
 
 
-def _write(item: Waiting, ready: RestoredOne, *, job: SingleJob, progress: Progress) -> PhotoResult:
-    started = time.monotonic()
+def seconds_of(restored: RestoredPhoto, decode: float, started: float) -> Seconds:
+    """Returns where the time of a photo went whose restoration began at `started`, up to now."""
+    network = 0.0 if restored.engine is None else restored.engine.network_seconds
+    return Seconds(decode, time.monotonic() - started, network)
+
+
+def write_restored(item: Waiting, ready: RestoredOne, *, job: SingleJob, progress: Progress) -> PhotoResult:
+    """Returns what became of a photo, once the result and what lies beside it are written. Raises OutputError."""
+    started, plan = time.monotonic(), item.plan
+    drawn = None if ready.drawing is None else plan.blur_map or plan.confidence_map
     if ready.colour is None:
-        write_result(ready.restored, ready.before, item.plan, job.output, progress)
+        _write_result(ready.restored, ready.before, plan, job.output, progress)
     else:
-        write_raw_result(ready.restored.photo, ready.colour, ready.before, item.plan, job.output, progress)
-    result = result_of(item.plan, ready.restored, replace(ready.seconds, encode=time.monotonic() - started))
-    if item.plan.blur_map is None or ready.blur_map is None:
-        return result
-    write_photo(ready.blur_map, item.plan.blur_map, overwrite=job.output.overwrite)
-    return replace(result, blur_map=item.plan.blur_map)
+        _write_raw_result(ready.restored.photo, ready.colour, ready.before, plan, job.output, progress)
+    if ready.drawing is not None and drawn is not None:
+        write_photo(ready.drawing, drawn, overwrite=job.output.overwrite)
+    return _result_of(plan, ready.restored, drawn, replace(ready.seconds, encode=time.monotonic() - started))
 
 
 def _blur_map(photo: Photo, restored: RestoredPhoto, model: SingleModel, progress: Progress) -> Photo | None:
@@ -152,7 +161,7 @@ def _blur_map(photo: Photo, restored: RestoredPhoto, model: SingleModel, progres
     return Photo(photo.path, draw_blur_map(photo.pixels, restored.blur, restored.scale), "png", 8, Encoding("sRGB"))
 
 
-def write_result(
+def _write_result(
     restored: RestoredPhoto, before: Photo | None, plan: PlannedOutput, options: OutputOptions, progress: Progress
 ) -> None:
     """Writes the restored photo, its comparison where `before` is given, and its translation. Raises OutputError."""
@@ -166,7 +175,7 @@ def write_result(
         write_photo(restored.translated, plan.translated, quality=options.quality, overwrite=options.overwrite)
 
 
-def write_raw_result(
+def _write_raw_result(
     restored: Photo,
     colour: CameraColour,
     before: Photo | None,
@@ -192,7 +201,7 @@ def _quality(restored: RestoredPhoto, plan: PlannedOutput, options: OutputOption
     return own.quality if options.quality is None and own is not None and again else options.quality
 
 
-def result_of(plan: PlannedOutput, restored: RestoredPhoto, seconds: Seconds) -> PhotoResult:
+def _result_of(plan: PlannedOutput, restored: RestoredPhoto, drawn: Path | None, seconds: Seconds) -> PhotoResult:
     """Returns what became of a restored photo."""
     result = PhotoResult(
         plan.source,
@@ -205,6 +214,9 @@ def result_of(plan: PlannedOutput, restored: RestoredPhoto, seconds: Seconds) ->
         change_db=restored.change_db,
         seconds=seconds,
         translated=None if restored.translated is None else plan.translated,
+        blur_map=drawn if plan.blur_map else None,
+        confidence_map=drawn if plan.confidence_map else None,
+        references=restored.references,
     )
     if restored.engine is None:
         return result

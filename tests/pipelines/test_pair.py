@@ -18,7 +18,7 @@ from deblur_cli.errors import (
 )
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.shot import read_shot
-from deblur_cli.pipelines.jobs import PairJob, RestoreSettings, Status
+from deblur_cli.pipelines.jobs import RestoreSettings, SingleJob, Status
 from deblur_cli.pipelines.pair import deblur_pair
 from tests.support.fake_networks import MeanOfPair, install_pair, pair_model
 from tests.support.jobs import with_fields
@@ -49,8 +49,8 @@ def _make(light: np.ndarray, tmp_path: Path) -> np.ndarray:
     return np.clip(light, 0, 1) ** (1 / 2.2)
 
 
-def job(*inputs: Path, **more: object) -> PairJob:
-    base = PairJob(inputs, device="cpu", precision="float32", settings=RestoreSettings(scale=1.0))
+def job(*inputs: Path, **more: object) -> SingleJob:
+    base = SingleJob(inputs, device="cpu", precision="float32", settings=RestoreSettings(scale=1.0))
     return with_fields(base, **more)
 
 
