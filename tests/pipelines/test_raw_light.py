@@ -14,15 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deblur_cli.errors import UsageError
-<<<<<<< HEAD:tests/pipelines/test_raw_round_trip.py
-from deblur_cli.imaging.raw import read_raw, read_raw_linear
-from deblur_cli.imaging.raw_layout import lens_corrections
-=======
 from deblur_cli.imaging.colour import to_encoded, to_linear
-from deblur_cli.imaging.raw_layout import lens_corrections
 from deblur_cli.imaging.photo import Encoding, Photo
 from deblur_cli.imaging.raw import CameraColour, read_raw, read_raw_linear
->>>>>>> 8b8e70b (Pipelines in seventeen files instead of twenty-four):tests/pipelines/test_raw_light.py
+from deblur_cli.imaging.raw_layout import lens_corrections
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import single
 from deblur_cli.pipelines.jobs import OutputOptions, PhotoResult, SingleJob, Status
