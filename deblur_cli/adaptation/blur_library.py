@@ -24,7 +24,7 @@ from torch.fft import irfft2, rfft2
 from deblur_cli.adaptation.frames import Frame, thinned
 from deblur_cli.catalogue.weight_file import read_header, read_tensor, write_safetensors
 from deblur_cli.convert import seen_as_tensor
-from deblur_cli.deconvolution.estimate import SMALLEST_SIDE_PX, estimate_kernels, luma
+from deblur_cli.deconvolution.estimate import REGION_PX, SMALLEST_SIDE_PX, estimate_kernels, luma
 from deblur_cli.deconvolution.kernel import agreement, extent_px, rescaled
 from deblur_cli.progress import SILENT, Progress
 from deblur_cli.shutter.light import SRGB, to_display, to_light
@@ -33,8 +33,8 @@ from deblur_cli.training.data import turned
 
 BELIEVED = 0.8
 """Least agreement of the ways: above it four kernels in five are right (benchmarks/bench_kernels.py)."""
-WINDOW_PX = 384
-"""Side of the windows that tell one kernel each: over as much a camera's turning changes little."""
+WINDOW_PX = REGION_PX
+"""Side of the windows that tell one kernel each: as much as is looked at at once. Smaller ones tell kernels too short."""
 WINDOWS = 3
 """Of a shot, those with most detail; they do not overlap."""
 ALIKE = 0.97

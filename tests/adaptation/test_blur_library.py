@@ -71,10 +71,10 @@ def test_a_shot_too_small_for_a_kernel_has_none() -> None:
 
 
 def test_windows_lie_where_detail_is_and_do_not_overlap() -> None:
-    picture = torch.full((3, 800, 1200), 0.5)
-    picture[:, 416:, :384] = torch.rand(384, 384, generator=torch.Generator().manual_seed(0))
+    picture = torch.full((3, 1300, 2000), 0.5)
+    picture[:, 660:, :640] = torch.rand(640, 640, generator=torch.Generator().manual_seed(0))
     windows = detailed_windows(picture, 3)
-    assert windows[0] == (416, 800, 0, 384)
+    assert windows[0] == (660, 1300, 0, 640)
     assert len(set(windows)) == 3
     for top, bottom, left, right in windows:
         others = [other for other in windows if other != (top, bottom, left, right)]
