@@ -65,13 +65,13 @@ class Learner:
     config: TrainConfig
     task: RestoreTask
     batch_at: Callable[[int], Batch]
-    validator: Validator[Batch]
+    validator: Validator
     stages: Callable[[nn.Module], tuple[SingleModel, ...]]
     architecture: str
     settings: Any
     traits: Traits
     recipe: str
     start: Mapping[str, Tensor]
-    step: Callable[[Setting, TrainState], TrainStep[Batch]] | None = None
+    step: Callable[[Setting, TrainState], TrainStep] | None = None
     adversary: Adversary | None = None
     further_scores: Callable[[TrainState], tuple[tuple[str, float, float], ...]] | None = None

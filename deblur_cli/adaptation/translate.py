@@ -262,7 +262,7 @@ class TranslatorStep:
 
 
 @dataclass(frozen=True)
-class ChainValidator(Validator[Batch]):
+class ChainValidator(Validator):
     """Judges a translator by what the deblurring network makes of its translations of held-out pictures."""
 
     job: Job

@@ -12,11 +12,11 @@ from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.contract import Discriminator, InputKind
 from deblur_cli.networks.papers import discriminators
 from deblur_cli.training.config import TrainConfig
-from deblur_cli.training.loop import Setting, seed_step, set_rate
+from deblur_cli.training.loop import Setting, descend, seed_step, set_rate
 from deblur_cli.training.losses import conditional, conditional_deception, relativistic
 from deblur_cli.training.makers import INPUTS
 from deblur_cli.training.recipe import did_you_mean
-from deblur_cli.training.state import Adversary, TrainState, update_average
+from deblur_cli.training.state import Adversary, TrainState
 from deblur_cli.training.tasks import Batch, Outcome, RestoreTask, autocast, outcome, predicted
 
 
@@ -69,18 +69,10 @@ class AdversarialStep:
         if not self._first:
             loss = loss + denoising
         loss.backward(inputs=self._rest)  # type: ignore[no-untyped-call]
-        norm = self._descend()
+        setting.world.average_gradients(state.network.parameters())
+        norm = descend(state, setting.config.optimiser)
         total = loss.detach() + (denoising.detach() if self._first else 0)
         return outcome(total, predictions, batch, task), norm
-
-    def _descend(self) -> Tensor:
-        state, optimiser = self._state, self._setting.config.optimiser
-        self._setting.world.average_gradients(state.network.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), optimiser.clip_norm)
-        state.optimiser.step()
-        state.step += 1
-        update_average(state, optimiser.ema_decay)
-        return norm
 
     def _teach(self, adversary: Adversary, restored: Tensor, batch: Batch, learning_rate: float) -> None:
         """Takes one step of the discriminator, at a rate that falls as the network's does."""

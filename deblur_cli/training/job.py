@@ -36,7 +36,7 @@ from deblur_cli.training.recipe import to_json
 from deblur_cli.training.source import make_missing, open_source, read_pictures
 from deblur_cli.training.start import Start, adopt, check_network, fresh, load_weights, tell_memory
 from deblur_cli.training.state import TrainState, mean_of_rounds, new_state, restore_state, to_checkpoint
-from deblur_cli.training.tasks import Batch, Validator, task_for
+from deblur_cli.training.tasks import Validator, task_for
 from deblur_cli.training.whole_pictures import PARTS, PictureCache
 
 CACHE = Path("runs") / "pictures"
@@ -256,7 +256,7 @@ def _finish(
     state: TrainState,
     job: TrainJob,
     config: TrainConfig,
-    validator: Validator[Batch],
+    validator: Validator,
     result: TrainResult,
     progress: Progress,
 ) -> TrainResult:

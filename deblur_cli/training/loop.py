@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from deblur_cli.training.config import OptimiserConfig, RunConfig, TrainConfig
 from deblur_cli.training.distributed import AGREE_EVERY, World
 from deblur_cli.training.journal import Journal, Meter
 from deblur_cli.training.state import SHARE, TrainState, keep_before, to_checkpoint, update_average
-from deblur_cli.training.tasks import Batch, Outcome, Task, Validation, Validator, autocast
+from deblur_cli.training.tasks import Batch, Outcome, RestoreTask, Validation, Validator, autocast
 
 
 def progress_share(run: RunConfig, step: int, elapsed_s: float) -> float:
@@ -106,8 +105,6 @@ def stop_on_signal() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-BatchT = TypeVar("BatchT")
-StepBatchT = TypeVar("StepBatchT", contravariant=True)
 LAST, BEST, LOG, MODEL = "last.pt", "best.pt", "log.jsonl", "model.safetensors"
 
 
@@ -144,24 +141,21 @@ class TrainResult:
     """What the exported file scores on the held-out pictures, in its half precision."""
 
 
-class TrainStep(Protocol[StepBatchT]):
-    """One step of a training that needs more than one loss and one descent."""
-
-    def __call__(self, batch: StepBatchT, learning_rate: float) -> tuple[Outcome, Tensor]:
-        """Returns the outcome and the gradient's norm, still on the device; the state is one step further."""
+TrainStep = Callable[[Batch, float], tuple[Outcome, Tensor]]
+"""A step of a training that needs more than one loss and one descent: of a batch, at a rate; see `take_step`."""
 
 
 def run(
     setting: Setting,
     state: TrainState,
-    task: Task[BatchT],
-    batch_at: Callable[[int], BatchT],
-    validator: Validator[BatchT],
+    task: RestoreTask,
+    batch_at: Callable[[int], Batch],
+    validator: Validator,
     journal: Journal,
     stop_request: StopRequest,
     progress: Progress,
     *,
-    step: TrainStep[BatchT] | None = None,
+    step: TrainStep | None = None,
 ) -> TrainResult:
     """Returns where the training stands when its budget is spent or a stop was asked for; `last.pt` is written then.
 
@@ -205,25 +199,29 @@ def run(
 
 
 def take_step(
-    setting: Setting, state: TrainState, runner: nn.Module, task: Task[BatchT], batch: BatchT, learning_rate: float
+    setting: Setting, state: TrainState, runner: nn.Module, task: RestoreTask, batch: Batch, learning_rate: float
 ) -> tuple[Outcome, Tensor]:
     """Returns the outcome and the gradient's norm of one step, still on the device; the state is one step further.
 
     Whatever the network draws (dropout, say) is seeded by the step, so a resumed training draws the same.
     """
-    optimiser = setting.config.optimiser
     seed_step(setting, state)
     set_rate(state.optimiser, learning_rate)
     state.optimiser.zero_grad(set_to_none=True)
-    outcome = _descended(setting, runner, task, batch)
-    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), optimiser.clip_norm)
+    outcome = _added_up(setting, runner, task, batch)
+    return outcome, descend(state, setting.config.optimiser)
+
+
+def descend(state: TrainState, settings: OptimiserConfig) -> Tensor:
+    """Takes the optimiser's step by the gradients there are, and returns their norm before it was clipped."""
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
     state.optimiser.step()
     state.step += 1
-    update_average(state, optimiser.ema_decay)
-    return outcome, norm
+    update_average(state, settings.ema_decay)
+    return norm
 
 
-def _descended(setting: Setting, runner: nn.Module, task: Task[BatchT], batch: BatchT) -> Outcome:
+def _added_up(setting: Setting, runner: nn.Module, task: RestoreTask, batch: Batch) -> Outcome:
     """Returns the outcome of a batch, having added up its gradients, part by part where the recipe says so."""
     outcomes = []
     parts = split(batch, setting.config.run.accumulate)
@@ -242,15 +240,11 @@ def _descended(setting: Setting, runner: nn.Module, task: Task[BatchT], batch: B
     )
 
 
-def split(batch: BatchT, parts: int) -> list[tuple[BatchT, float]]:
+def split(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     """Returns a batch in parts of equal size, but for the last, and the share that each is of it."""
-    if parts == 1:
-        return [(batch, 1.0)]
-    if not isinstance(batch, Batch):
-        raise TypeError(f"{type(batch).__name__} cannot be trained on in parts")
     size = -(-len(batch) // parts)
     pieces = [batch[first : first + size] for first in range(0, len(batch), size)]
-    return [(cast("BatchT", piece), len(piece) / len(batch)) for piece in pieces]
+    return [(piece, len(piece) / len(batch)) for piece in pieces]
 
 
 def seed_step(setting: Setting, state: TrainState) -> None:
@@ -330,13 +324,12 @@ class Checkpointer:
         setting: Setting,
         state: TrainState,
         clock: Clock,
-        validator: Validator[BatchT],
+        validator: Validator,
         journal: Journal,
         progress: Progress,
     ) -> None:
         self._setting, self._state, self._clock = setting, state, clock
-        self._judge: Callable[[nn.Module, int], Validation | None] = validator
-        self._journal, self._progress = journal, progress
+        self._judge, self._journal, self._progress = validator, journal, progress
         self._saved = time.monotonic()
         self.validation: Validation | None = None
 

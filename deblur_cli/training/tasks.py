@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,6 @@ from deblur_cli.networks.blur_selector import BlurSelector
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.training.config import LossConfig, TrainConfig
 from deblur_cli.training.losses import l1, log_error, over_outputs, psnr
-
-BatchT = TypeVar("BatchT", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,6 @@ class Outcome:
     loss: Tensor
     psnr_in: Tensor
     psnr_out: Tensor
-
-
-class Task(Protocol[BatchT]):
-    """One kind of training; the loop knows nothing else about it."""
-
-    def __call__(self, network: nn.Module, batch: BatchT) -> Outcome:
-        """Returns loss and figures of a batch."""
 
 
 @dataclass(frozen=True)
@@ -207,11 +198,11 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Validator(Generic[BatchT]):
+class Validator:
     """Fixed held-out batches, and the task that judges them."""
 
-    batches: Sequence[BatchT]
-    task: Task[BatchT]
+    batches: Sequence[Batch]
+    task: RestoreTask
     device: torch.device
     dtype: torch.dtype
 
