@@ -98,17 +98,18 @@ def _depth(properties: Iterable[tuple[bytes, bytes]]) -> int:
 
 def is_heif(data: Buffer) -> bool:
     """Returns whether the brands of an ISO base media file are those of pictures."""
-    brands = data[8 : 8 + min(64, struct.unpack_from(">L", data)[0])]
-    return any(brand in brands for brand in (*AVIF_BRANDS, *HEIF_BRANDS))
+    return _has_brand(data, (*AVIF_BRANDS, *HEIF_BRANDS))
+
+
+def _has_brand(data: Buffer, brands: Sequence[bytes]) -> bool:
+    named = data[8 : 8 + min(64, struct.unpack_from(">L", data)[0])]
+    return any(brand in named for brand in brands)
 
 
 def is_avif(data: bytes, facts: BoxFacts) -> bool:
     """Returns whether the main picture is AV1, which its coding decides, and brands where there is no main picture."""
     coded = facts.items.coded()
-    if coded:
-        return coded[0].kind == b"av01"
-    brands = data[8 : 8 + min(64, struct.unpack_from(">L", data)[0])]
-    return any(brand in brands for brand in AVIF_BRANDS)
+    return coded[0].kind == b"av01" if coded else _has_brand(data, AVIF_BRANDS)
 
 
 def with_avif_brand(data: bytes) -> bytes:

@@ -68,11 +68,14 @@ FULL_CHROMA_QUALITY = 90
 MODERN_QUALITY = 90
 """Default of AVIF and HEIC, whose scales mean more than JPEG's at the same number."""
 WEBP_QUALITY = 95
-COLOUR_ALONE = {"webp": "WebP", "avif": "AVIF", "heic": "HEIC"}
-"""Formats that are written in three channels always."""
+NAMES = {"jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "dng": "DNG", "webp": "WebP", "avif": "AVIF", "heic": "HEIC"}
+COLOUR_ALONE = ("webp", "avif", "heic")
+"""Formats that are written in three channels always, and have no place for IPTC."""
+EIGHT_BITS, NO_NUMBERS = ("jpeg", "webp", "avif"), ("jpeg", "tiff", "webp")
+"""Formats that are written at eight bits, and that cannot name colours by numbers (ITU-T H.273)."""
 AVIF_SPEED = 8
 """Of 0–10: libavif's default of 6 takes four times as long for two per cent of size."""
-PARSED_EXIF = ("TIFF", "DNG", "AVIF")
+PARSED_EXIF = ("tiff", "dng", "avif")
 """Formats whose encoders take EXIF apart."""
 THUMBNAIL_PX = 160
 """Long side that EXIF thumbnails have (DCF 2.0)."""
@@ -102,7 +105,7 @@ def write_photo(photo: Photo, target: Path, *, quality: int | None = None, overw
     def encode(stream: BinaryIO) -> None:
         nonlocal notes
         shown, converted = _displayable(photo, kind)
-        notes = (*converted, *_ENCODERS[kind](shown, stream, target, quality))
+        notes = (*converted, *_ENCODERS[kind](shown, stream, target, quality), *_losses(shown, kind))
 
     _publish(target, encode, overwrite=overwrite)
     return notes
@@ -115,7 +118,7 @@ def _displayable(photo: Photo, kind: str) -> tuple[Photo, tuple[str, ...]]:
     """
     encoding = photo.encoding
     if kind in COLOUR_ALONE and encoding.icc is not None and encoding.icc[16:20] == b"GRAY":
-        light, why = to_linear(photo.pixels, encoding), f"its grey profile has no place in {COLOUR_ALONE[kind]}"
+        light, why = to_linear(photo.pixels, encoding), f"its grey profile has no place in {NAMES[kind]}"
         why = f"{why}; its tones are converted to sRGB"
     elif kind == "png" or encoding.transfer != "linear" or encoding.icc is not None or encoding.cicp is not None:
         return photo, ()
@@ -139,7 +142,7 @@ def write_dng(light: LinearRaw, target: Path, *, overwrite: bool = False) -> tup
         tiff_write.write_linear_dng(stream, replace(light, photo=replace(photo, metadata=metadata)))
 
     _publish(target, encode, overwrite=overwrite)
-    return _lost_blocks(photo, "DNG", iptc=False)
+    return _losses(photo, "dng")
 
 
 def _refuse_source(photo: Photo, target: Path) -> None:
@@ -238,26 +241,21 @@ def _output_metadata(photo: Photo, *, extended_xmp: bool = False) -> Metadata:
     )
 
 
-def _depth_note(photo: Photo, name: str) -> tuple[str, ...]:
-    return (f"its 16 bits are saved as 8: {name} holds no more",) if photo.bit_depth == 16 else ()
-
-
-def _cicp_note(photo: Photo, name: str) -> tuple[str, ...]:
-    lost = photo.encoding.cicp is not None and photo.encoding.icc is None
-    return (f"{name} cannot say that its colours are {photo.encoding.name}; AVIF and PNG can",) if lost else ()
-
-
-def _lost_blocks(photo: Photo, name: str, *, iptc: bool = True) -> tuple[str, ...]:
-    notes: tuple[str, ...] = ()
-    if photo.metadata.iptc is not None and iptc:
-        notes = (f"its IPTC captions have no place in {name}; TIFF and JPEG keep them",)
-    extended = photo.metadata.xmp_extension is not None
-    damaged = name in PARSED_EXIF and is_damaged(photo.metadata.exif)
-    return (
-        *notes,
-        *((f"its extended XMP has no place in {name}; JPEG keeps it",) if extended else ()),
-        *((f"its damaged EXIF has no place in {name} and was left out",) if damaged else ()),
-    )
+def _losses(photo: Photo, kind: str) -> tuple[str, ...]:
+    """Returns sentences about what of the photo has no place in a format."""
+    blocks, name, encoding = photo.metadata, NAMES[kind], photo.encoding
+    only_8 = "AVIF as written here" if kind == "avif" else name
+    numbers = encoding.cicp is not None and encoding.icc is None and kind in NO_NUMBERS
+    captions = blocks.iptc is not None and kind in COLOUR_ALONE
+    sentences = {
+        "its transparency is saved as white: JPEG has none": photo.alpha is not None and kind == "jpeg",
+        f"its 16 bits are saved as 8: {only_8} holds no more": photo.bit_depth == 16 and kind in EIGHT_BITS,
+        f"its IPTC captions have no place in {name}; TIFF and JPEG keep them": captions,
+        f"its extended XMP has no place in {name}; JPEG keeps it": blocks.xmp_extension is not None and kind != "jpeg",
+        f"its damaged EXIF has no place in {name} and was left out": kind in PARSED_EXIF and is_damaged(blocks.exif),
+        f"{name} cannot say that its colours are {encoding.name}; AVIF and PNG can": numbers,
+    }
+    return tuple(sentence for sentence, lost in sentences.items() if lost)
 
 
 def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -281,15 +279,14 @@ def _encode_jpeg(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     head, rest = jpeg.with_segments(encoded.getvalue(), extra, drop_jfif=fitted.exif is not None and said)
     stream.write(head)
     stream.write(rest)
-    flat = ("its transparency is saved as white: JPEG has none",) if photo.alpha is not None else ()
-    return (*fitted.notes, *flat, *_depth_note(photo, "JPEG"), *_cicp_note(photo, "JPEG"))
+    return fitted.notes
 
 
 def _encode_png(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
     metadata = _output_metadata(photo)
     bands = sample_bands(photo, depth=photo.bit_depth, grayscale=_is_grayscale(photo), alpha=photo.alpha is not None)
     write_png(stream, photo.width, photo.height, bands, metadata, photo.encoding, photo.resolution_dpi)
-    return _lost_blocks(photo, "PNG", iptc=False)
+    return ()
 
 
 def _encode_tiff(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -300,7 +297,7 @@ def _encode_tiff(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     metadata = _output_metadata(photo)
     icc, resolution = photo.encoding.icc, photo.resolution_dpi
     tiff_write.write_tiff(stream, photo.width, photo.height, bands, metadata, icc, resolution)
-    return (*_lost_blocks(photo, "TIFF", iptc=False), *_cicp_note(photo, "TIFF"))
+    return ()
 
 
 def _metadata_with_resolution(photo: Photo) -> Metadata:
@@ -323,7 +320,7 @@ def _encode_webp(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
         xmp=metadata.xmp or b"",
         icc_profile=_rgb_profile(photo),
     )
-    return (*_depth_note(photo, "WebP"), *_lost_blocks(photo, "WebP"), *_cicp_note(photo, "WebP"))
+    return ()
 
 
 def _rgb_profile(photo: Photo) -> bytes | None:
@@ -348,7 +345,7 @@ def _encode_avif(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     )
     cicp = photo.encoding.cicp
     stream.write(encoded.getvalue() if cicp is None else heif.with_cicp(encoded.getvalue(), cicp))
-    return (*_depth_note(photo, "AVIF as written here"), *_lost_blocks(photo, "AVIF"))
+    return ()
 
 
 def _encode_heic(photo: Photo, stream: BinaryIO, target: Path, quality: int | None) -> tuple[str, ...]:
@@ -365,7 +362,7 @@ def _encode_heic(photo: Photo, stream: BinaryIO, target: Path, quality: int | No
     encoded = heif.encode_heic(target, size, mode, samples, quality or MODERN_QUALITY, metadata, _rgb_profile(photo))
     cicp = photo.encoding.cicp
     stream.write(encoded if cicp is None else heif.with_cicp(encoded, cicp))
-    return _lost_blocks(photo, "HEIC")
+    return ()
 
 
 _ENCODERS: dict[str, Callable[[Photo, BinaryIO, Path, int | None], tuple[str, ...]]] = {
