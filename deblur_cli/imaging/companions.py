@@ -13,6 +13,10 @@ from deblur_cli.imaging.heif_items import CODED, DERIVED, Items
 
 GAIN_MAP, DEPTH, MOTION, STEREO, BURST = "HDR gain map", "depth map", "motion clip", "second view", "burst"
 PICTURE = "further picture"
+CREDENTIALS = "C2PA manifest (content credentials)"
+CREDENTIALS_TAG, CREDENTIALS_CHUNKS = 52545, (b"caBX", b"C2PA")
+CREDENTIALS_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+"""Where TIFF, PNG, WebP and HEIF have it (C2PA 2.1, A.3); JPEG has it in APP11. It signs the picture as it was."""
 GAIN_MAP_WORDS = (b"urn:iso:std:iso:ts:21496:-1", b"hdr-gain-map", b"hdrgainmap", b"HDRGainMap")
 DEPTH_WORDS = (b"depthmap", b"photo:2018:aux:depth", b"disparity", b"portraiteffectsmatte", b"semantic")
 MPF_HEAD = b"MPF\0"
@@ -59,8 +63,10 @@ def of_jpeg(data: bytes, end: int | None, segments: Iterable[tuple[int, int, int
 
     A picture that does not say what it is counts as the gain map that the main one's XMP speaks of.
     """
-    trailer = data[end:] if end is not None else b""
+    trailer, segments = data[end:] if end is not None else b"", list(segments)
     found = _of_trailer(trailer)
+    if any(marker == 0xEB and b"c2pa" in data[start : min(stop, start + 200)] for marker, start, stop in segments):
+        found.append(CREDENTIALS)
     views = [MPF_KINDS[kind] for kind in _mpf_kinds(data, segments) if kind in MPF_KINDS]
     named = list(dict.fromkeys(name for name in found if name != PICTURE))
     unnamed = max(0, found.count(PICTURE) - len(views))

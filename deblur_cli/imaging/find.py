@@ -1,4 +1,4 @@
-"""Photos that the given files, folders and patterns mean."""
+"""Photos that the given files, folders and patterns mean, and what a file is by its first bytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deblur_cli.errors import PhotoError, UnreadablePhotoError, UsageError, shown_path
+from deblur_cli.imaging.png import SIGNATURE as PNG_SIGNATURE
 from deblur_cli.imaging.raw import RAW_SUFFIXES
 
 PHOTO_SUFFIXES = RAW_SUFFIXES | frozenset(
@@ -31,6 +32,43 @@ SERVICE_ENDINGS = (".lrdata", ".lrcat-data", ".cocatalogdb")
 THUMBNAIL_NAMES = ("synofile_thumb_", "synophoto_thumb_")
 """How names of thumbnails begin that Synology leaves where its own folders are copied."""
 MOST_KINDS = 4
+FORMAT_MARKS = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (PNG_SIGNATURE, "PNG"),
+    *((mark, "TIFF") for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((mark, "GIF") for mark in (b"GIF87a", b"GIF89a")),
+)
+# fmt: off
+SIGNATURES = (
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"II\xbc\x01", "a JPEG XR picture"),
+    (0, b"\x8aMNG\r\n\x1a\n", "an MNG animation"),
+    (0, b"\x8bJNG\r\n\x1a\n", "a JNG picture"),
+    (0, b"BM", "a BMP picture"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture"),
+    (0, b"#?RADIANCE", "a Radiance HDR picture"),
+    (0, b"gimp xcf", "a GIMP file"),
+    (0, b"qoif", "a QOI picture"),
+    (0, b"DDS ", "a DDS texture"),
+    (0, b"\x0a\x05\x01\x08", "a PCX picture"),
+    (0, b"P5\n", "a PGM picture"), (0, b"P6\n", "a PPM picture"), (0, b"P7\n", "a PAM picture"),
+    (0, b"BPG\xfb", "a BPG picture"),
+    (0, b"SIMPLE  =", "a FITS picture"),
+    (128, b"DICM", "a DICOM picture"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"<svg", "an SVG drawing"),
+    (0, b"<!DOCTYPE html", "a web page"), (0, b"<html", "a web page"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, b"\x1a\x45\xdf\xa3", "a video"),
+    (8, b"AVI ", "a video"),
+)
+# fmt: on
+VIDEO_BRANDS = (b"qt  ", b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"avc1", b"M4V ", b"3gp")
 
 
 @dataclass(frozen=True)
@@ -206,3 +244,28 @@ def _photos_below(
             yield path  # a link that leads nowhere is told where it is read
         elif not below:
             others[path.suffix.lower()] += 1
+
+
+def format_of(head: bytes) -> str:
+    """Returns the name of the format that a file begins as, "HEIF" for HEIC, AVIF and their kin; "" for others."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        return "HEIF"
+    return next((name for mark, name in FORMAT_MARKS if head.startswith(mark)), "")
+
+
+def unsupported_kind(head: bytes) -> str | None:
+    """Returns what a file is by its first 132 bytes, with its article, or None where they fit no kind known here."""
+    if head[4:8] == b"ftyp" and head[8:12].startswith(VIDEO_BRANDS):
+        return "a video"
+    text = head.lstrip()
+    return next(
+        (
+            name
+            for place, mark, name in SIGNATURES
+            if head[place : place + len(mark)] == mark
+            or (mark[:1] == b"<" and text[: len(mark)].lower() == mark.lower())
+        ),
+        None,
+    )

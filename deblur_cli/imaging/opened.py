@@ -7,7 +7,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import GifImagePlugin, Image, ImageCms, ImageFile, JpegImagePlugin, Png
 from deblur_cli.errors import DeblurError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import companions, heif, heif_items, jpeg, png, raw, tiff_read
 from deblur_cli.imaging.colour import DAMAGED_PROFILE, adobe_rgb, encoding_of, is_whole_profile
-from deblur_cli.imaging.find import PHOTO_SUFFIXES
+from deblur_cli.imaging.find import PHOTO_SUFFIXES, format_of, unsupported_kind
 from deblur_cli.imaging.metadata import Resolution, names_adobe_rgb, orientation_of, without_exif_header
 from deblur_cli.imaging.photo import Encoding, JpegSettings, Metadata
 from deblur_cli.imaging.samples import without_pillows_limit
@@ -36,45 +36,7 @@ WHOLE_SHARE = 0.999
 """A file of this part of its bytes or more is not told as cut short in so many megabytes: they would look equal."""
 FEWEST_ZEROS = 64
 """Zeros at the end of a coded picture from here on are what a broken copy left."""
-FORMAT_MARKS = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (png.SIGNATURE, "PNG"),
-    *((mark, "TIFF") for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    *((mark, "GIF") for mark in (b"GIF87a", b"GIF89a")),
-)
 READ_FORMATS = "JPEG, PNG, TIFF, WebP, GIF, HEIC, AVIF and camera raw"
-
-# fmt: off
-SIGNATURES = (
-    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (0, b"II\xbc\x01", "a JPEG XR picture"),
-    (0, b"\x8aMNG\r\n\x1a\n", "an MNG animation"),
-    (0, b"\x8bJNG\r\n\x1a\n", "a JNG picture"),
-    (0, b"BM", "a BMP picture"),
-    (0, b"8BPS", "a Photoshop file"),
-    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture"),
-    (0, b"#?RADIANCE", "a Radiance HDR picture"),
-    (0, b"gimp xcf", "a GIMP file"),
-    (0, b"qoif", "a QOI picture"),
-    (0, b"DDS ", "a DDS texture"),
-    (0, b"\x0a\x05\x01\x08", "a PCX picture"),
-    (0, b"P5\n", "a PGM picture"), (0, b"P6\n", "a PPM picture"), (0, b"P7\n", "a PAM picture"),
-    (0, b"BPG\xfb", "a BPG picture"),
-    (0, b"SIMPLE  =", "a FITS picture"),
-    (128, b"DICM", "a DICOM picture"),
-    (0, b"%PDF-", "a PDF document"),
-    (0, b"<svg", "an SVG drawing"),
-    (0, b"<!DOCTYPE html", "a web page"), (0, b"<html", "a web page"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"Rar!\x1a\x07", "a RAR archive"),
-    (0, b"\x1a\x45\xdf\xa3", "a video"),
-    (8, b"AVI ", "a video"),
-)
-# fmt: on
-VIDEO_BRANDS = (b"qt  ", b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"avc1", b"M4V ", b"3gp")
 
 LIBRARY_ERRORS = (struct.error, zlib.error, cv2.error, tifffile.TiffFileError, ImageCms.PyCMSError)
 PYTHON_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError)
@@ -121,44 +83,19 @@ def open_file(path: Path) -> Opened:
     return replace(opened, encoding=Encoding(), notes=(*opened.notes, DAMAGED_PROFILE))
 
 
-def format_of(head: bytes) -> str:
-    """Returns the name of the format that a file begins as, "HEIF" for HEIC, AVIF and their kin; "" for others."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    if head[4:8] == b"ftyp":
-        return "HEIF"
-    return next((name for mark, name in FORMAT_MARKS if head.startswith(mark)), "")
-
-
 def _recognised(path: Path, data: bytes) -> Opened:
     kind = format_of(data[:16])
     if kind and (kind != "HEIF" or heif.is_heif(data)):
         return _OPENERS[kind](path, data)
     if not data.strip(b"\0"):
         raise UnreadablePhotoError(path, raw.ONLY_ZEROS)
-    if (unsupported := _unsupported_kind(data[:132])) is not None:
+    if (unsupported := unsupported_kind(data[:132])) is not None:
         raise UnsupportedPhotoError(path, f"is {unsupported}, which is not supported. {READ_FORMATS} can be read.")
     if path.suffix.lower() in PHOTO_SUFFIXES:
         raise UnreadablePhotoError(
             path, f"is not a photo of a known format, in spite of its name. {READ_FORMATS} can be read."
         )
     raise UnsupportedPhotoError(path, f"is not a photo of a known format. {READ_FORMATS} can be read.")
-
-
-def _unsupported_kind(head: bytes) -> str | None:
-    """Returns what a file is by its first 132 bytes, with its article, or None where they fit no kind known here."""
-    if head[4:8] == b"ftyp" and head[8:12].startswith(VIDEO_BRANDS):
-        return "a video"
-    text = head.lstrip()
-    return next(
-        (
-            name
-            for place, mark, name in SIGNATURES
-            if head[place : place + len(mark)] == mark
-            or (mark[:1] == b"<" and text[: len(mark)].lower() == mark.lower())
-        ),
-        None,
-    )
 
 
 def _open_jpeg(path: Path, data: bytes) -> Opened:
@@ -197,6 +134,11 @@ def _aspect_notes(pixel_aspect: float) -> tuple[str, ...]:
     return (f"its pixels are {pixel_aspect:.3g} times as wide as high, which is not carried over",)
 
 
+def _credential_notes(kinds: Collection[bytes]) -> tuple[str, ...]:
+    """Returns a note where chunks of these kinds sign the picture as it was."""
+    return companions.notes(companions.CREDENTIALS for kind in companions.CREDENTIALS_CHUNKS if kind in kinds)
+
+
 def _open_png(path: Path, data: bytes) -> Opened:
     if data[12:16] == b"CgBI":
         raise UnsupportedPhotoError(
@@ -204,7 +146,7 @@ def _open_png(path: Path, data: bytes) -> Opened:
         )
     blocks = png.read_blocks(data)
     encoding, notes = png.colour_of(blocks, grey=data[25] in (0, 4))
-    notes = (*notes, *_aspect_notes(blocks.pixel_aspect))
+    notes = (*notes, *_aspect_notes(blocks.pixel_aspect), *_credential_notes({kind for kind, _, _ in png.chunks(data)}))
     if blocks.animated:
         notes = ("is animated; only the first frame is taken", *notes)
     return Opened(
@@ -243,6 +185,7 @@ def sound_png(opened: Opened) -> Opened:
 def _open_tiff(path: Path, data: bytes) -> Opened:
     head = tiff_read.read_head(path, data)
     layout = head.layout
+    signed = [companions.CREDENTIALS] if companions.CREDENTIALS_TAG in head.page.tags else []
     return Opened(
         path,
         data,
@@ -254,7 +197,7 @@ def _open_tiff(path: Path, data: bytes) -> Opened:
         encoding_of(head.icc),
         head.metadata,
         tiff=head,
-        notes=(*head.notes, *_aspect_notes(tiff_read.pixel_aspect(head.page))),
+        notes=(*head.notes, *_aspect_notes(tiff_read.pixel_aspect(head.page)), *companions.notes(signed)),
         resolution_dpi=head.resolution_dpi,
     )
 
@@ -277,7 +220,7 @@ def _open_webp(path: Path, data: bytes) -> Opened:
     if expected > len(data) + 1:
         raise _cut_short(path, len(data), expected)
     height, width = webp_size(data)
-    exif, xmp, icc, at, frames = None, None, None, 12, 0
+    exif, xmp, icc, at, frames, kinds = None, None, None, 12, 0, set()
     while at + 8 <= len(data):
         kind, size = struct.unpack_from("<4sL", data, at)
         content = data[at + 8 : at + 8 + size]
@@ -287,8 +230,10 @@ def _open_webp(path: Path, data: bytes) -> Opened:
         xmp = content if kind == b"XMP " else xmp
         icc = content if kind == b"ICCP" else icc
         frames += kind == b"ANMF"
+        kinds.add(kind)
         at += 8 + size + size % 2
     notes = (f"is animated with {frames} frames; only the first is taken",) if frames > 1 else ()
+    notes = (*notes, *_credential_notes(kinds))
     metadata = Metadata(exif, xmp)
     orientation = orientation_of(metadata)
     return Opened(path, data, "WebP", height, width, orientation, 8, encoding_of(icc), metadata, notes=notes)
@@ -317,7 +262,11 @@ def _open_heif(path: Path, data: bytes) -> Opened:
         raise UnsupportedPhotoError(
             path, f"is a HEIF file coded as {name}, which is not supported. Save it as HEIC, AVIF or TIFF."
         )
-    notes = (*companions.notes(companions.of_heif(facts.items)), *_aspect_notes(facts.pixel_aspect))
+    beside = companions.of_heif(facts.items)
+    outer = (data[start : start + 16] for kind, start, _ in heif_items.children(data, 0, len(data)) if kind == b"uuid")
+    if companions.CREDENTIALS_BOX in outer:
+        beside.append(companions.CREDENTIALS)
+    notes = (*companions.notes(beside), *_aspect_notes(facts.pixel_aspect))
     return _open_avif(path, data, facts, notes) if heif.is_avif(data, facts) else _open_heic(path, data, facts, notes)
 
 

@@ -19,8 +19,9 @@ from PIL import GifImagePlugin
 
 from deblur_cli.errors import photo_errors_only
 from deblur_cli.imaging import heif, heif_items, jpeg, png, raw, tiff_read
+from deblur_cli.imaging.find import format_of
 from deblur_cli.imaging.metadata import ExifSummary, orientation_of, summarise, without_exif_header
-from deblur_cli.imaging.opened import decoding, format_of, is_raw_photo, open_file, webp_size
+from deblur_cli.imaging.opened import decoding, is_raw_photo, open_file, webp_size
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.samples import upright_size, without_pillows_limit
 

@@ -19,6 +19,7 @@ from deblur_cli.imaging.metadata import (
     X_RESOLUTION,
     Y_RESOLUTION,
     Resolution,
+    iptc_from_resources,
     resolution_of,
     resources_from_iptc,
 )
@@ -204,7 +205,9 @@ def metadata_of(page: Directory, first: Directory) -> Metadata:
         said = _completed(said, exif_block.contents(first))
     spoken = any(tag.number not in _ALWAYS_THERE for tag in (*said.main, *said.exif, *said.gps))
     records = block_of(page, first, exif_block.IPTC)
-    resources = block_of(page, first, exif_block.PHOTOSHOP) or (resources_from_iptc(records) if records else None)
+    resources = block_of(page, first, exif_block.PHOTOSHOP)
+    if records and iptc_from_resources(resources) is None:
+        resources = resources_from_iptc(records) + (resources or b"")
     return Metadata(exif_block.build(said) if spoken else None, block_of(page, first, exif_block.XMP), resources)
 
 

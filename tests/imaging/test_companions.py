@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from deblur_cli.imaging import jpeg
+from deblur_cli.imaging import jpeg, png
 from deblur_cli.imaging.photo import Metadata
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo
 from tests.imaging import exif_samples
+from tests.imaging.test_tiff_pages import PHOTO, page
 from tests.imaging.test_xmp import MOTION, packet
+from tests.support import tiffs
 
 CLIP = struct.pack(">L", 24) + b"ftypmp42" + bytes(12) + bytes(range(256)) * 20
 GAIN_XMP = packet("", 'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"')
@@ -109,3 +113,26 @@ def test_claims_in_extended_xmp_leave_too(tmp_path: Path) -> None:
     assert back.xmp_extension is not None
     assert b"hdrgm" not in back.xmp_extension
     assert jpeg.extension_guid(back.xmp_extension).encode() in (back.xmp or b"")
+
+
+def signed(suffix: str) -> bytes:
+    """Returns a picture with content credentials, as far as a reader tells them by their place."""
+    if suffix == ".jpg":
+        return picture(extra=jpeg._segment(0xEB, b"JP\0\1\0\0\0\1" + struct.pack(">L4s", 60, b"jumb") + b"jumdc2pa\0"))
+    if suffix == ".tif":
+        return tiffs.pages_bytes([page(PHOTO, (52545, 7, b"jumbc2pa"))], "<", nested=False)
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(stream, {".png": "PNG", ".webp": "WEBP", ".avif": "AVIF"}[suffix])
+    data = stream.getvalue()
+    if suffix == ".png":
+        return data[:33] + png._chunk(b"caBX", b"jumbc2pa") + data[33:]
+    if suffix == ".webp":
+        return data[:4] + struct.pack("<L", len(data) + 8) + data[8:] + b"C2PA" + struct.pack("<L", 8) + b"jumbc2pa"
+    return data + struct.pack(">L4s", 40, b"uuid") + bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + bytes(16)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".avif"])
+def test_content_credentials_are_told(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(signed(suffix))
+    note = "its C2PA manifest (content credentials) is not carried over"
+    assert read_photo(tmp_path / f"a{suffix}").notes == (note,)

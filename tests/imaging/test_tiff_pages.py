@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deblur_cli.imaging import exif_block
-from deblur_cli.imaging.metadata import summarise
+from deblur_cli.imaging.metadata import iptc_from_resources, summarise
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.raw import srgb_profile
 from deblur_cli.imaging.read import read_photo, read_size
@@ -194,3 +194,10 @@ def test_pixels_that_are_not_square_are_said_to_be(tmp_path: Path) -> None:
         photo = read(tmp_path, page(PHOTO, *shape))
         assert any("its pixels are 0.5 times as wide as high" in note for note in photo.notes) == said
         assert photo.resolution_dpi == (None if said else (204, 102))
+
+
+def test_captions_beside_other_resources_are_kept(tmp_path: Path) -> None:
+    records, others = b"\x1c\2\5\0\4name", b"8BIM\4\2\0\0\0\0\0\0"
+    photo = read(tmp_path, page(PHOTO, (33723, 7, records), (34377, 1, others)))
+    assert iptc_from_resources(photo.metadata.iptc) == records
+    assert others in (photo.metadata.iptc or b"")
