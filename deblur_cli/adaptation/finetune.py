@@ -18,7 +18,7 @@ from deblur_cli.adaptation.frames import Frame, FrameStore, store_of
 from deblur_cli.adaptation.learner import Job, Learner, run_of
 from deblur_cli.adaptation.matched import match_shots
 from deblur_cli.adaptation.settings import AdaptSettings
-from deblur_cli.catalogue.recognise import Recognised, recognise
+from deblur_cli.catalogue.weight_file import Recognised, recognise
 from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.networks.contract import SingleModel

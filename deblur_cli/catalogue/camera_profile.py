@@ -17,12 +17,10 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from deblur_cli.catalogue.download import sha256_of
+from deblur_cli.catalogue.download import LocalFile, sha256_of
 from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import PROFILE_KEY, find
 from deblur_cli.catalogue.load import build
-from deblur_cli.catalogue.recognise import recognise
-from deblur_cli.catalogue.source import LocalFile
 from deblur_cli.catalogue.vgg import digest_of
 from deblur_cli.catalogue.weight_file import (
     NEWER,
@@ -30,6 +28,7 @@ from deblur_cli.catalogue.weight_file import (
     is_safetensors,
     read_header,
     read_tensors,
+    recognise,
     to_half_precision,
     traits_as_text,
     traits_from,

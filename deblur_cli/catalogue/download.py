@@ -1,5 +1,6 @@
-"""From an entry to a verified file on this disk: bundled, the user's own, cached, or fetched from the Hub.
+"""Where weights come from and lie, and from an entry to a verified file on this disk. None of this needs PyTorch.
 
+Files are bundled, the user's own, cached, or fetched from the Hub.
 The Hub's client keeps a partial download only within one process, and trusts lengths, not hashes. So the transfer runs
 here, into a partial file that survives; what is whole and verified is put where the client looks, and the client makes
 its own links. The client is imported late: it takes its time.
@@ -14,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, LocalFile, Source, bundled_folder, home_folder
+from platformdirs import user_cache_path
+
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.progress import SILENT, Progress, Stage
 
@@ -29,6 +32,83 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from deblur_cli.catalogue.entries import Entry
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A file that comes with the package, in `weights/`."""
+
+    file: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A repository of the Hugging Face Hub, at a commit or branch. The entry's hash decides what is taken from it."""
+
+    repository: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A file on the Hugging Face Hub; `copies` hold the same file and are tried in order."""
+
+    file: str
+    copies: tuple[Copy, ...]
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file that the user named."""
+
+    path: Path
+
+
+Source = Bundled | Hub | LocalFile
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure: mean PSNR in dB (and SSIM) of input and output on a set of photos, and who measured it."""
+
+    dataset: str
+    psnr: float
+    psnr_input: float | None = None
+    ssim: float | None = None
+    source: str = "deblur evaluate"
+
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def bundled_folder() -> Path:
+    """Returns the folder of the bundled weights: inside an installed package, beside it in a source checkout."""
+    installed = PACKAGE / "weights"
+    return installed if installed.is_dir() else PACKAGE.parent / "weights"
+
+
+def cache_dir() -> Path:
+    """Returns the folder for what can be made again: DEBLUR_CACHE, or the system's place for caches."""
+    wanted = os.environ.get("DEBLUR_CACHE")
+    if wanted:
+        return Path(wanted)
+    try:
+        return user_cache_path("deblur", appauthor=False)
+    except RuntimeError:  # there is no home
+        return home_folder() / ".cache" / "deblur"
+
+
+def home_folder() -> Path:
+    """Returns the user's home, or for a user without one, as in many containers, a folder among the temporary files."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"deblur-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+
+
+def converted_file(sha256: str) -> Path:
+    """Returns where the safetensors of a published pickle with this hash is kept."""
+    return cache_dir() / "converted" / f"{sha256}.safetensors"
 
 
 YES = frozenset({"1", "on", "yes", "true"})

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Generic, TypeVar, cast
 
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, Source
+from deblur_cli.catalogue.download import Bundled, Copy, Hub, Score, Source
 from deblur_cli.networks import registry
 from deblur_cli.networks.contract import (
     Architecture,

@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+from deblur_cli.catalogue.download import LocalFile
 from deblur_cli.catalogue.entries import MODEL_TYPES, Entry, M, entries, untrained, untrained_named
 from deblur_cli.catalogue.load import HINT, is_installed, recognise_foreign
-from deblur_cli.catalogue.recognise import is_strange, recognise
-from deblur_cli.catalogue.source import LocalFile
-from deblur_cli.catalogue.weight_file import as_safetensors, read_header, traits_from
+from deblur_cli.catalogue.weight_file import as_safetensors, is_strange, read_header, recognise, traits_from
 from deblur_cli.errors import (
     MissingWeightsError,
     ProfileError,

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deblur_cli.catalogue.source import PACKAGE, Bundled, Copy, Hub, Score, Source, cache_dir
+from deblur_cli.catalogue.download import PACKAGE, Bundled, Copy, Hub, Score, Source, cache_dir
 from deblur_cli.files import write_whole
 from deblur_cli.progress import SILENT, Progress
 
@@ -121,7 +121,7 @@ def _listed_untrained(item: Untrained, parameters: int, macs: int) -> Listed:
 
 
 def _network(architecture: str, config: Any) -> str:
-    from deblur_cli.catalogue.recognise import settings_of
+    from deblur_cli.catalogue.weight_file import settings_of
 
     return f"{architecture} {settings_of(config)}"
 

@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.catalogue.download import resolve
+from deblur_cli.catalogue.download import LocalFile, resolve
 from deblur_cli.catalogue.entries import Entry, M
-from deblur_cli.catalogue.recognise import settings_of
-from deblur_cli.catalogue.source import LocalFile
-from deblur_cli.catalogue.weight_file import as_safetensors, read_weights
+from deblur_cli.catalogue.weight_file import as_safetensors, read_weights, settings_of
 from deblur_cli.errors import DamagedWeightsError, UnrecognisedNetworkError
 from deblur_cli.networks.contract import Architecture, SingleModel, Traits
 from deblur_cli.networks.papers.local_pooling import apply_local_pooling

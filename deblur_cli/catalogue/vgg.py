@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from deblur_cli.catalogue.download import (
+    Copy,
     CountedFile,
     HubError,
     HubSettings,
     as_hub_errors,
+    cache_dir,
     checked,
     find_cached,
     require_space,
 )
-from deblur_cli.catalogue.source import Copy, cache_dir
 from deblur_cli.catalogue.weight_file import read_header, read_weights, recorded_hash, write_safetensors
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.files import whole_file, write_whole

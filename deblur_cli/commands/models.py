@@ -13,8 +13,8 @@ from deblur_cli.commands.report import Terminal, answer, answer_json, answer_lin
 from deblur_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from deblur_cli.catalogue.download import Score
     from deblur_cli.catalogue.listing import Listed
-    from deblur_cli.catalogue.source import Score
     from deblur_cli.evaluation.timings import Timing
 
 NameArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `deblur models list`, or a weight file.")]
@@ -141,8 +141,7 @@ def where(
     name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this network's file.")] = None,
 ) -> None:
     """Print where weights are on this computer: one network's file, or the folders."""
-    from deblur_cli.catalogue.download import HubSettings, locate
-    from deblur_cli.catalogue.source import bundled_folder, cache_dir
+    from deblur_cli.catalogue.download import HubSettings, bundled_folder, cache_dir, locate
     from deblur_cli.errors import MissingWeightsError
 
     if name is None:
@@ -179,9 +178,9 @@ def _find(name: str, terminal: Terminal) -> Listed:
 
 def _time(item: Listed, device: str, precision: str, terminal: Terminal) -> None:
     """Times a network, and keeps that for the list."""
+    from deblur_cli.catalogue.download import LocalFile
     from deblur_cli.catalogue.entries import untrained_named
     from deblur_cli.catalogue.find import find_any
-    from deblur_cli.catalogue.source import LocalFile
     from deblur_cli.evaluation.speed import measure_speed, model_of, random_model
     from deblur_cli.evaluation.timings import keep_timing
 

@@ -63,7 +63,7 @@ def show_profile(path: Path, *, as_json: bool) -> None:
 
 
 def _row(path: Path, profile: CameraProfile, sha256: str) -> ProfileRow:
-    from deblur_cli.catalogue.recognise import settings_of
+    from deblur_cli.catalogue.weight_file import settings_of
 
     return ProfileRow(
         name=path.name,

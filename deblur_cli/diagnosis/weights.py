@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from deblur_cli.catalogue.download import HubError, HubSettings, Whereabouts, locate, ping, resolve
+from deblur_cli.catalogue.download import Bundled, HubError, HubSettings, Whereabouts, cache_dir, locate, ping, resolve
 from deblur_cli.catalogue.entries import entries
-from deblur_cli.catalogue.source import Bundled, cache_dir
 from deblur_cli.diagnosis.check import Check, State
 from deblur_cli.errors import WeightsError
 

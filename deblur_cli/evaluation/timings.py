@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deblur_cli.catalogue.source import cache_dir
+from deblur_cli.catalogue.download import cache_dir
 from deblur_cli.files import write_whole
 from deblur_cli.progress import Progress
 

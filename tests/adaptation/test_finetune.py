@@ -11,7 +11,7 @@ from deblur_cli.adaptation.blurred_shots import LibraryBlur
 from deblur_cli.adaptation.finetune import learner_of, recipe_for
 from deblur_cli.adaptation.finetune import noise_of as measured
 from deblur_cli.adaptation.frames import store_of
-from deblur_cli.catalogue.recognise import recognise
+from deblur_cli.catalogue.weight_file import recognise
 from deblur_cli.errors import UnrecognisedNetworkError
 from deblur_cli.networks.contract import SingleModel, Traits
 from deblur_cli.networks.filter_bank_unet import FilterBankUNet

@@ -11,10 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.download import HubError, HubSettings, Whereabouts, locate, ping, resolve
+from deblur_cli.catalogue.download import (
+    Bundled,
+    Copy,
+    Hub,
+    HubError,
+    HubSettings,
+    Whereabouts,
+    cache_dir,
+    locate,
+    ping,
+    resolve,
+)
 from deblur_cli.catalogue.entries import Entry
 from deblur_cli.catalogue.find import find
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, cache_dir
 from deblur_cli.errors import DamagedWeightsError, MissingWeightsError
 from deblur_cli.networks.contract import SingleModel
 from deblur_cli.progress import Stage
@@ -284,7 +294,7 @@ def test_a_user_without_a_home_has_a_cache_among_the_temporary_files(monkeypatch
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", nobody)
-    monkeypatch.setattr("deblur_cli.catalogue.source.user_cache_path", nobody)
+    monkeypatch.setattr("deblur_cli.catalogue.download.user_cache_path", nobody)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     temporary = Path(tempfile.gettempdir())
     assert HubSettings.now().cache.is_relative_to(temporary)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from deblur_cli.catalogue.download import LocalFile
 from deblur_cli.catalogue.find import find
-from deblur_cli.catalogue.source import LocalFile
 from deblur_cli.catalogue.weight_file import save_model
 from deblur_cli.errors import UnknownModelError, UnrecognisedNetworkError, WrongModelKindError
 from deblur_cli.networks.contract import ReferenceModel, SingleModel

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from deblur_cli.catalogue import listing
+from deblur_cli.catalogue.download import Bundled, Copy, Hub, Score, cache_dir
 from deblur_cli.catalogue.entries import Entry, entries
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.listing import list_entry, list_models
-from deblur_cli.catalogue.source import Bundled, Copy, Hub, Score, cache_dir
 from deblur_cli.networks import filter_bank_unet
 from deblur_cli.networks.contract import Published, SingleModel
 from deblur_cli.networks.papers import nafnet

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from deblur_cli.catalogue import entries as catalogue
 from deblur_cli.catalogue import listing
-from deblur_cli.catalogue.source import Copy, Hub
+from deblur_cli.catalogue.download import Copy, Hub
 from deblur_cli.cli import app
 from deblur_cli.evaluation import speed
 from deblur_cli.networks import filter_bank_unet

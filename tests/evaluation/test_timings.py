@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.source import cache_dir
+from deblur_cli.catalogue.download import cache_dir
 from deblur_cli.evaluation.timings import Timing, keep_timing, recall_timings, this_machine
 from deblur_cli.progress import SILENT, SilentProgress
 

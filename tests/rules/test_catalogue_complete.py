@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deblur_cli.catalogue.download import sha256_of
+from deblur_cli.catalogue.download import Bundled, sha256_of
 from deblur_cli.catalogue.entries import entries
 from deblur_cli.catalogue.find import find_any
 from deblur_cli.catalogue.load import load
-from deblur_cli.catalogue.source import Bundled
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 LARGEST_BYTES = 16 * 2**20

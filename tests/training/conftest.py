@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.catalogue import recognise
+from deblur_cli.catalogue import weight_file
 from deblur_cli.networks import registry
 from deblur_cli.networks.contract import Architecture, Discriminator, InputKind, Traits
 from deblur_cli.networks.papers import discriminators
@@ -126,7 +126,7 @@ def two_picture_networks(monkeypatch: pytest.MonkeyPatch) -> None:
         )  # fmt: skip
 
     lines = (*registry.ARCHITECTURES, line(InputKind.REFERENCE), line(InputKind.PAIR))
-    for module in (registry, recognise, start):
+    for module in (registry, weight_file, start):
         monkeypatch.setattr(module, "ARCHITECTURES", lines)
 
 
