@@ -288,6 +288,10 @@ def _planned(photo: FoundPhoto, options: OutputOptions) -> PlannedOutput:
 def _problem(plan: PlannedOutput, options: OutputOptions) -> str:
     """Returns why what is planned cannot be written, as a sentence; nothing where it can."""
     source = shown_path(plan.source.name)
+    folder = next((each for each in plan.target.parents if os.path.lexists(each)), plan.target.parent)
+    if not is_folder(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        why = "read-only" if is_folder(folder) else "no folder"
+        return f"{source}: cannot be written: {shown_path(folder)} is {why}. Give another --out."
     for name, path in (("result", plan.target), *plan.side_files):
         there = next((folder for folder in path.parents if is_folder(folder)), path.parent)
         try:

@@ -118,16 +118,17 @@ def read_as_light(path: Path, max_megapixels: float) -> tuple[Photo, CameraColou
 
 
 def write_as_dng(photo: Photo, colour: CameraColour, target: Path, *, overwrite: bool = False) -> tuple[str, ...]:
-    """Returns sentences about what was lost, after the photo lies at `target` as a linear DNG, its sidecar beside it.
+    """Returns sentences about what was lost, after the photo lies at `target` as a linear DNG, its sidecars beside it.
 
     Raises as `write_photo`.
     """
     notes = write_dng(as_light(photo, colour), target, overwrite=overwrite)
-    return (*notes, *_copy_sidecar(photo.path, target, overwrite=overwrite))
+    return (*notes, *_copy_sidecars(photo.path, target, overwrite=overwrite))
 
 
-def _copy_sidecar(source: Path, target: Path, *, overwrite: bool) -> tuple[str, ...]:
-    """Copies a raw file's XMP sidecar, made upright as the result is: NAME.xmp or NAME.SUFFIX.xmp, by the developer."""
+def _copy_sidecars(source: Path, target: Path, *, overwrite: bool) -> tuple[str, ...]:
+    """Copies a raw file's XMP sidecars, made upright as the result is: NAME.xmp and NAME.SUFFIX.xmp."""
+    notes = []
     for sidecar, copy in (
         (source.with_suffix(".xmp"), target.with_suffix(".xmp")),
         (source.with_name(f"{source.name}.xmp"), target.with_name(f"{target.name}.xmp")),
@@ -139,8 +140,11 @@ def _copy_sidecar(source: Path, target: Path, *, overwrite: bool) -> tuple[str, 
             with whole_file(copy, overwrite=overwrite) as temporary:
                 temporary.write_bytes(content)
         except FileExistsError:
-            return (f"{copy.name} already exists and is left as it is",)
+            notes.append(f"{copy.name} already exists and is left as it is")
         except OSError as error:
             raise CannotWriteError(copy, f"cannot be written: {error.strerror}. Give another --out.") from error
-        return (f"its sidecar {sidecar.name} is copied; crop and local edits in it are for the picture as it was",)
-    return ()
+        else:
+            notes.append(
+                f"its sidecar {sidecar.name} is copied; crop and local edits in it are for the picture as it was"
+            )
+    return tuple(notes)

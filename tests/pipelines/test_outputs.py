@@ -274,6 +274,19 @@ def test_the_folder_of_results_inside_the_folder_of_photos_is_left_out(photo_fac
     assert targets([tmp_path], OutputOptions(tmp_path / "out", recursive=True)) == {"a.jpg": "out/a.jpg"}
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(
+    photo_factory: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = photo_factory("a.jpg")
+    (tmp_path / "notes").write_text("no folder")
+    for out in ("notes", "notes/deeper"):
+        (plan,) = plan_photos([photo], OutputOptions(tmp_path / out)).outputs
+        assert "notes is no folder. Give another --out" in plan.problem
+    monkeypatch.setattr("os.access", lambda folder, mode: Path(folder) != tmp_path)
+    (plan,) = plan_photos([photo], OutputOptions(tmp_path / "new" / "deeper")).outputs
+    assert f"{tmp_path} is read-only" in plan.problem
+
+
 def test_results_alone_are_no_photos_and_that_is_said(photo_factory: Make, tmp_path: Path) -> None:
     photo_factory("out/a.jpg")
     with pytest.raises(UsageError, match="are results of earlier runs"):

@@ -190,6 +190,15 @@ def test_a_sidecar_is_copied_upright_and_never_over_another(frame: Path, monkeyp
     assert copy.read_bytes() == b"edited since"
 
 
+def test_two_developers_sidecars_are_both_copied(frame: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame.with_suffix(".xmp").write_bytes(SIDECAR)
+    frame.with_name(f"{frame.name}.xmp").write_bytes(SIDECAR)
+    result = restored(monkeypatch, frame)
+    assert result.output is not None
+    assert result.output.with_suffix(".xmp").exists()
+    assert result.output.with_name(f"{result.output.name}.xmp").exists()
+
+
 def test_a_comparison_is_developed(frame: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
