@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import platform
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -13,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -32,8 +30,6 @@ LONGEST_TILE_PX = {"cpu": 1152, "mps": 1152, "cuda": 2048}
 PROBE_PX = 128
 UNSEEN = 1.6
 """Allowance for what the probe cannot see: copies that kernels make, memory that the allocator keeps."""
-GUESSED_FREE_BYTES = 2048 * MIB
-"""Where the system does not tell."""
 
 
 @dataclass(frozen=True)
@@ -127,40 +123,7 @@ def free_memory(device: torch.device) -> int:
         return int(free + kept)
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    return _free_on_host()
-
-
-def _free_on_host() -> int:
-    if platform.system() == "Windows":
-        return _free_on_windows()
-    if platform.system() == "Linux":
-        return min(_linux_available(Path("/proc")), control_group_room())
-    try:  # macOS tells the total only; half of it is a careful guess
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (ValueError, OSError):
-        return GUESSED_FREE_BYTES
-
-
-def _free_on_windows() -> int:
-    class Status(ctypes.Structure):
-        _fields_ = (
-            ("length", ctypes.c_ulong),
-            ("load", ctypes.c_ulong),
-            *((name, ctypes.c_ulonglong) for name in ("total", "free", "c", "d", "e", "f", "g")),
-        )
-
-    status = Status(length=ctypes.sizeof(Status))
-    library = getattr(ctypes, "windll").kernel32  # noqa: B009 - absent elsewhere, where it must still type-check
-    return int(status.free) if library.GlobalMemoryStatusEx(ctypes.byref(status)) else GUESSED_FREE_BYTES
-
-
-def _linux_available(proc: Path) -> int:
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-    except OSError:
-        return GUESSED_FREE_BYTES
-    sizes = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
-    return int(sizes["MemAvailable"][0]) * 1024 if "MemAvailable" in sizes else GUESSED_FREE_BYTES
+    return min(int(psutil.virtual_memory().available), control_group_room())
 
 
 def control_group_room(proc: Path = Path("/proc"), mount: Path = Path("/sys/fs/cgroup")) -> int:

@@ -94,10 +94,9 @@ def test_this_machine_has_free_memory():
     assert 1 * MIB < memory.free_memory(torch.device("cpu")) < 1 << 50
 
 
-def test_a_system_that_does_not_tell_gets_a_careful_guess(monkeypatch):
-    monkeypatch.setattr(memory.platform, "system", lambda: "Plan 9")
-    monkeypatch.setattr(memory.os, "sysconf", lambda name: (_ for _ in ()).throw(ValueError(name)))
-    assert memory.free_memory(torch.device("cpu")) == memory.GUESSED_FREE_BYTES
+def test_a_container_with_less_room_than_the_machine_decides(monkeypatch):
+    monkeypatch.setattr(memory, "control_group_room", lambda: 5 * MIB)
+    assert memory.free_memory(torch.device("cpu")) == 5 * MIB
 
 
 @pytest.mark.parametrize("channels", [64, 256])
