@@ -40,6 +40,8 @@ TRANSFER_NAMES: dict[int, tuple[str, Transfer]] = {
 }
 PRIMARY_NAMES = {1: "sRGB", 9: "Rec. 2020", 12: "Display P3"}
 ADOBE_GAMMA = 563 / 256
+COLOUR_TAGS = (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC", b"kTRC")
+"""What a profile says of colours beside tables: without the rest of its tags it means the same."""
 DAMAGED_PROFILE = "its colour profile is damaged and was left out; its colours are taken for sRGB"
 
 
@@ -205,14 +207,15 @@ def _parametric_curve(content: bytes) -> Curve | None:
 
 
 def is_whole_profile(icc: bytes) -> bool:
-    """Returns whether all that a profile's table names is there."""
+    """Returns whether all that a profile says of colours is there; the padding at its end may be missing."""
     tags = _tags(icc)
-    return len(tags) == int.from_bytes(icc[128:132]) > 0 and all(at + size <= len(icc) for _, at, size in tags)
+    ends = [at + size for name, at, size in tags if name in COLOUR_TAGS or name[:3] in (b"A2B", b"D2B")]
+    return len(tags) == int.from_bytes(icc[128:132]) and bool(ends) and max(ends) <= len(icc) + 3
 
 
-def adobe_rgb() -> Encoding:
+def adobe_rgb(*, grey: bool) -> Encoding:
     """Returns Adobe RGB (1998), with a profile that says so: only JPEG has EXIF's way of naming it."""
-    return Encoding("Adobe RGB", make_profile(ADOBE_RGB, ADOBE_GAMMA), "icc")
+    return Encoding("Adobe RGB", make_profile(ADOBE_RGB, ADOBE_GAMMA, grey=grey), "icc")
 
 
 def profile_name(icc: bytes) -> str:

@@ -237,11 +237,14 @@ def _photos_below(
         if entry.name.startswith(".") or _is_service_name(entry.name):
             continue
         path = folder / entry.name
-        below = entry.is_dir() if not entry.is_symlink() else is_folder(path)
+        try:
+            below = entry.is_dir()
+        except OSError:
+            below = False  # what may not be looked at, or a link that leads nowhere: told where it is read
         if below and recursive:
             yield from _photos_below(path, True, above | {here}, failures, others)
         elif not below and path.suffix.lower() in PHOTO_SUFFIXES:
-            yield path  # a link that leads nowhere is told where it is read
+            yield path
         elif not below:
             others[path.suffix.lower()] += 1
 

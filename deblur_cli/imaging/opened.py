@@ -109,6 +109,9 @@ def _open_jpeg(path: Path, data: bytes) -> Opened:
     notes = (*companions.notes(beside), *blocks.notes, *_aspect_notes(blocks.pixel_aspect))
     picture, was_mended = jpeg.mended(data, layout)
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(picture))
+    encoding = encoding_of(blocks.icc)
+    if blocks.icc is None and image.mode in ("L", "RGB") and names_adobe_rgb(blocks.metadata.exif):
+        encoding = adobe_rgb(grey=image.mode == "L")
     return Opened(
         path,
         picture,
@@ -117,7 +120,7 @@ def _open_jpeg(path: Path, data: bytes) -> Opened:
         image.width,
         orientation_of(blocks.metadata),
         8,
-        adobe_rgb() if blocks.icc is None and names_adobe_rgb(blocks.metadata.exif) else encoding_of(blocks.icc),
+        encoding,
         blocks.metadata,
         image,
         jpeg.estimate_settings(image.quantization, image.layer),

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from deblur_cli.errors import DeblurError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import exif_block, opened
-from deblur_cli.imaging.colour import DAMAGED_PROFILE, to_linear
+from deblur_cli.imaging.colour import DAMAGED_PROFILE, is_whole_profile, to_linear
 from deblur_cli.imaging.photo import Encoding
 from deblur_cli.imaging.raw import srgb_profile
 from deblur_cli.imaging.read import read_grey, read_photo, read_size
@@ -229,7 +229,7 @@ def test_decoding_small_changes_what_a_score_sees_by_little(photo_factory: Facto
 
 def test_a_jpeg_that_lost_a_part_of_its_profile_is_told(photo_factory: Callable[..., Path]) -> None:
     profile = bytearray(srgb_profile() + bytes(100_000))
-    struct.pack_into(">L", profile, 136, len(profile) - 1000)  # where the first tag lies
+    struct.pack_into(">L", profile, profile.index(b"rTRC") + 4, len(profile) - 1000)  # where that tag lies
     path = photo_factory("a.jpg", icc_profile=bytes(profile))
     assert read_photo(path).encoding.icc == profile
     data = path.read_bytes()
@@ -255,3 +255,22 @@ def test_adobe_rgb_that_exif_alone_names_is_adobe_rgb(
     if expected:
         light = to_linear(np.full((1, 1, 3), 0.5, np.float32), photo.encoding)
         assert light[0, 0] == pytest.approx(0.5 ** (563 / 256), abs=1e-4)
+
+
+@pytest.mark.parametrize(("mode", "note"), [("L", ()), ("CMYK", ("without a profile",))])
+def test_adobe_rgb_by_exif_fits_the_channels(tmp_path: Path, mode: str, note: tuple[str, ...]) -> None:
+    what = replace(exif_samples.contents(orientation=1), interop=(exif_samples.ascii_tag(1, "R03"),))
+    block = b"Exif\0\0" + exif_block.build(what)
+    Image.new(mode, (32, 24), 90 if mode == "L" else (90, 9, 9, 9)).save(tmp_path / "a.jpg", exif=block)
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.grayscale == (mode == "L")
+    assert (photo.encoding.icc or b"")[16:20] == (b"GRAY" if mode == "L" else b"RGB ")
+    assert all(any(part in said for said in photo.notes) for part in note)
+
+
+def test_a_profile_without_its_last_padding_is_whole() -> None:
+    profile = srgb_profile()
+    assert is_whole_profile(profile)
+    assert is_whole_profile(profile[:-2])
+    assert not is_whole_profile(profile[: len(profile) // 2])
+    assert not is_whole_profile(bytes(200))
