@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -48,6 +49,7 @@ class skip_init(TorchFunctionMode):  # noqa: N801  # a context, named like those
         return func(*args, **(kwargs or {}))
 
 
+@lru_cache(maxsize=32)  # telling which network a file holds asks for the same ones again and again
 def shapes_of(build: Callable[[Any], nn.Module], config: Any) -> Shapes:
     """Returns names and shapes of the state dict of the network that `build(config)` returns."""
     with skip_init():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
 import torch
 
 from deblur_cli.networks.exposure_fusion_unet import (
@@ -20,25 +19,9 @@ def tiny(seed: int = 0) -> ExposureFusionUNet:
     return ExposureFusionUNet(TINY).eval()
 
 
-def shapes(config: ExposureFusionUNetConfig) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in ExposureFusionUNet(config).state_dict().items()}
-
-
 def test_an_untrained_network_returns_the_linear_estimate() -> None:
     noisy, blurry = torch.rand(1, 3, 96, 96), torch.rand(1, 3, 96, 96)
     assert torch.allclose(tiny()(noisy, blurry), fuse_exposures(noisy, blurry).estimate.clamp(0, 1), atol=1e-6)
-
-
-@pytest.mark.parametrize("change", ["missing", "other", "more"])
-def test_other_shapes_are_not_its_own(change: str) -> None:
-    found = shapes(TINY)
-    if change == "missing":
-        del found["residual.bias"]
-    elif change == "other":
-        found["stem.weight"] = (8, 40, 3, 3)
-    else:
-        found["selector.mean"] = (3, 1, 20)
-    assert ARCHITECTURE.infer(found) is None
 
 
 def test_tiles_begin_where_windows_do() -> None:

@@ -12,8 +12,10 @@ import torch
 
 from deblur_cli.networks.contract import InputKind
 from deblur_cli.networks.papers.deblurnet import DeblurNetConfig
+from deblur_cli.networks.papers.deep_ref_net import DeepRefNetConfig
 from deblur_cli.networks.papers.mimo_unet import MimoUNetConfig
 from deblur_cli.networks.papers.nafnet import NAFNetConfig
+from deblur_cli.networks.papers.ref_networks import RefDeblurNetConfig, RefMimoUNetConfig, RefNAFNetConfig
 from deblur_cli.networks.papers.sgenet import SGENetConfig
 from deblur_cli.networks.registry import architecture
 from deblur_cli.networks.shapes import Complexity, count
@@ -24,7 +26,8 @@ TRANSPOSED_GMACS = 1.0737
 
 @dataclass(frozen=True)
 class Row:
-    """A network in a published size: millions of parameters, and GMACs at 256×256, as the authors' own code counts.
+    """A network in a published size: millions of parameters, and GMACs at 256×256, as the authors' own code counts
+    (of those that take a reference as table 6 does).
 
     Both are rounded as they are given; `parameters` and `gmacs` may differ from the count by the shares `within`.
     `paper_gmacs` is what table 6 of Zou et al., Reference-based Motion Blur Removal, has.
@@ -48,7 +51,13 @@ ROWS = (
     Row("MIMO-UNet", "mimo-unet", MimoUNetConfig(8), 6.81, 63.7, 67.2),
     Row("MIMO-UNet+", "mimo-unet", MimoUNetConfig(20), 16.11, 150.7, 154.4),
     Row("DeblurNet", "deblurnet", DeblurNetConfig(), 4.59, 33.8, 37.2),
-    Row("SGENet", "sgenet", SGENetConfig(), 19.5, within=(0.05, 0.0)),
+    Row("SGENet", "sgenet", SGENetConfig(), 19.5, within=(0.011, 0.0)),
+    Row("DeepRefNet", "deeprefnet", DeepRefNetConfig(), 14.09, within=(0.04, 0.0)),
+    Row("Ref-DeblurNet", "ref-deblurnet", RefDeblurNetConfig(), 8.1, 71.3, within=(0.02, 0.1)),
+    Row("Ref-MIMO-UNet", "ref-mimo-unet", RefMimoUNetConfig(), 10.3, 101.3, within=(0.02, 0.1)),
+    Row("Ref-MIMO-UNet+", "ref-mimo-unet", RefMimoUNetConfig(blocks=20), 19.6, 188.5, within=(0.01, 0.1)),
+    Row("Ref-NAFNet32", "ref-nafnet", RefNAFNetConfig(), 20.2, 29.0, within=(0.09, 0.1)),
+    Row("Ref-NAFNet64", "ref-nafnet", RefNAFNetConfig(width=64), 78.8, 107.3, within=(0.07, 0.1)),
 )
 
 

