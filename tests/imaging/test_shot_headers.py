@@ -59,7 +59,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> type[CountedFile]:
         ("a.gif", {}),
         pytest.param(
             "a.avif",
-            {"quality": 99, "exif": exif(orientation=6)},
+            {"quality": 99, "speed": 10, "exif": exif(orientation=6)},
             marks=pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF"),
         ),
     ],

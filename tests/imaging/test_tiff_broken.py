@@ -84,11 +84,15 @@ def test_wherever_an_uncompressed_copy_broke_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.35, 0.5, 0.8, 0.99])
 def test_what_ends_early_is_cut_short(tmp_path: Path, share: float) -> None:
     for how in layouts():
-        whole = with_data_last(samples_of(how), how)
+        directory_first, directory_last = with_data_last(samples_of(how), how), tiffs.tiff_bytes(samples_of(how), how)
         with pytest.raises(
             UnreadablePhotoError, match=r"^a\.tif: is cut short: .* of .* kB can be read\. Copy it from"
         ):
-            read(tmp_path, whole[: int(len(whole) * share)])
+            read(tmp_path, directory_first[: int(len(directory_first) * share)])
+        with pytest.raises(
+            UnreadablePhotoError, match=r"^a\.tif: is (cut short|damaged: the directory of its picture cannot be read)"
+        ):
+            read(tmp_path, directory_last[: int(len(directory_last) * share)])
 
 
 @pytest.mark.parametrize("share", [0.35, 0.5, 0.8])

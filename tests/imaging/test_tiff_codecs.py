@@ -16,6 +16,7 @@ from deblur_cli.errors import UnreadablePhotoError, UnsupportedPhotoError
 from deblur_cli.imaging import tiff_codecs
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
+from deblur_cli.imaging.samples import source_view, upright_size
 from tests.conftest import textured
 from tests.support import tiffs
 from tests.support.tiffs import Stored
@@ -100,6 +101,15 @@ def test_pillows_own_jpeg_with_cmyk(tmp_path: Path) -> None:
     Image.frombytes("CMYK", (64, 48), inks.tobytes()).save(stream, "TIFF", compression="jpeg", quality=97)
     expected = (255.0 - inks[..., :3]) * (255.0 - inks[..., 3:]) / 255
     assert np.abs(read(tmp_path, stream.getvalue()).pixels * 255 - expected).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_jpeg_is_turned_once(tmp_path: Path, orientation: int) -> None:
+    how = Stored(photometric="ycbcr", rows=24, tags=((274, tiffs.SHORT, (orientation,)),))
+    photo = read(tmp_path, jpeg_tiff(PICTURE, how, "RGB"))
+    upright = np.empty((*upright_size(*PICTURE.shape[:2], orientation), 3))
+    source_view(upright, orientation)[...] = PICTURE
+    assert np.abs(photo.pixels * 255 - upright).mean() < 3
 
 
 def test_a_rare_jpeg_is_unsupported_and_a_damaged_one_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

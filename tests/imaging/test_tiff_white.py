@@ -71,12 +71,15 @@ def test_a_largest_value_of_one_changes_nothing(tmp_path: Path) -> None:
 
 def test_highlights_above_white_are_clipped_and_said_so(tmp_path: Path) -> None:
     samples = LIGHT * 0.9
-    samples[5:9, 5:9] = 40.0
+    samples[5:9, 5:9], samples[20, 20] = 40.0, -1.0
     photo = read(tmp_path, samples, Stored(bits=32, floating=True))
     assert any("clipped" in note for note in photo.notes)
+    assert any("linear light" in note for note in photo.notes)
+    assert (photo.bit_depth, photo.encoding.name) == (16, "sRGB")
     assert photo.pixels[6, 6] == pytest.approx(1)
+    assert photo.pixels[20, 20].tolist() == [0, 0, 0]
     outside = np.ones(samples.shape[:2], bool)
-    outside[5:9, 5:9] = False
+    outside[5:9, 5:9] = outside[20, 20] = False
     expected = to_encoded((LIGHT * 0.9).astype(np.float32), Encoding("sRGB"))
     assert np.abs(photo.pixels - expected)[outside].max() < 1e-4
 
