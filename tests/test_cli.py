@@ -118,7 +118,7 @@ class TestMistakesOfOurs:
 @pytest.mark.parametrize(
     ("redirection", "code"), [(">&-", 2), ("2>&-", 2), ("<&- >&- 2>&-", 2), ("2>/dev/full", 2), ("| true", 0)]
 )
-def test_closed_and_full_streams_change_no_exit_code(redirection: str, code: int) -> None:
+def test_closed_and_full_streams_change_no_exit_code_of_python_m(redirection: str, code: int) -> None:
     command = f"{shlex.quote(sys.executable)} -m deblur_cli score-sharpness 'nothing*.jpg' {redirection}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert result.returncode == code
@@ -191,8 +191,3 @@ def test_completion_knows_a_commands_options() -> None:
     environment = {"_DEBLUR_COMPLETE": "complete_bash", "COMP_WORDS": "deblur single --ov", "COMP_CWORD": "2"}
     result = CliRunner().invoke(app, [], prog_name="deblur", env=environment)
     assert result.stdout.split() == ["--overwrite"]
-
-
-def test_python_m_is_the_same_program() -> None:
-    result = subprocess.run([sys.executable, "-m", "deblur_cli", "--version"], capture_output=True, text=True)
-    assert result.stdout == f"deblur {__version__}\n"

@@ -15,9 +15,10 @@ from deblur_cli.imaging.photo import Encoding
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.write import write_photo
 from tests.conftest import textured
+from tests.support import unlike_pairs
 from tests.support.fake_networks import MeanOfPair, install_pair, pair_model
 from tests.support.raw_pairs import Exposure, scene_light, write_jpeg
-from tests.support.unlike_pairs import SEVERITIES, UnlikePair, make_unlike
+from tests.support.unlike_pairs import SEVERITIES, make_unlike
 
 SHORT, LONG = Exposure(1 / 40), Exposure(1 / 4, taken_at="2024:05:01 22:00:01")
 PLAIN = ["--device", "cpu", "--precision", "float32", "--scale", "1"]
@@ -52,6 +53,8 @@ def run(*arguments: object) -> Result:
         (["a.jpg", "a.jpg"], 2, "was given twice"),
         (["a.jpg", "nowhere.jpg"], 3, "nowhere.jpg: does not exist"),
         (["a.jpg", "b.jpg", "--format", "dng"], 2, "is no camera raw file, so no dng"),
+        (["a.jpg", "b.jpg", "--out", "x.dng"], 2, "is no camera raw file, so no dng"),
+        (["a.jpg", "b.jpg", "--out", "x.png", "--format", "tiff"], 2, "says the format by its suffix"),
         (["a.jpg", "b.jpg", "--out", "b.jpg", "--overwrite"], 2, "originals are never modified"),
         (["a.jpg", "b.jpg", "--format", "bmp"], 2, "bmp"),
     ],
@@ -116,17 +119,14 @@ def test_json(shoot: Path, tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
-@pytest.fixture
-def unlike(tmp_path: Path) -> UnlikePair:
-    """A pair of PNGs without EXIF, of other colours, with a pedestal and heavy noise: short.png and long.png."""
-    sharp = to_encoded(np.clip(scene_light((334, 544), 3) * 0.6, 0, 1), Encoding()).astype(np.float32)
-    pair = make_unlike(sharp, SEVERITIES["colour"], 0)
-    for frame in (pair.short, pair.long):
+def test_frames_that_differ_by_more_than_one_factor_of_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair of PNGs without EXIF, of other colours, with a pedestal and heavy noise."""
+    monkeypatch.setattr(unlike_pairs, "WIDTH", 320)
+    monkeypatch.setattr(unlike_pairs, "HEIGHT", 180)
+    sharp = to_encoded(np.clip(scene_light((244, 384), 3) * 0.6, 0, 1), Encoding()).astype(np.float32)
+    unlike = make_unlike(sharp, SEVERITIES["colour"], 0)
+    for frame in (unlike.short, unlike.long):
         write_photo(frame, tmp_path / frame.path.name)
-    return pair
-
-
-def test_frames_that_differ_by_more_than_one_factor_of_light(unlike: UnlikePair, tmp_path: Path) -> None:
     result = run(tmp_path / "short.png", tmp_path / "long.png", "--out", tmp_path / "out.png", "--json", "--quiet")
     assert result.exit_code == 0, result.stderr
     pair = json.loads(result.stdout)["pairs"][0]
@@ -139,9 +139,10 @@ def test_frames_that_differ_by_more_than_one_factor_of_light(unlike: UnlikePair,
     assert np.abs(restored.mean(axis=(0, 1)) - unlike.truth.mean(axis=(0, 1))).max() < 0.03
 
 
-def test_frames_whose_light_cannot_be_made_one(unlike: UnlikePair, tmp_path: Path) -> None:
-    long = unlike.long
-    write_photo(long.with_pixels(1 - long.pixels), tmp_path / "other.png")
+def test_frames_whose_light_cannot_be_made_one(tmp_path: Path) -> None:
+    light = np.clip(scene_light((96, 128), 3) * 0.5, 0, 1)
+    write_jpeg(tmp_path / "short.png", (light / 6) ** (1 / 2.2))
+    write_jpeg(tmp_path / "other.png", (0.6 - light).clip(0, 1) ** (1 / 2.2))
     result = run(tmp_path / "short.png", tmp_path / "other.png", "--out", tmp_path / "out.png", "--json", "--quiet")
     assert result.exit_code == 0, result.stderr
     pair = json.loads(result.stdout)["pairs"][0]

@@ -15,7 +15,7 @@ from deblur_cli.catalogue.download import resolve, sha256_of
 from deblur_cli.catalogue.find import find
 from deblur_cli.catalogue.weight_file import read_weights, write_safetensors
 from deblur_cli.commands.report import plain
-from deblur_cli.errors import DamagedWeightsError, DeviceError, OutputCollisionError, ProfileError, UsageError
+from deblur_cli.errors import DeviceError, OutputCollisionError, UsageError
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.networks.contract import SingleModel
@@ -110,43 +110,6 @@ def with_exif(make: Make, name: str = "shot.jpg") -> Path:
 
 
 class TestRefusals:
-    def test_no_profile(self, photo_factory: Make, tmp_path: Path, network: Path) -> None:
-        with pytest.raises(ProfileError, match="there is no such camera profile"):
-            deblur_with_profile(job(tmp_path / "none.safetensors", photo_factory(), out=tmp_path / "out"))
-        with pytest.raises(ProfileError, match="this is a network, mimo-unet, no camera profile"):
-            deblur_with_profile(job(network, photo_factory(), out=tmp_path / "out"))
-        assert not (tmp_path / "out").exists()
-
-    def test_a_translator_whose_network_is_not_there(
-        self, photo_factory: Make, translator: Path, tmp_path: Path
-    ) -> None:
-        with pytest.raises(ProfileError, match=r"was made for net\.safetensors .* Give its file with --model"):
-            deblur_with_profile(job(translator, photo_factory(), out=tmp_path / "out"))
-        assert not (tmp_path / "out").exists()
-
-    @pytest.mark.parametrize("which", ["translator", "adapted"])
-    def test_another_network(
-        self, photo_factory: Make, tmp_path: Path, which: str, request: pytest.FixtureRequest
-    ) -> None:
-        """An adapted network needs no other; one that is named must be what it was made of all the same."""
-        camera = request.getfixturevalue(which)
-        other = tmp_path / "nets" / "other.safetensors"
-        write_safetensors(other, brightening_weights(0.3), {})
-        with pytest.raises(ProfileError, match=r"and other\.safetensors is another network"):
-            deblur_with_profile(job(camera, photo_factory(), model=other, out=tmp_path / "out"))
-        assert not (tmp_path / "out").exists()
-
-    def test_damaged_weights(self, photo_factory: Make, translator: Path, network: Path, tmp_path: Path) -> None:
-        whole = translator.read_bytes()
-        translator.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        with pytest.raises(DamagedWeightsError, match=r"my-camera\.safetensors"):
-            deblur_with_profile(job(translator, photo_factory(), model=network, out=tmp_path / "out"))
-        assert not (tmp_path / "out").exists()
-
-    def test_nothing_is_translated_by_an_adapted_network(self, photo_factory: Make, adapted: Path) -> None:
-        with pytest.raises(UsageError, match=r"holds an adapted network.*Leave --keep-translated out"):
-            deblur_with_profile(job(adapted, photo_factory(), keep_translated=True))
-
     def test_a_missing_gpu(self, photo_factory: Make, adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         with pytest.raises(DeviceError, match="CUDA was asked for"):

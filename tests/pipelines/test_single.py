@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ from deblur_cli.measure.blur_extent import BlurExtent
 from deblur_cli.pipelines import single
 from deblur_cli.pipelines.jobs import RestoreSettings, SingleJob, Status
 from deblur_cli.pipelines.single import deblur_single
-from deblur_cli.progress import SILENT
 from tests.support.fake_networks import Brighten, install, single_model
 from tests.support.jobs import with_fields
 
@@ -71,15 +69,6 @@ class TestRefusals:
 
 
 class TestFailingPhotos:
-    def test_the_others_go_on(self, photo_factory: Make, tmp_path: Path, loaded: list[str]) -> None:
-        good, bad, last = photo_factory("a.png"), tmp_path / "b.jpg", photo_factory("c.png", seed=1)
-        whole = photo_factory("whole.jpg", size=(200, 300)).read_bytes()
-        bad.write_bytes(whole[: len(whole) // 2])
-        result = deblur_single(job(good, bad, last, out=tmp_path / "out"))
-        assert [photo.status for photo in result.photos] == [Status.DONE, Status.FAILED, Status.DONE]
-        assert result.failed[0].message.startswith("b.jpg: ")
-        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
-
     def test_no_weights_are_loaded_for_files_that_are_no_photos(
         self, tmp_path: Path, photo_factory: Make, loaded: list[str]
     ) -> None:
@@ -222,24 +211,3 @@ def test_results_come_in_the_order_of_the_photos(photo_factory: Make, tmp_path: 
     (tmp_path / "2.png").write_bytes(b"")
     photos = [photo_factory("10.png"), tmp_path / "2.png", photo_factory("1.png")]
     assert [photo.path for photo in deblur_single(job(*photos)).photos] == photos
-
-
-def test_progress_counts_photos_and_tells_the_networks_share(photo_factory: Make, loaded: list[str]) -> None:
-    said: list[str] = []
-
-    class Ears:
-        stage = staticmethod(SILENT.stage)
-        note = staticmethod(said.append)
-        detail = staticmethod(said.append)
-
-    deblur_single(job(photo_factory("a.png")), Ears())
-    assert any("a.png: blur of 12.0 px; seen at scale 1" in sentence for sentence in said)
-    assert any("The network worked" in sentence for sentence in said)
-
-
-def test_answers_can_be_told_to_machines(photo_factory: Make, loaded: list[str]) -> None:
-    from deblur_cli.commands.report import plain
-
-    record = json.loads(json.dumps(plain(deblur_single(job(photo_factory("a.png"))))))
-    assert record["photos"][0]["status"] == "done"
-    assert record["photos"][0]["seconds"]["network"] > 0
