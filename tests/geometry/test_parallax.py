@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pytest
 
 from deblur_cli.arrays import Pixels
+from deblur_cli.geometry import parallax
 from deblur_cli.geometry.alignment import Alignment, translation
 from deblur_cli.geometry.parallax import LEAST_SIDE_PX, find_field
 from deblur_cli.geometry.register import register_with_parallax
@@ -75,14 +77,13 @@ def test_a_photo_from_aside_is_laid_place_by_place() -> None:
     assert errors["places"] < 0.35 * errors["whole"]
 
 
-def test_large_photos_are_displaced_in_their_own_pixels() -> None:
-    double = (2 * WIDTH, 2 * HEIGHT)
-    large, blurred = (cv2.resize(picture, double, interpolation=cv2.INTER_CUBIC) for picture in (ASIDE, BLURRED))
-    field = find_field(np.clip(large, 0, 1), np.clip(blurred, 0, 1), TRUSTED)
+def test_photos_larger_than_the_working_size_are_displaced_in_their_own_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallax, "WORKING_PX", 280)
+    field = find_field(ASIDE, BLURRED, TRUSTED)
     assert field is not None
-    rows, columns = (slice(2 * cut.start, 2 * cut.stop) for cut in DISC)
-    spread = cv2.resize(field.displaced, double)[rows, columns]
-    assert np.median(np.linalg.norm(spread - (2 * NEAR_PX, 0), axis=2)) < 2.0
+    assert field.displaced.shape[1] == 280
+    spread = cv2.resize(field.displaced, (WIDTH, HEIGHT))[DISC]
+    assert np.median(np.linalg.norm(spread - (NEAR_PX, 0), axis=2)) < 1.0
 
 
 def test_what_is_found_is_relative_to_the_alignment() -> None:

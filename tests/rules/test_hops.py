@@ -16,6 +16,7 @@ from deblur_cli.networks.contract import ReferenceOutput
 from deblur_cli.pipelines import fuse_one, ref, single
 from tests.support import fake_networks
 from tests.support.bursts import burst
+from tests.support.raw_pairs import Exposure, scene_light, write_jpeg
 
 PACKAGE = str(Path(__file__).parents[2] / "deblur_cli")
 MOST = 9
@@ -72,7 +73,7 @@ def install_pair(patch: pytest.MonkeyPatch) -> Traced:
     [
         (install_single, ("single", "IMG_0001.png")),
         (install_reference, ("ref", "IMG_0001.png", "--ref", "IMG_0002.png")),
-        (install_pair, ("pair", "IMG_0002.png", "IMG_0001.png")),
+        (install_pair, ("pair", "short.jpg", "long.jpg")),
     ],
 )
 def test_from_command_to_network(
@@ -85,6 +86,9 @@ def test_from_command_to_network(
         monkeypatch.setattr(module, "estimate_blur_extent", lambda pixels: BlurExtent(12.0, 1.0))
     folder = tmp_path / "burst"
     burst(folder, (10.0, 0.0))
+    light = scene_light((64, 96), 3) * 0.5
+    write_jpeg(folder / "short.jpg", (light / 6).clip(0, 1) ** (1 / 2.2), Exposure(1 / 24))
+    write_jpeg(folder / "long.jpg", light.clip(0, 1) ** (1 / 2.2), Exposure(1 / 4))
     network = install(monkeypatch)
     network.ways = []
     monkeypatch.chdir(folder)
