@@ -54,6 +54,7 @@ def test_a_translator_that_changes_nothing_gains_nothing(blurry):
     assert found.classifier_input == found.classifier_translated
     assert found.known_right > 0.9
     assert found.blurry_right > 0.9
+    assert check(lambda picture: picture, blurry) == found, "it repeats itself"
 
 
 def test_a_translator_that_turns_the_blur_is_taken_for_known(blurry):
@@ -61,7 +62,3 @@ def test_a_translator_that_turns_the_blur_is_taken_for_known(blurry):
     assert found.critic_translated == 1
     assert found.classifier_translated > 0.9
     assert found.classifier_input < 0.1
-
-
-def test_it_repeats_itself(blurry):
-    assert check(lambda picture: picture, blurry) == check(lambda picture: picture, blurry)

@@ -46,7 +46,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counting(architecture: str, config: object) -> tuple[int, int]:
         seen.append(architecture)
-        return real(architecture, config)
+        return real(architecture, config) if architecture == "nafnet" else (3, 5)
 
     monkeypatch.setattr(listing, "_complexity", counting)
     monkeypatch.setattr(listing, "_digest", lambda: "this version")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from deblur_cli.errors import ConfigurationError
-from deblur_cli.networks.contract import InputKind
 from deblur_cli.training.config import CurriculumConfig, TrainConfig
 from deblur_cli.training.recipe import changed_keys, from_json, load_recipe, recipe_hash, recipe_names, to_json
 
@@ -91,18 +90,6 @@ def test_the_paper_recipe_is_the_paper() -> None:
     assert (recipe.optimiser.name, recipe.optimiser.rate, recipe.optimiser.final_rate) == ("adam", 2e-4, 1e-6)
     assert recipe.optimiser.betas == (0.9, 0.999)
     assert (recipe.loss.charbonnier, recipe.loss.frequency, recipe.data.patch_px) == (1.0, 0.01, 256)
-
-
-def test_the_papers_recipes_for_two_photos_are_the_papers() -> None:
-    zou, liu, zhang = (load_recipe(name) for name in ("ref-nafnet32", "deeprefnet", "deblur-rnn"))
-    assert (zou.kind, zou.optimiser.rate, zou.optimiser.final_rate) == (InputKind.REFERENCE, 2e-4, 1e-6)
-    assert (zou.reference.window, zou.reference.blurry_probability, zou.reference.identical_probability) == (30, 0.2, 1)
-    assert (liu.data.patch_px, liu.data.batch, liu.optimiser.rate) == (120, 12, 1e-4)
-    assert (liu.loss.l1, liu.loss.frequency, liu.adversary.weight, liu.adversary.form) == (1, 0.1, 5e-3, "relativistic")
-    loss = zhang.loss
-    assert (loss.l1, loss.gradient, loss.dark_channel, loss.denoising) == (50, 50, 250, 50)
-    assert (zhang.kind, loss.denoising_apart, zhang.dark.paper_share) == (InputKind.PAIR, True, 1)
-    assert (zhang.optimiser.rate, zhang.optimiser.betas[0], zhang.adversary.betas[0]) == (2e-4, 0.5, 0.5)
 
 
 def test_the_two_small_recipes_for_pairs_differ_in_the_network_alone() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from deblur_cli.datasets.draw import share_of
@@ -57,13 +59,28 @@ CONFIG = TrainConfig(
 )
 
 
-@pytest.fixture
-def job(photo_factory: Callable[..., Path], tmp_path: Path) -> TrainJob:
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five photos in sharp/, and in cache/ the whole pictures made of them."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "sharp").mkdir()
     for number in range(5):
-        photo_factory(f"sharp/p{number}.png", size=(330, 340), seed=number)
-    return TrainJob(
-        CONFIG, (tmp_path / "sharp",), tmp_path / "out", device="cpu", precision="float32", cache=tmp_path / "cache"
-    )
+        Image.fromarray(textured((330, 340), number)).save(folder / "sharp" / f"p{number}.png")
+    made = make_pictures(job_with(folder, folder))
+    assert (made.train, made.held_out, made.interrupted) == (3, 2, False)
+    return folder
+
+
+def job_with(photos: Path, folder: Path) -> TrainJob:
+    data, out, cache = photos / "sharp", folder / "out", folder / "cache"
+    return TrainJob(CONFIG, (data,), out, device="cpu", precision="float32", cache=cache)
+
+
+@pytest.fixture
+def job(photos: Path, tmp_path: Path) -> TrainJob:
+    """A training whose whole pictures were made beforehand."""
+    shutil.copytree(photos / "cache", tmp_path / "cache")
+    return job_with(photos, tmp_path)
 
 
 def lines(job: TrainJob, event: str) -> list[dict[str, object]]:
@@ -72,6 +89,7 @@ def lines(job: TrainJob, event: str) -> list[dict[str, object]]:
 
 
 def test_one_command_goes_from_photographs_to_a_scored_file(job: TrainJob) -> None:
+    shutil.rmtree(job.cache)
     mean = replace(CONFIG, optimiser=replace(CONFIG.optimiser, mean_of_rounds=True))
     result = train(replace(job, config=mean))
     assert result.step == 4
@@ -137,8 +155,6 @@ def test_a_campaign_goes_through_the_same_steps_from_other_weights(job: TrainJob
 
 
 def test_pictures_made_beforehand_are_kept(job: TrainJob) -> None:
-    made = make_pictures(job)
-    assert (made.train, made.held_out, made.interrupted) == (3, 2, False)
     before = {path: path.stat().st_mtime_ns for path in job.cache.rglob("*.safetensors")}
     train(job)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
@@ -150,7 +166,6 @@ def test_pictures_made_beforehand_are_kept(job: TrainJob) -> None:
 
 
 def test_pictures_of_what_is_held_back_are_not_trained_on(job: TrainJob) -> None:
-    make_pictures(job)
     for number in (0, 1):
         held_out, trained_on = (job.cache / part / f"{number:06}.safetensors" for part in ("held-out", "train"))
         trained_on.write_bytes(held_out.read_bytes())
@@ -207,20 +222,23 @@ def test_other_patches_than_windows_are_refused(job: TrainJob) -> None:
         train(replace(job, config=replace(CONFIG, data=replace(CONFIG.data, patch_px=336))))
 
 
-def test_small_photographs_are_left_out(job: TrainJob, photo_factory: Callable[..., Path]) -> None:
-    photo_factory("sharp/small.png", size=(200, 340), seed=9)
-    pictures = read_pictures(job.data, None, CONFIG, SILENT)
+def test_small_photographs_are_left_out(photo_factory: Callable[..., Path], tmp_path: Path) -> None:
+    for number in range(4):
+        photo_factory(f"sharp/p{number}.png", size=(330 if number else 200, 340), seed=number)
+    pictures = read_pictures((tmp_path / "sharp",), None, CONFIG, SILENT)
     names = {photo.stem for dataset in (*pictures.train, *pictures.held_out) for photo in dataset.photos}
-    assert names == {f"p{number}" for number in range(5)}
+    assert names == {"p1", "p2", "p3"}
 
 
 def test_a_photograph_that_is_too_small_is_not_the_one_that_is_held_back(
-    job: TrainJob, photo_factory: Callable[..., Path]
+    photo_factory: Callable[..., Path], tmp_path: Path
 ) -> None:
+    for number in range(5):
+        photo_factory(f"sharp/p{number}.png", size=(330, 340), seed=number)
     few = replace(CONFIG, data=replace(CONFIG.data, held_out=0.01))
     first = min(share_of(f"p{number}") for number in range(5))
     small = next(name for name in map(str, range(1000)) if share_of(name) < first)
     photo_factory(f"sharp/{small}.png", size=(200, 340), seed=9)
-    pictures = read_pictures(job.data, None, few, SILENT)
+    pictures = read_pictures((tmp_path / "sharp",), None, few, SILENT)
     assert len(pictures.train[0].photos) == 4
     assert len(pictures.held_out[0].photos) == 1

@@ -39,9 +39,13 @@ def test_a_fresh_selector_gains_on_what_was_held_out(folder: Path) -> None:
     assert (fit.kept, fit.windows, fit.made_worse, fit.gain_before) == (True, 4, 0, 0.0)
     assert fit.gain_after > 0.1
     assert not is_new(network.selector)
-    again = tiny_bank()
-    assert teach_selector(again, folder, CONFIG, SILENT) == fit
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+
+
+def test_a_fit_repeats_itself(folder: Path) -> None:
+    short = replace(CONFIG, selector=replace(CONFIG.selector, passes=10))
+    one, other = tiny_bank(), tiny_bank()
+    assert teach_selector(one, folder, short, SILENT) == teach_selector(other, folder, short, SILENT)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_a_selector_that_gains_nothing_is_not_taken(folder: Path) -> None:
@@ -57,19 +61,20 @@ def test_a_selector_that_gains_nothing_is_not_taken(folder: Path) -> None:
 
 def test_forms_of_a_bank_are_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny_bank()
-    teach_selector(network, folder, CONFIG, SILENT)
+    short = replace(CONFIG, selector=replace(CONFIG.selector, passes=2))
+    teach_selector(network, folder, short, SILENT)
 
     def refuse(*_: object) -> None:
         raise AssertionError("made again")
 
     monkeypatch.setattr(module, "error_forms", refuse)
-    fewer = replace(CONFIG, selector=replace(CONFIG.selector, windows=2))
+    fewer = replace(short, selector=replace(short.selector, windows=2))
     assert teach_selector(tiny_bank(), folder, fewer, SILENT) is not None
     with torch.no_grad():
         network.bank_half.mul_(1.5)
     assert bank_digest(network) != bank_digest(tiny_bank())
     with pytest.raises(AssertionError, match="made again"):
-        teach_selector(network, folder, CONFIG, SILENT)
+        teach_selector(network, folder, short, SILENT)
 
 
 def test_a_stop_leaves_the_selector_as_it_was(folder: Path) -> None:
