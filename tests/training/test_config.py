@@ -93,7 +93,7 @@ def test_the_paper_recipe_is_the_paper() -> None:
 
 
 def test_the_two_small_recipes_for_pairs_differ_in_the_network_alone() -> None:
-    rnn, merger = (load_recipe(f"pair-small-{name}") for name in ("rnn", "merger"))
+    rnn, merger = (load_recipe(f"deblur-{name}-small") for name in ("rnn", "merger"))
     assert (rnn.network.name, merger.network.name) == ("deblur-rnn", "deblur-merger")
     assert (rnn.loss.denoising, rnn.loss.denoising_apart, merger.loss.denoising) == (50, True, 0)
     same = replace(merger, network=rnn.network, loss=rnn.loss)
