@@ -63,8 +63,9 @@ def finish(
 
     What cannot be written of strips of strengths and the page is told; the photos are restored all the same.
     """
-    from deblur_cli.reporting.restored import report_restored
+    from deblur_cli.reporting.restored import restored_page
     from deblur_cli.reporting.strengths import compare_strengths
+    from deblur_cli.reporting.write import write_page
 
     if shared.as_json:
         report.answer_json(result)
@@ -76,7 +77,7 @@ def finish(
         if shared.strengths:
             problems = compare_strengths(result, shared.strength, progress, max_megapixels=most)
         if page is not None:
-            problems += tried(lambda: report_restored(result, page, progress, max_megapixels=most))
+            problems += tried(lambda: write_page(restored_page(result), page, progress, max_megapixels=most))
     failed, total = len(result.failed), len(result.photos)
     count = (f"{failed} of {total} photos failed.",) if failed and total > 1 else ()
     leave((*(photo.message for photo in result.failed), *count, *problems), all_failed=failed == total > 0)

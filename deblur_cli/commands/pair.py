@@ -51,7 +51,8 @@ def pair(
     """
     # The pipeline brings torch, which the help does not need.
     from deblur_cli.pipelines.pair import deblur_pair
-    from deblur_cli.reporting.pairs import report_pairs
+    from deblur_cli.reporting.pairs import pairs_page
+    from deblur_cli.reporting.write import write_page
 
     shared.check()
     job = shared.job(SingleJob, photos)
@@ -65,7 +66,9 @@ def pair(
     page = None if shared.dry_run else shared.report_page
     if page is not None:
         with progress:
-            problems = outcome.tried(lambda: report_pairs(result, page, progress, max_megapixels=shared.max_megapixels))
+            problems = outcome.tried(
+                lambda: write_page(pairs_page(result), page, progress, max_megapixels=shared.max_megapixels)
+            )
     all_failed = result.count(Status.FAILED) == len(result.pairs)
     outcome.leave((*result.failures, *problems), all_failed=bool(result.failures) and all_failed)
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from deblur_cli.errors import without_name
 from deblur_cli.pipelines.jobs import PairResult, PairsResult, Status
-from deblur_cli.progress import SILENT, Progress
 from deblur_cli.reporting.page import Card, Kind, Page, View
 from deblur_cli.reporting.restored import KINDS, sentence
-from deblur_cli.reporting.write import write_page
 
 LEAST_MOVED = 0.0005
 """A smaller part of the picture is told as nothing: it would read 0.0%."""
-
-
-def report_pairs(
-    result: PairsResult, target: Path, progress: Progress = SILENT, *, max_megapixels: float = 250.0
-) -> None:
-    """Writes the page of what became of each pair. Raises as `write_page`."""
-    write_page(pairs_page(result), target, progress, max_megapixels=max_megapixels)
 
 
 def pairs_page(result: PairsResult) -> Page:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from deblur_cli.errors import without_name
 from deblur_cli.pipelines.jobs import Blur2BlurResult, PhotoResult, ReferenceUse, RefResult, SingleResult, Status
-from deblur_cli.progress import SILENT, Progress
 from deblur_cli.reporting.page import Beside, Card, Kind, Page, View
 from deblur_cli.reporting.strengths import strip_file
-from deblur_cli.reporting.write import write_page
 
 KINDS = {
     Status.DONE: Kind.RESTORED,
@@ -22,13 +19,6 @@ KINDS = {
 
 STRIP_PX = 2500
 """Strips of strengths are for looking at pixels, so the page holds them whole."""
-
-
-def report_restored(
-    result: SingleResult, target: Path, progress: Progress = SILENT, *, max_megapixels: float = 250.0
-) -> None:
-    """Writes the page of what became of each photo. Raises as `write_page`."""
-    write_page(restored_page(result), target, progress, max_megapixels=max_megapixels)
 
 
 def restored_page(result: SingleResult) -> Page:

@@ -194,7 +194,7 @@ def test_a_report_that_cannot_be_written_leaves_the_rest_as_it_is(
     def full(result: object, target: Path, *_: object, **__: object) -> None:
         raise CannotWriteError(target, "cannot be written: No space left on device.")
 
-    monkeypatch.setattr("deblur_cli.reporting.restored.report_restored", full)
+    monkeypatch.setattr("deblur_cli.reporting.write.write_page", full)
     photo_factory("shoot/a.png")
     assert run("shoot", "-o", "out", "--report", "report.html").exit_code == 1
     (tmp_path / "shoot/b.jpg").write_bytes(b"")

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from deblur_cli.pipelines.jobs import PairResult, PairsResult, PhotoResult, Seconds, SingleResult, Status
-from deblur_cli.reporting.pairs import report_pairs
-from deblur_cli.reporting.restored import report_restored
+from deblur_cli.reporting.pairs import pairs_page
+from deblur_cli.reporting.restored import restored_page
+from deblur_cli.reporting.write import write_page
 from tests.reporting.conftest import wait_until
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ def failed(name: str) -> PhotoResult:
 
 def report(tmp_path: Path, *photos: PhotoResult) -> Path:
     target = tmp_path / "report.html"
-    report_restored(SingleResult(photos, "deblur-single", "cpu", "float32", 1.0), target)
+    write_page(restored_page(SingleResult(photos, "deblur-single", "cpu", "float32", 1.0)), target)
     return target
 
 
@@ -225,7 +226,7 @@ def test_a_pair_shows_noisy_blurry_and_result(tmp_path: Path, blurred_pair: Make
         (noisy,), blurry, "exposure time", 8.0, result, Status.DONE, merged=1, gain=(2.0, 2.0, 2.0), extent_px=9.0
     )
     target = tmp_path / "pairs.html"
-    report_pairs(PairsResult((pair,), (), "deblur-pair", "cpu", "float32", 1.0), target)
+    write_page(pairs_page(PairsResult((pair,), (), "deblur-pair", "cpu", "float32", 1.0)), target)
     tab = open_page(target)
     assert [text.split()[0] for text in tab.locator(".pane figcaption").all_inner_texts()] == [
         "noisy",
