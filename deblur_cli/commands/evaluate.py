@@ -14,7 +14,6 @@ from deblur_cli.commands.report import Terminal
 from deblur_cli.errors import UsageError
 from deblur_cli.evaluation.published import PublishedFigure, published_for
 from deblur_cli.evaluation.scores import ReferenceKind
-from deblur_cli.pipelines.jobs import RestoreSettings
 
 if TYPE_CHECKING:
     from deblur_cli.evaluation.evaluate import EvaluateJob
@@ -37,10 +36,16 @@ class _WithPublished:
     published: tuple[PublishedFigure, ...]
 
 
+OF_RESULTS = ("out", "photo_format", "quality", "recursive", "overwrite", "compare", "strengths", "report_page")
+"""Options of commands that write photos."""
+
+
+@options.takes_restore_options(without=("model", "dry_run", *OF_RESULTS), after={"as_csv": "max_megapixels"})
 def evaluate(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER", help="Folders with blur/ and sharp/, or data sets.")
     ],
+    shared: options.RestoreOptions,
     model: options.Model = None,
     layout: Annotated[
         str | None,
@@ -75,16 +80,7 @@ def evaluate(
     published: Annotated[
         bool, typer.Option("--published", help="Show what others score on the same pictures, where it is known.")
     ] = False,
-    strength: options.Strength = 1.0,
-    scale: options.Scale = options.ScaleChoice.AUTO,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    tile: options.Tile = None,
-    max_megapixels: options.MaxMegapixels = options.DEFAULT_MAX_MEGAPIXELS,
-    as_csv: options.Csv = False,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the answer as CSV.")] = False,
 ) -> None:
     """Measure a network on pictures whose truth is known: PSNR and SSIM of input and output.
 
@@ -93,6 +89,7 @@ def evaluate(
 
     Exit code: 0 all scored, 1 some photos failed, 2 wrong usage, 3 all failed, 130 interrupted.
     """
+    settings, as_json, terminal = shared.settings, shared.as_json, shared.terminal()
     if as_csv and as_json:
         raise UsageError("--csv and --json both want stdout. Leave one of them out.")
     # These bring torch, which the help does not need.
@@ -100,35 +97,28 @@ def evaluate(
     from deblur_cli.evaluation.evaluate import EvaluateJob, evaluate_identity
     from deblur_cli.evaluation.evaluate import evaluate as score
 
-    settings = RestoreSettings(strength, scale.value_or_none, tile)
     kinds = {"--identity": identity, "--outputs": outputs is not None, "--reference": bool(references)}
-    way = {"--strength": strength != 1, "--scale": settings.scale is not None, "--tile": tile is not None}
+    way = {"--strength": shared.strength != 1, "--scale": settings.scale is not None, "--tile": shared.tile is not None}
     about = {"--layout": layout is not None, "--published": published}
     _refuse_beside("--pairs", pairs, kinds | about)
     _refuse_beside("--identity", identity, {"--reference": bool(references)} | about)
     _refuse_beside("--outputs", outputs is not None, {"--reference": bool(references)} | way)
+    told = tuple(folders), model, shared.device, shared.precision, settings
     if pairs:
         from deblur_cli.evaluation.pairs import PairsEvaluationJob
 
-        _evaluate_pairs(
-            PairsEvaluationJob(tuple(folders), model, device, precision, settings, max_megapixels),
-            Terminal(verbose=verbose, quiet=quiet),
-            as_csv=as_csv,
-            as_json=as_json,
-        )
+        _evaluate_pairs(PairsEvaluationJob(*told, shared.max_megapixels), terminal, as_csv=as_csv, as_json=as_json)
         return
-    job = EvaluateJob(tuple(folders), model, device, precision, settings, layout_named(layout), outputs, max_megapixels)
+    job = EvaluateJob(*told, layout_named(layout), outputs, shared.max_megapixels)
     if references:
         if published and (len(set(references)) > 1 or as_csv or as_json):
             raise UsageError(
                 "With --reference, --published is shown below the table of one kind. Give one --reference, and neither "
                 "--csv nor --json, or leave --published out."
             )
-        _evaluate_references(
-            job, references, Terminal(verbose=verbose, quiet=quiet), published, as_csv=as_csv, as_json=as_json
-        )
+        _evaluate_references(job, references, terminal, published, as_csv=as_csv, as_json=as_json)
         return
-    with Terminal(verbose=verbose, quiet=quiet) as progress:
+    with terminal as progress:
         if identity:
             itself = evaluate_identity(job, progress)
         else:

@@ -157,7 +157,6 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Overwrite existing results. Originals are never modified.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print the answer as CSV.")]
 Scale = Annotated[
     ScaleChoice,
     typer.Option(
@@ -246,9 +245,13 @@ class RestoreOptions:
             strengths=self.strengths,
             **(beside or {}),
         )
-        settings = RestoreSettings(self.strength, self.scale.value_or_none, self.tile)
         where = self.model, self.device, self.precision
-        return kind(tuple(inputs), output, *where, settings, self.max_megapixels, **own)
+        return kind(tuple(inputs), output, *where, self.settings, self.max_megapixels, **own)
+
+    @property
+    def settings(self) -> RestoreSettings:
+        """How each photo is restored."""
+        return RestoreSettings(self.strength, self.scale.value_or_none, self.tile)
 
     def terminal(self) -> Terminal:
         """Returns what progress, notes and details go to."""
