@@ -159,12 +159,15 @@ class TrainingError(DeblurError):
 def describe_failure(path: Path, error: BaseException) -> str:
     """Returns the sentence about a photo that failed with any error, and keeps the trace for `--traceback`."""
     _log.debug("%s failed:", path, exc_info=error)
+    name = shown_path(path.name)
     if isinstance(error, DeblurError):
-        return str(error)
+        # What concerns a network or the memory names no photo by itself; a photo's own error may be another photo's.
+        named = isinstance(error, PhotoError | OutputError) or str(error).startswith(name)
+        return str(error) if named else f"{name}: {error}"
     if isinstance(error, MemoryError):
-        return f"{shown_path(path.name)}: does not fit in this machine's memory. Close other programs, or shrink it."
+        return f"{name}: does not fit in this machine's memory. Close other programs, or shrink it."
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{shown_path(path.name)}: {describe_os_error(error)}."
+        return f"{name}: {describe_os_error(error)}."
     return str(UnexpectedPhotoError(path, error))
 
 

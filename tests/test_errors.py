@@ -8,6 +8,8 @@ import pytest
 from deblur_cli.errors import (
     REPORT_IT,
     CannotWriteError,
+    DatasetError,
+    OutOfMemoryError,
     PhotoTooLargeError,
     UnexpectedPhotoError,
     UnreadablePhotoError,
@@ -25,6 +27,9 @@ PHOTO = Path("shoot/a.jpg")
     [
         (UnreadablePhotoError(PHOTO, "is empty."), "a.jpg: is empty."),
         (CannotWriteError(PHOTO, "is full."), "a.jpg: is full."),
+        (UnreadablePhotoError(Path("b.jpg"), "is empty."), "b.jpg: is empty."),
+        (OutOfMemoryError("Not even a tile fits."), "a.jpg: Not even a tile fits."),
+        (DatasetError("a.jpg has no truth."), "a.jpg has no truth."),
         (MemoryError(), "a.jpg: does not fit in this machine's memory. Close other programs, or shrink it."),
         (OSError(28, "x"), "a.jpg: the system says: No space left on device."),
         (OSError(36, "x", "b.png"), "a.jpg: the system says: File name too long (b.png)."),

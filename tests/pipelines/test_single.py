@@ -98,6 +98,7 @@ class TestFailingPhotos:
         monkeypatch.setattr(single, "restore_photo", restore)
         result = deblur_single(job(photo_factory("a.png"), photo_factory("b.png"), photo_factory("c.png")))
         assert [photo.status for photo in result.photos] == [Status.FAILED, Status.FAILED, Status.DONE]
+        assert result.failed[0].message.startswith("a.png: Not even a tile")
         assert "b.png: does not fit" in result.failed[1].message
 
     def test_a_folder_that_cannot_be_written(self, photo_factory: Make, tmp_path: Path, loaded: list[str]) -> None:
