@@ -77,7 +77,8 @@ def finish(
         if shared.strengths:
             problems = compare_strengths(result, shared.strength, progress, max_megapixels=most)
         if page is not None:
-            problems += tried(lambda: write_page(restored_page(result), page, progress, max_megapixels=most))
+            shown = restored_page(result, scale_asked=shared.settings.scale is not None)
+            problems += tried(lambda: write_page(shown, page, progress, max_megapixels=most))
     failed, total = len(result.failed), len(result.photos)
     count = (f"{failed} of {total} photos failed.",) if failed and total > 1 else ()
     leave((*(photo.message for photo in result.failed), *count, *problems), all_failed=failed == total > 0)

@@ -21,22 +21,22 @@ STRIP_PX = 2500
 """Strips of strengths are for looking at pixels, so the page holds them whole."""
 
 
-def restored_page(result: SingleResult) -> Page:
-    """Returns the page of what became of each photo; no picture is opened."""
+def restored_page(result: SingleResult, *, scale_asked: bool = False) -> Page:
+    """Returns the page of what became of each photo; no picture is opened. `scale_asked`: the user chose the scale."""
     summary = [("photos", str(len(result.photos))), ("network", result.model)]
     if isinstance(result, RefResult) and result.single_model is not None:
         summary.append(("without a reference", result.single_model))
     if isinstance(result, Blur2BlurResult):
         summary.append(("camera", result.camera))
     summary += [("on", f"{result.device}, {result.precision}"), ("time", f"{result.seconds:.1f} s")]
-    return Page("Restored photos", tuple(summary), tuple(_card(photo, result) for photo in result.photos))
+    return Page("Restored photos", tuple(summary), tuple(_card(photo, result, scale_asked) for photo in result.photos))
 
 
-def _card(photo: PhotoResult, result: SingleResult) -> Card:
+def _card(photo: PhotoResult, result: SingleResult, scale_asked: bool) -> Card:
     return Card(
         photo.path.name,
         KINDS[photo.status],
-        _explanation(photo, result),
+        _explanation(photo, result, scale_asked),
         _facts(photo),
         _views(photo),
         _beside(photo),
@@ -67,22 +67,27 @@ def _beside(photo: PhotoResult) -> tuple[Beside, ...]:
     return tuple(used)
 
 
-def _explanation(photo: PhotoResult, result: SingleResult) -> tuple[str, ...]:
+def _explanation(photo: PhotoResult, result: SingleResult, scale_asked: bool) -> tuple[str, ...]:
     """Returns what was done with the photo and why, as sentences."""
     if photo.status is Status.DONE:
-        return (_done(photo, result), *sentence(photo.message))
+        return (_done(photo, result, scale_asked), *sentence(photo.message))
     if photo.status is Status.UNCHANGED:
         extent = "" if photo.extent_px is None else f": its blur of {photo.extent_px:.1f} px is what sharp photos have"
         return (f"Was sharp already and has kept its pixels{extent}.",)
     return sentence(without_name(photo.message, photo.path))
 
 
-def _done(photo: PhotoResult, result: SingleResult) -> str:
+def _done(photo: PhotoResult, result: SingleResult, scale_asked: bool) -> str:
     by = f"Restored by {_network(photo, result)}"
     if photo.extent_px is not None:
-        by += f", since it is blurred over {photo.extent_px:.1f} px"
+        by += (
+            f"; its blur measures {photo.extent_px:.1f} px"
+            if scale_asked
+            else f", since it is blurred over {photo.extent_px:.1f} px"
+        )
     if photo.scale not in (None, 1.0):
-        by += f"; seen at {photo.scale:g} of its size, since the blur is longer than the network reaches"
+        why = "as was asked for" if scale_asked else "since the blur is longer than the network reaches"
+        by += f"; seen at {photo.scale:g} of its size, {why}"
     if photo.refused_tiles:
         by += (
             f"; {photo.refused_tiles} of {photo.tiles} tiles are as they were, since what the network made of them "

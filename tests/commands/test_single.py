@@ -179,6 +179,9 @@ def test_a_report_shows_every_photo_failures_first(photo_factory: Make, tmp_path
     text = (tmp_path / "pages/report.html").read_text("utf-8")
     assert text.index("Is empty.") < text.index('data-name="a.png"')
     assert "Restored by fake, since it is blurred over 12.0 px." in text
+    run("shoot", "-o", "half", "--scale", "0.5", "--report", "pages/half.html")
+    text = (tmp_path / "pages/half.html").read_text("utf-8")
+    assert "its blur measures 12.0 px; seen at 0.5 of its size, as was asked for." in text
     photo_factory("shoot/c.png")
     run("shoot", "-o", "out", "--report", "pages/report.html")
     text = (tmp_path / "pages/report.html").read_text("utf-8")
