@@ -50,7 +50,9 @@ def opened_clips(
             clip: _unpack(clip, Path(home) / str(number) / clip.stem, progress) for number, clip in enumerate(clips)
         }
         if any(path in folders for path in inputs):
-            progress.note("Frames of clips are written as PNG; sound is not looked at.")
+            progress.note(
+                "Frames of clips are written one by one, as PNG unless --format says otherwise; sound is not looked at."
+            )
         yield OpenedClips(
             tuple(folders.get(path, path) for path in inputs),
             tuple(folders.get(path, path) for path in references),
