@@ -87,7 +87,7 @@ PREFIX = "module."
 
 
 @dataclass(frozen=True)
-class Header:
+class WeightHeader:
     """What a safetensors file says without its values: names and shapes, and its metadata."""
 
     shapes: Shapes
@@ -120,12 +120,12 @@ def recorded_hash(path: Path) -> str | None:
         return None
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> WeightHeader:
     """Returns names, shapes and metadata of a safetensors file. Raises DamagedWeightsError."""
     try:
         with safe_open(str(path), framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            return Header(shapes, dict(file.metadata() or {}))
+            return WeightHeader(shapes, dict(file.metadata() or {}))
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
 

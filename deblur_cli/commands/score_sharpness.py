@@ -43,7 +43,7 @@ class RankedRow:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Ranking:
     """What `--json` prints."""
 
     photos: tuple[RankedRow, ...]
@@ -155,7 +155,7 @@ def _cells(row: RankedRow) -> tuple[int, str, float, float, str]:
 def _show(rows: Sequence[RankedRow], result: ScoreResult, *, as_json: bool, as_csv: bool) -> None:
     """Prints the ranking on stdout: JSON, CSV, or a table with noise in percent of the range."""
     if as_json:
-        report.answer_json(Answer(tuple(rows), result.failed))
+        report.answer_json(Ranking(tuple(rows), result.failed))
     elif as_csv:
         report.answer_csv(COLUMNS, [_cells(row) for row in rows])
     elif rows:

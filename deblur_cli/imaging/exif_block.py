@@ -62,7 +62,7 @@ class ValueOutsideError(ValueError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class IfdEntry:
     """One tag where it lies: `position` of its entry, `value_at` of its value, `size` of that in bytes."""
 
     tag: int
@@ -84,14 +84,14 @@ class Directory:
     data: Buffer = field(repr=False, compare=False)
     order: Order
     position: int
-    tags: Mapping[int, Entry]
+    tags: Mapping[int, IfdEntry]
     next_at: int
     next: int
     big: bool = False
     strict: bool = False
     parent: Directory | None = None
 
-    def find(self, tag: int) -> Entry | None:
+    def find(self, tag: int) -> IfdEntry | None:
         """Returns the entry of that tag, or None."""
         return self.tags.get(tag)
 
@@ -204,7 +204,7 @@ def read_directory(
     if not 0 < count <= (MOST_TIFF_ENTRIES if strict else MOST_ENTRIES) or end > len(data):
         raise NoDirectoryError(position)
     sizes = TYPE_BYTES | WIDE_TYPES if strict else TYPE_BYTES
-    tags: dict[int, Entry] = {}
+    tags: dict[int, IfdEntry] = {}
     for at in range(start, end, entry_bytes):
         number, kind, values = struct.unpack_from(order + "HH" + place, data, at)
         size = sizes.get(kind, 0) * values
@@ -212,7 +212,7 @@ def read_directory(
         if size > inline:
             value_at = struct.unpack_from(order + place, data, value_at)[0]
         if kind in sizes and (strict or value_at + size <= len(data)):
-            tags.setdefault(number, Entry(number, kind, values, at, value_at, size))
+            tags.setdefault(number, IfdEntry(number, kind, values, at, value_at, size))
     there = end + struct.calcsize(order + place) <= len(data)
     following = struct.unpack_from(order + place, data, end)[0] if there else 0
     return Directory(data, order, position, tags, end, following, big, strict, parent)

@@ -99,7 +99,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ScanLayout:
     """The frame and scans of a JPEG's first picture.
 
     `process` and `precision` are those of the frame's header, 0 without one. `end` is where the end mark stops, None
@@ -150,7 +150,7 @@ def segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
             at, scanned = found.end() - 2 if found else len(data), True
 
 
-def read_layout(data: bytes) -> Layout:
+def read_layout(data: bytes) -> ScanLayout:
     """Returns frame and scans; the walk ends quietly where the file is damaged."""
     frame, scans, head, end = (0, 0, 0, 0, 0), [], 0, None
     for marker, start, stop in segments(data):
@@ -162,7 +162,7 @@ def read_layout(data: bytes) -> Layout:
             scans.append(Scan(head, start, stop))
         elif marker == END_OF_IMAGE and scans:
             end = stop
-    return Layout(*frame, tuple(scans), end)
+    return ScanLayout(*frame, tuple(scans), end)
 
 
 def read_blocks(data: bytes) -> JpegBlocks:
@@ -303,7 +303,7 @@ def with_segments(encoded: bytes, extra: bytes, *, drop_jfif: bool) -> tuple[byt
     return encoded[:2] + extra, memoryview(encoded)[rest:]
 
 
-def mended(data: bytes, layout: Layout) -> tuple[bytes, bool]:
+def mended(data: bytes, layout: ScanLayout) -> tuple[bytes, bool]:
     """Returns a JPEG whose picture ends with its end mark, and whether something had to be done for it.
 
     A missing mark is added, and zeros that a broken copy left at the end of the coded picture are taken off.
@@ -340,7 +340,7 @@ def is_whole(data: bytes) -> bool:
     return _decoded(data, layout) == _decoded(probed, layout)
 
 
-def _decoded(data: bytes, layout: Layout) -> int:
+def _decoded(data: bytes, layout: ScanLayout) -> int:
     """Returns a number that stands for the decoded picture: of its eighth where that shows every block."""
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     if layout.process not in PROGRESSIVE and image.mode in ("L", "RGB"):
@@ -349,7 +349,7 @@ def _decoded(data: bytes, layout: Layout) -> int:
     return hash(image.tobytes())
 
 
-def _has_all_coefficients(data: bytes, layout: Layout) -> bool:
+def _has_all_coefficients(data: bytes, layout: ScanLayout) -> bool:
     """Returns whether scans brought each component's coefficients to full precision (ITU-T T.81, G.1.1.1.1)."""
     exact: set[tuple[int, int]] = set()
     ids: set[int] = set()

@@ -90,7 +90,7 @@ class YCbCr:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class StripOrTile:
     """One strip or tile: the plane it is of, its place in the picture, its rows there, and its bytes in the file."""
 
     index: int
@@ -108,14 +108,14 @@ class MissingChunkError(ValueError):
     `lost` is the share of the picture, 0 to 1, whose bytes are not there; `stop` is where its last byte should be.
     """
 
-    def __init__(self, chunk: Chunk, lost: float, stop: int) -> None:
+    def __init__(self, chunk: StripOrTile, lost: float, stop: int) -> None:
         super().__init__(f"strip or tile {chunk.index + 1}")
         self.chunk = chunk
         self.lost = lost
         self.stop = stop
 
 
-def chunks_of(layout: TiffLayout, data: Buffer, options: Options) -> list[Chunk]:
+def chunks_of(layout: TiffLayout, data: Buffer, options: Options) -> list[StripOrTile]:
     """Returns the strips or tiles that hold the photo's channels, in the order of the file's own list.
 
     Those that the list leaves out have no bytes. Uncompressed ones are as long as they must be, whatever it says.
@@ -132,7 +132,7 @@ def chunks_of(layout: TiffLayout, data: Buffer, options: Options) -> list[Chunk]
         count = layout.counts[index] if index < len(layout.counts) else len(data) - offset
         if layout.compression == NO_COMPRESSION and offset:
             count = -(-rows // options.rows_together) * options.row_bytes
-        result.append(Chunk(index, plane, top, left, rows, offset, count if offset else 0))
+        result.append(StripOrTile(index, plane, top, left, rows, offset, count if offset else 0))
     return result
 
 
@@ -163,8 +163,8 @@ def sample_type(layout: TiffLayout) -> np.dtype[Any]:
     return np.dtype(np.uint8 if layout.bits <= 8 else np.uint16 if layout.bits <= 16 else np.uint32)
 
 
-def _groups(chunks: Sequence[Chunk], row_bytes: int) -> Iterator[list[Chunk]]:
-    group: list[Chunk] = []
+def _groups(chunks: Sequence[StripOrTile], row_bytes: int) -> Iterator[list[StripOrTile]]:
+    group: list[StripOrTile] = []
     for chunk in chunks:
         full = sum(each.rows for each in group) * row_bytes >= GROUP_BYTES
         if group and (full or group[-1].rows != group[0].rows):
@@ -178,11 +178,11 @@ def _groups(chunks: Sequence[Chunk], row_bytes: int) -> Iterator[list[Chunk]]:
 def _decoded(
     layout: TiffLayout,
     data: Buffer,
-    group: Sequence[Chunk],
+    group: Sequence[StripOrTile],
     options: Options,
     ycbcr: YCbCr | None,
-    everything: Sequence[Chunk],
-) -> Iterator[tuple[Chunk, int, Samples]]:
+    everything: Sequence[StripOrTile],
+) -> Iterator[tuple[StripOrTile, int, Samples]]:
     """Yields bands of each strip or tile: the row that one begins with, its samples (rows, columns, channels there)."""
     try:
         packed = _unpacked_bytes(layout, data, group, options)
@@ -207,7 +207,7 @@ def _decoded(
 
 
 def _unpacked_bytes(
-    layout: TiffLayout, data: Buffer, group: Sequence[Chunk], options: Options
+    layout: TiffLayout, data: Buffer, group: Sequence[StripOrTile], options: Options
 ) -> Sequence[bytes | memoryview | Samples]:
     raw = [bytes(data[chunk.offset : chunk.offset + chunk.count]) for chunk in group]
     if layout.compression == JPEG:
@@ -221,7 +221,7 @@ def _unpacked_bytes(
     return decompressed(layout, raw, [-(-chunk.rows // options.rows_together) for chunk in group], options)
 
 
-def lost_share(data: Buffer, chunks: Sequence[Chunk]) -> float:
+def lost_share(data: Buffer, chunks: Sequence[StripOrTile]) -> float:
     """Returns the share of the picture, 0 to 1, whose bytes lie beyond the end of the file or are zeros to their end.
 
     Meant for strips and tiles of which one cannot be decoded: zeros may be the picture of something black.
@@ -324,12 +324,12 @@ def black_tail(layout: TiffLayout, data: Buffer, options: Options, picture: Samp
     return _share(chunks, end) if first and 2 * sum(first) >= len(first) else 0.0
 
 
-def _share(chunks: Sequence[Chunk], end: int) -> float:
+def _share(chunks: Sequence[StripOrTile], end: int) -> float:
     lost = sum(chunk.rows * min(1.0, max(0, chunk.offset + chunk.count - end) / chunk.count) for chunk in chunks)
     return lost / sum(chunk.rows for chunk in chunks)
 
 
-def _stops(layout: TiffLayout, options: Options, chunk: Chunk, there: int, picture: Samples) -> bool | None:
+def _stops(layout: TiffLayout, options: Options, chunk: StripOrTile, there: int, picture: Samples) -> bool | None:
     """Returns whether the picture stops rather than turns black `there` bytes into this strip or tile.
 
     None where it lacks nothing but the margin beyond the picture's edge.

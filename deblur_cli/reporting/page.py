@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 
-class Kind(StrEnum):
+class CardKind(StrEnum):
     """What became of a photo, in the page's order: what failed is shown first."""
 
     FAILED = "failed"
@@ -30,7 +30,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Beside:
+class SidePicture:
     """A picture that is shown small beside the photo: a reference, a map of the blur or of what was borrowed.
 
     `long_side_px` is what the page holds of it, shown when it is enlarged.
@@ -51,11 +51,11 @@ class Card:
     """
 
     name: str
-    kind: Kind
+    kind: CardKind
     explanation: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     views: tuple[View, ...] = ()
-    beside: tuple[Beside, ...] = ()
+    beside: tuple[SidePicture, ...] = ()
     blur_px: float | None = None
     change_db: float | None = None
 
@@ -71,15 +71,15 @@ class Page:
     @property
     def failures_first(self) -> tuple[Card, ...]:
         """The photos, those that failed first, else in the order found."""
-        return tuple(sorted(self.cards, key=lambda card: card.kind is not Kind.FAILED))
+        return tuple(sorted(self.cards, key=lambda card: card.kind is not CardKind.FAILED))
 
-    def count(self, kind: Kind) -> int:
+    def count(self, kind: CardKind) -> int:
         """Returns how many photos there are of a kind."""
         return sum(card.kind is kind for card in self.cards)
 
 
 @dataclass(frozen=True)
-class Shot:
+class SheetShot:
     """One photo on a contact sheet.
 
     `rank` 1 is the sharpest of all. Photos of one `burst`, numbered from 1 in the order taken, show one scene; `pick`
@@ -100,7 +100,7 @@ class ContactSheet:
 
     title: str
     summary: tuple[tuple[str, str], ...]
-    shots: tuple[Shot, ...]
+    shots: tuple[SheetShot, ...]
     failed: tuple[tuple[str, str], ...]
 
     @property

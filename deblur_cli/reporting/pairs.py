@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deblur_cli.errors import without_name
 from deblur_cli.pipelines.jobs import PairResult, PairsResult, Status
-from deblur_cli.reporting.page import Card, Kind, Page, View
+from deblur_cli.reporting.page import Card, CardKind, Page, View
 from deblur_cli.reporting.restored import KINDS, sentence
 
 LEAST_MOVED = 0.0005
@@ -14,7 +14,7 @@ LEAST_MOVED = 0.0005
 def pairs_page(result: PairsResult) -> Page:
     """Returns the page of what became of each pair, and of photos that could not be read; no file is opened."""
     unread = tuple(
-        Card(photo.path.name, Kind.FAILED, sentence(photo.reason)) for photo in result.unpaired if photo.failed
+        Card(photo.path.name, CardKind.FAILED, sentence(photo.reason)) for photo in result.unpaired if photo.failed
     )
     alone = [photo.path.name for photo in result.unpaired if not photo.failed]
     summary = [("pairs", str(len(result.pairs))), ("network", result.model)]

@@ -19,7 +19,7 @@ from deblur_cli.geometry.exposure import apply_gain
 from deblur_cli.imaging.preview import ScreenPicture, encode_part, encode_small, for_screen, read_for_screen
 from deblur_cli.imaging.read import read_photo
 from deblur_cli.imaging.samples import LUMA
-from deblur_cli.reporting.page import Beside, View
+from deblur_cli.reporting.page import SidePicture, View
 
 Cells = npt.NDArray[np.float32]
 
@@ -66,7 +66,7 @@ class Missing:
 
 
 def pictures_of(
-    number: int, views: Sequence[View], beside: Sequence[Beside], max_megapixels: float
+    number: int, views: Sequence[View], beside: Sequence[SidePicture], max_megapixels: float
 ) -> Iterator[PagePicture | Missing]:
     """Yields the pictures of a page's card, named NUMBER-0, NUMBER-1 … and NUMBER-b0 …; holds one photo's at a time."""
     shown: list[ScreenPicture] = []

@@ -6,15 +6,15 @@ import math
 
 from deblur_cli.errors import without_name
 from deblur_cli.pipelines.jobs import Blur2BlurResult, PhotoResult, ReferenceUse, RefResult, SingleResult, Status
-from deblur_cli.reporting.page import Beside, Card, Kind, Page, View
+from deblur_cli.reporting.page import Card, CardKind, Page, SidePicture, View
 from deblur_cli.reporting.strengths import strip_file
 
 KINDS = {
-    Status.DONE: Kind.RESTORED,
-    Status.UNCHANGED: Kind.UNCHANGED,
-    Status.SKIPPED: Kind.SKIPPED,
-    Status.PLANNED: Kind.PLANNED,
-    Status.FAILED: Kind.FAILED,
+    Status.DONE: CardKind.RESTORED,
+    Status.UNCHANGED: CardKind.UNCHANGED,
+    Status.SKIPPED: CardKind.SKIPPED,
+    Status.PLANNED: CardKind.PLANNED,
+    Status.FAILED: CardKind.FAILED,
 }
 
 STRIP_PX = 2500
@@ -56,14 +56,14 @@ def _views(photo: PhotoResult) -> tuple[View, ...]:
     return before, View("after", photo.output)
 
 
-def _beside(photo: PhotoResult) -> tuple[Beside, ...]:
-    used = [Beside(f"reference {use.path.name}", use.path) for use in photo.references if use.used]
+def _beside(photo: PhotoResult) -> tuple[SidePicture, ...]:
+    used = [SidePicture(f"reference {use.path.name}", use.path) for use in photo.references if use.used]
     if photo.confidence_map is not None:
-        used.append(Beside("what was borrowed from where", photo.confidence_map))
+        used.append(SidePicture("what was borrowed from where", photo.confidence_map))
     if photo.blur_map is not None and photo.blur_map.is_file():
-        used.append(Beside("blur map", photo.blur_map))
+        used.append(SidePicture("blur map", photo.blur_map))
     if photo.output is not None and strip_file(photo.output).is_file():
-        used.append(Beside("strengths to choose from", strip_file(photo.output), STRIP_PX))
+        used.append(SidePicture("strengths to choose from", strip_file(photo.output), STRIP_PX))
     return tuple(used)
 
 

@@ -10,7 +10,7 @@ from deblur_cli.errors import describe_failure, without_name
 from deblur_cli.imaging.preview import encode_part, encode_small, read_for_screen
 from deblur_cli.pipelines.score_sharpness import Burst, ScoreResult, group_bursts
 from deblur_cli.progress import SILENT, Progress, Stage
-from deblur_cli.reporting.page import ContactSheet, Shot
+from deblur_cli.reporting.page import ContactSheet, SheetShot
 from deblur_cli.reporting.pictures import Missing, PagePicture, Part, as_text, link_from, telling_part
 from deblur_cli.reporting.write import write_template
 
@@ -23,7 +23,7 @@ class PlacedShot:
     """A shot and its place on the sheet; `link` is the photo's own file, where browsers can show it."""
 
     number: int
-    shot: Shot
+    shot: SheetShot
     link: str | None
 
 
@@ -47,7 +47,7 @@ def contact_sheet(result: ScoreResult, bursts: Sequence[Burst]) -> ContactSheet:
     """Returns the sheet: every photo with its rank among all and its burst, in the order taken."""
     ranks = {photo.path: rank for rank, photo in enumerate(result.ranked, 1)}
     shots = tuple(
-        Shot(
+        SheetShot(
             photo.path,
             ranks[photo.path],
             round(photo.sharpness.score, 3),

@@ -90,14 +90,14 @@ class Sample:
     frames: int
 
 
-class ChunkMaker(Protocol):
+class MakesChunks(Protocol):
     """What fills the ring: chunk number n, always the same for the same n."""
 
     def make(self, number: int) -> Chunk:
         """Returns chunk `number`."""
 
 
-MakerFactory = Callable[[torch.device], ChunkMaker]
+MakerFactory = Callable[[torch.device], MakesChunks]
 """Builds a maker on a device; must be picklable, since workers build their own."""
 
 

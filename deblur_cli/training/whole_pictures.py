@@ -168,7 +168,7 @@ def _read(path: Path, what: str, read: Callable[[Path], T]) -> T:
 
 
 @dataclass(frozen=True)
-class Place:
+class WindowPlace:
     """A window of a picture, and which of the eight flips and turns it is shown in."""
 
     picture: int
@@ -196,10 +196,10 @@ class WindowStream:
         for _ in range(self._config.data.batch):
             picture = draw.randrange(self._config.pictures.count)
             windows = len(corners_of(*self._cache.size(picture)))
-            places.append(Place(picture, draw.randrange(windows), draw.randrange(8)))
+            places.append(WindowPlace(picture, draw.randrange(windows), draw.randrange(8)))
         return self.at(places)
 
-    def at(self, places: Sequence[Place]) -> Batch:
+    def at(self, places: Sequence[WindowPlace]) -> Batch:
         """Returns the batch of windows at these places, on the device. Raises DatasetError."""
         corners = [corners_of(*self._cache.size(place.picture))[place.window] for place in places]
 
@@ -224,7 +224,9 @@ def held_out_windows(cache: PictureCache, config: TrainConfig, device: torch.dev
     """
     stream, places = WindowStream(cache, config, device, rank=0, selects=selects), []
     for picture in range(config.pictures.held_out):
-        places += [Place(picture, window) for window in some_windows(cache, picture, config.pictures.held_out_windows)]
+        places += [
+            WindowPlace(picture, window) for window in some_windows(cache, picture, config.pictures.held_out_windows)
+        ]
     size = config.data.batch
     return [stream.at(places[first : first + size]) for first in range(0, len(places), size)]
 

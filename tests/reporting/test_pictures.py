@@ -10,7 +10,7 @@ from PIL import Image
 
 from deblur_cli.imaging.preview import ScreenPicture
 from deblur_cli.reporting import pictures as module
-from deblur_cli.reporting.page import Beside, View
+from deblur_cli.reporting.page import SidePicture, View
 from deblur_cli.reporting.pictures import (
     PART_PX,
     SMALL_PX,
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     [missing] = pictures_of(0, views, [], 250)
     assert isinstance(missing, Missing)
     assert "gone.png: does not exist" in missing.reason
-    beside = list(pictures_of(0, views[:1], [Beside("reference", tmp_path / "gone.png")], 250))
+    beside = list(pictures_of(0, views[:1], [SidePicture("reference", tmp_path / "gone.png")], 250))
     assert [type(picture) for picture in beside] == [PagePicture, Missing]
 
 
@@ -84,7 +84,7 @@ def test_whatever_a_picture_fails_with_is_its_own(tmp_path: Path, monkeypatch: p
         return ScreenPicture(np.zeros((20, 30, 3), np.uint8))
 
     monkeypatch.setattr(module, "read_for_screen", read)
-    first, second = pictures_of(0, [View("before", tmp_path / "a.png")], [Beside("map", tmp_path / "b.png")], 250)
+    first, second = pictures_of(0, [View("before", tmp_path / "a.png")], [SidePicture("map", tmp_path / "b.png")], 250)
     assert isinstance(first, Missing)
     assert "does not fit in this machine's memory" in first.reason
     assert isinstance(second, PagePicture)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deblur_cli.errors import CannotWriteError, OutputExistsError, UsageError
-from deblur_cli.reporting.page import Card, Kind, Page, View
+from deblur_cli.reporting.page import Card, CardKind, Page, View
 from deblur_cli.reporting.write import check_report, write_page
 from tests.conftest import textured
 
@@ -36,7 +36,7 @@ def test_other_files_are_never_replaced_and_reports_are(tmp_path: Path) -> None:
         write_page(page(), other)
     assert other.read_text() == "<!doctype html><p>a letter"
     write_page(page(), own)
-    write_page(page(Card("a.jpg", Kind.FAILED, ("Is empty.",))), own)
+    write_page(page(Card("a.jpg", CardKind.FAILED, ("Is empty.",))), own)
     assert "Is empty." in own.read_text("utf-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.html", "report.html"]
 
@@ -57,7 +57,7 @@ def test_where_a_page_cannot_be_written_is_told_before_any_work(tmp_path: Path) 
 
 def test_names_are_escaped_and_bytes_that_are_no_text_spelled_out(tmp_path: Path) -> None:
     target = tmp_path / "report.html"
-    write_page(page(Card("<b>&\udce9.jpg", Kind.FAILED)), target)
+    write_page(page(Card("<b>&\udce9.jpg", CardKind.FAILED)), target)
     text = target.read_text("utf-8")
     assert "&lt;b&gt;&amp;\\udce9.jpg" in text
     assert "<b>&" not in text
@@ -67,7 +67,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     photo = tmp_path / "a photo #1.png"
     Image.fromarray(textured((90, 120), 0)).save(photo)
     target = tmp_path / "pages" / "report.html"
-    write_page(page(Card(photo.name, Kind.PLANNED, views=(View("before", photo),))), target)
+    write_page(page(Card(photo.name, CardKind.PLANNED, views=(View("before", photo),))), target)
     text = target.read_text("utf-8")
     assert 'data-file="../a%20photo%20%231.png"' in text
     assert not re.findall(r"""(?:src|href)=["']?(?:http|//)""", text)
@@ -98,6 +98,6 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path: Path, monkeypa
     photo = tmp_path / "a.png"
     Image.fromarray(textured((48, 64), 0)).save(photo)
     views = (View("before", photo), View("after", photo))
-    write_page(page(*(Card("a", Kind.RESTORED, views=views) for _ in range(6))), tmp_path / "report.html")
+    write_page(page(*(Card("a", CardKind.RESTORED, views=views) for _ in range(6))), tmp_path / "report.html")
     assert len(alive) == 12
     assert max(alive) <= 4, "two of a card, and its slices until they are collected"

@@ -27,11 +27,6 @@ COINED = {
     r"\bfile_facts\b": "metadata",
     r"\bdark[ _]pairs?\b|\blights? rescued\b|\bRESCUE_": "low-light pairs, highlights recovered",
 }
-TWO_MEANINGS = {
-    *("Answer", "Beside", "Block", "Chunk", "ChunkMaker", "Encoded", "Entry", "Header", "Kind", "Layout"),
-    *("Place", "ResidualBlock", "Shot", "Stage", "_Block"),
-}
-"""Class names that two modules still have, of things that don't meet. Take one off when you rename; add none."""
 
 
 def texts() -> list[Path]:
@@ -70,5 +65,5 @@ def test_a_class_name_has_one_meaning() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 modules[node.name].append(path.relative_to(ROOT).as_posix())
-    twice = {name: places for name, places in modules.items() if len(places) > 1 and name not in TWO_MEANINGS}
+    twice = {name: places for name, places in modules.items() if len(places) > 1}
     assert not twice, "\n".join(f"{name} is defined in {' and '.join(places)}" for name, places in twice.items())

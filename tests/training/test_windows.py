@@ -11,7 +11,7 @@ from deblur_cli.training.config import DataConfig, PicturesConfig, TrainConfig
 from deblur_cli.training.data import turned
 from deblur_cli.training.whole_pictures import (
     PictureCache,
-    Place,
+    WindowPlace,
     WindowStream,
     held_out_windows,
     some_windows,
@@ -68,7 +68,7 @@ def test_a_batch_follows_from_seed_rank_and_step_alone(cache: PictureCache) -> N
 
 @pytest.mark.parametrize("turn", range(8))
 def test_what_belongs_together_is_turned_together(cache: PictureCache, turn: int) -> None:
-    straight, shown = (stream(cache).at([Place(1, 2, t)]) for t in (0, turn))
+    straight, shown = (stream(cache).at([WindowPlace(1, 2, t)]) for t in (0, turn))
     for index in (0, 2):
         assert torch.equal(shown.inputs[index], turned(straight.inputs[index], turn))
     assert torch.equal(shown.truth, turned(straight.truth, turn))

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
-from deblur_cli.networks.papers.strided_blocks import DEVIATION, Block, Decoder, Encoder
+from deblur_cli.networks.papers.strided_blocks import DEVIATION, Decoder, Encoder, StridedBlock
 from deblur_cli.networks.shapes import config_if_exact, count_names
 
 
@@ -113,7 +113,9 @@ class DeblurMerger(nn.Module):
         self.noisy_encoder = Encoder(3, config.channels)
         self.blurry_encoder = Encoder(3, config.channels)
         bottleneck = config.channels[-1]
-        self.merger = nn.Sequential(Block(2 * bottleneck, bottleneck, 1), Block(bottleneck, bottleneck, 1))
+        self.merger = nn.Sequential(
+            StridedBlock(2 * bottleneck, bottleneck, 1), StridedBlock(bottleneck, bottleneck, 1)
+        )
         self.decoder = Decoder(config.channels, encoders=2, shares=(0.5, 0.5))
 
     def forward(self, noisy: Tensor, blurry: Tensor) -> Tensor:

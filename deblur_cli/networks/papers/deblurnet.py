@@ -28,7 +28,7 @@ class DeblurNetConfig:
     width: int = 32
 
 
-class Encoded(NamedTuple):
+class DeblurNetFeatures(NamedTuple):
     """What decoding starts from: `features` (B, 4·width, H/4, W/4), `skips` at 1/2 and full size, and the photo."""
 
     features: Tensor
@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
     picture: Tensor
 
 
-class ResidualBlock(nn.Module):
+class DilatedResidualBlock(nn.Module):
     """Two convolutions with an activation between, dilated, and what came in is added."""
 
     def __init__(self, channels: int, dilations: tuple[int, int] = (1, 1)) -> None:
@@ -85,19 +85,19 @@ class DeblurNet(nn.Module):
         self.config = config
         full, half, quarter = config.width, 2 * config.width, 4 * config.width
         self.conv1_1 = _convolution(3, full)
-        self.conv1_2, self.conv1_3, self.conv1_4 = (ResidualBlock(full) for _ in range(3))
+        self.conv1_2, self.conv1_3, self.conv1_4 = (DilatedResidualBlock(full) for _ in range(3))
         self.conv2_1 = _convolution(full, half, stride=2)
-        self.conv2_2, self.conv2_3, self.conv2_4 = (ResidualBlock(half) for _ in range(3))
+        self.conv2_2, self.conv2_3, self.conv2_4 = (DilatedResidualBlock(half) for _ in range(3))
         self.conv3_1 = _convolution(half, quarter, stride=2)
-        self.conv3_2, self.conv3_3, self.conv3_4 = (ResidualBlock(quarter) for _ in range(3))
-        self.convd_1, self.convd_2 = ResidualBlock(quarter, (2, 1)), ResidualBlock(quarter, (3, 1))
+        self.conv3_2, self.conv3_3, self.conv3_4 = (DilatedResidualBlock(quarter) for _ in range(3))
+        self.convd_1, self.convd_2 = DilatedResidualBlock(quarter, (2, 1)), DilatedResidualBlock(quarter, (3, 1))
         self.convd_3 = DilatedConvolutions(quarter)
         self.upconv3_i = _convolution(quarter, quarter)
-        self.upconv3_3, self.upconv3_2, self.upconv3_1 = (ResidualBlock(quarter) for _ in range(3))
+        self.upconv3_3, self.upconv3_2, self.upconv3_1 = (DilatedResidualBlock(quarter) for _ in range(3))
         self.upconv2_u, self.upconv2_i = _doubling(quarter, half), _convolution(2 * half, half)
-        self.upconv2_3, self.upconv2_2, self.upconv2_1 = (ResidualBlock(half) for _ in range(3))
+        self.upconv2_3, self.upconv2_2, self.upconv2_1 = (DilatedResidualBlock(half) for _ in range(3))
         self.upconv1_u, self.upconv1_i = _doubling(half, full), _convolution(2 * full, full)
-        self.upconv1_3, self.upconv1_2, self.upconv1_1 = (ResidualBlock(full) for _ in range(3))
+        self.upconv1_3, self.upconv1_2, self.upconv1_1 = (DilatedResidualBlock(full) for _ in range(3))
         self.img_prd = _convolution(full, 3)
 
     def forward(self, blurry: Tensor) -> Tensor:
@@ -108,14 +108,14 @@ class DeblurNet(nn.Module):
             features = self.decode(stage, features, encoded)
         return self.predict(2, features, encoded)
 
-    def encode(self, blurry: Tensor) -> Encoded:
+    def encode(self, blurry: Tensor) -> DeblurNetFeatures:
         """Returns what decoding starts from."""
         full = self.conv1_4(self.conv1_3(self.conv1_2(self.conv1_1(blurry))))
         half = self.conv2_4(self.conv2_3(self.conv2_2(self.conv2_1(full))))
         quarter = self.conv3_4(self.conv3_3(self.conv3_2(self.conv3_1(half))))
-        return Encoded(self.convd_3(self.convd_2(self.convd_1(quarter))), (half, full), blurry)
+        return DeblurNetFeatures(self.convd_3(self.convd_2(self.convd_1(quarter))), (half, full), blurry)
 
-    def decode(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+    def decode(self, stage: int, features: Tensor, encoded: DeblurNetFeatures) -> Tensor:
         """Returns the decoder's features at 1/4 (stage 0), 1/2 or full size (stage 2), from those of the stage before.
 
         Stage 0 takes the deepest features of the encoder.
@@ -131,7 +131,7 @@ class DeblurNet(nn.Module):
             result = self.upconv1_1(self.upconv1_2(self.upconv1_3(joined)))
         return result
 
-    def predict(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+    def predict(self, stage: int, features: Tensor, encoded: DeblurNetFeatures) -> Tensor:
         """Returns the picture that the features of the last stage, the only one that predicts, tell."""
         result: Tensor = self.img_prd(features) + encoded.picture
         return result

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deblur_cli.networks.contract import Discriminator
-from deblur_cli.networks.papers.strided_blocks import DEVIATION, KERNEL_PX, SLOPE, Block, FirstBlock
+from deblur_cli.networks.papers.strided_blocks import DEVIATION, KERNEL_PX, SLOPE, FirstBlock, StridedBlock
 
 
 class PairDiscriminator(nn.Module):
@@ -26,7 +26,7 @@ class PairDiscriminator(nn.Module):
     def __init__(self, channels: tuple[int, ...] = (64, 128, 256, 512, 512)) -> None:
         super().__init__()
         self.first = FirstBlock(6, channels[0])
-        self.rest = nn.Sequential(*(Block(a, b) for a, b in pairwise(channels)))
+        self.rest = nn.Sequential(*(StridedBlock(a, b) for a, b in pairwise(channels)))
         self.last = nn.Conv2d(channels[-1], 1, KERNEL_PX, padding=KERNEL_PX // 2)
         nn.init.normal_(self.last.weight, std=DEVIATION)
 

@@ -47,7 +47,7 @@ class MatchEncoder(nn.Module):
         super().__init__()
         width = config.channels
         self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.blocks = nn.ModuleList(_Block(width, 2**number) for number in range(config.blocks))
+        self.blocks = nn.ModuleList(_MatchBlock(width, 2**number) for number in range(config.blocks))
         self.ending = nn.Conv2d(width, width, 1)
 
     def forward(self, picture: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class MatchEncoder(nn.Module):
         return result
 
 
-class _Block(nn.Module):
+class _MatchBlock(nn.Module):
     def __init__(self, channels: int, step: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=step, dilation=step)

@@ -43,7 +43,7 @@ class MimoUNetConfig:
         return PLUS_DROPOUT if self.blocks >= PLUS_BLOCKS else 0.0
 
 
-class Encoded(NamedTuple):
+class MIMOFeatures(NamedTuple):
     """What decoding starts from, everything coarse to fine.
 
     `pictures` are the photo at 1/4, 1/2 and full size, `features` (B, 4·width, H/4, W/4) the deepest ones, `skips`
@@ -75,7 +75,7 @@ class Convolution(nn.Module):
         return result
 
 
-class ResidualBlock(nn.Module):
+class MIMOResidualBlock(nn.Module):
     """Two convolutions, the first with a ReLU, and what came in is added."""
 
     def __init__(self, channels: int) -> None:
@@ -93,7 +93,7 @@ class ResidualBlocks(nn.Module):
 
     def __init__(self, channels: int, count: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+        self.layers = nn.Sequential(*(MIMOResidualBlock(channels) for _ in range(count)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns features of the same shape."""
@@ -188,7 +188,7 @@ class MimoUNet(nn.Module):
                 predictions.append(self.predict(stage, features, encoded))
         return tuple(predictions) if every_output else predictions[-1]
 
-    def encode(self, blurry: Tensor) -> Encoded:
+    def encode(self, blurry: Tensor) -> MIMOFeatures:
         """Returns what decoding starts from."""
         half_size = _halved(blurry)
         quarter_size = _halved(half_size)
@@ -198,9 +198,9 @@ class MimoUNet(nn.Module):
         raised = _doubled(quarter)
         half_skip = self.dropout(self.AFFs[1](_halved(full), half, raised))
         full_skip = self.dropout(self.AFFs[0](full, _doubled(half), _doubled(raised)))
-        return Encoded((quarter_size, half_size, blurry), quarter, (half_skip, full_skip))
+        return MIMOFeatures((quarter_size, half_size, blurry), quarter, (half_skip, full_skip))
 
-    def decode(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+    def decode(self, stage: int, features: Tensor, encoded: MIMOFeatures) -> Tensor:
         """Returns the decoder's features at `SCALES[stage]`, from the deepest ones or those of the stage before."""
         if stage > 0:
             raised = self.feat_extract[2 + stage](features)
@@ -208,7 +208,7 @@ class MimoUNet(nn.Module):
         result: Tensor = self.Decoder[stage](features)
         return result
 
-    def predict(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+    def predict(self, stage: int, features: Tensor, encoded: MIMOFeatures) -> Tensor:
         """Returns the picture (B, 3, h, w) at `SCALES[stage]` that its decoder's features tell."""
         head = self.ConvsOut[stage] if stage < len(self.ConvsOut) else self.feat_extract[5]
         result: Tensor = head(features) + encoded.pictures[stage]

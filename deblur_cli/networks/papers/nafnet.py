@@ -35,7 +35,7 @@ class NAFNetConfig:
     decoder_blocks: tuple[int, ...] = (1, 1, 1, 1)
 
 
-class Encoded(NamedTuple):
+class NAFNetFeatures(NamedTuple):
     """What decoding starts from: the deepest `features`, `skips` from full size down, and the photo."""
 
     features: Tensor
@@ -58,7 +58,7 @@ class ChannelNorm(nn.Module):
         return normal.permute(0, 3, 1, 2)
 
 
-class Block(nn.Module):
+class NAFBlock(nn.Module):
     """Mixes neighbouring pixels, then channels; each result is scaled by a weight that starts at zero, and added."""
 
     def __init__(self, channels: int, level: int) -> None:
@@ -108,7 +108,7 @@ class NAFNet(nn.Module):
         encoded = self.encode(blurry)
         return self.predict(2, self._decoded(range(len(self.ups)), encoded.features, encoded), encoded)
 
-    def encode(self, blurry: Tensor) -> Encoded:
+    def encode(self, blurry: Tensor) -> NAFNetFeatures:
         """Returns what decoding starts from."""
         features = self.intro(blurry)
         skips = []
@@ -116,9 +116,9 @@ class NAFNet(nn.Module):
             features = encoder(features)
             skips.append(features)
             features = down(features)
-        return Encoded(self.middle_blks(features), tuple(skips), blurry)
+        return NAFNetFeatures(self.middle_blks(features), tuple(skips), blurry)
 
-    def decode(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+    def decode(self, stage: int, features: Tensor, encoded: NAFNetFeatures) -> Tensor:
         """Returns the decoder's features at 1/4 (stage 0), 1/2 or full size (stage 2), from those of the stage before.
 
         Stage 0 takes the deepest features, from however far down. Needs three scales.
@@ -126,13 +126,13 @@ class NAFNet(nn.Module):
         last = len(self.ups) - 3 + stage
         return self._decoded(range(0 if stage == 0 else last, last + 1), features, encoded)
 
-    def _decoded(self, steps: range, features: Tensor, encoded: Encoded) -> Tensor:
+    def _decoded(self, steps: range, features: Tensor, encoded: NAFNetFeatures) -> Tensor:
         """Returns the features after some of the decoder's steps, 0 from the deepest."""
         for step in steps:
             features = self.decoders[step](self.ups[step](features) + encoded.skips[-1 - step])
         return features
 
-    def predict(self, stage: int, features: Tensor, encoded: Encoded) -> Tensor:
+    def predict(self, stage: int, features: Tensor, encoded: NAFNetFeatures) -> Tensor:
         """Returns the picture that the features of the last stage, the only one that predicts, tell."""
         result: Tensor = self.ending(features) + encoded.picture
         return result
@@ -144,7 +144,7 @@ def _gate(features: Tensor) -> Tensor:
 
 
 def _blocks(width: int, level: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(Block(width << level, level) for _ in range(count)))
+    return nn.Sequential(*(NAFBlock(width << level, level) for _ in range(count)))
 
 
 def _up(channels: int) -> nn.Sequential:

@@ -21,7 +21,7 @@ from deblur_cli.networks.papers.reference_fusion import Borrower, Borrowing, Gui
 
 
 def _deblurnet_stack(channels: int, level: int, blocks: int) -> nn.Module:
-    return nn.Sequential(*(deblurnet.ResidualBlock(channels) for _ in range(blocks)))
+    return nn.Sequential(*(deblurnet.DilatedResidualBlock(channels) for _ in range(blocks)))
 
 
 def _mimo_stack(channels: int, level: int, blocks: int) -> nn.Module:
@@ -29,7 +29,7 @@ def _mimo_stack(channels: int, level: int, blocks: int) -> nn.Module:
 
 
 def _nafnet_stack(channels: int, level: int, blocks: int) -> nn.Module:
-    return nn.Sequential(*(nafnet.Block(channels, level) for _ in range(blocks)))
+    return nn.Sequential(*(nafnet.NAFBlock(channels, level) for _ in range(blocks)))
 
 
 DEBLURNET = Borrower(deblurnet.ARCHITECTURE, _deblurnet_stack, r"\d+\.stem\.0\.weight", predicts=False)

@@ -68,7 +68,7 @@ class SGENetConfig:
     csam: bool = True
 
 
-class Stage(NamedTuple):
+class SGEStage(NamedTuple):
     """What a U-Net gives: features of encoder and decoder, fine to coarse; predictions (B, 3, h, w), coarse to fine."""
 
     encoded: tuple[Tensor, ...]
@@ -187,7 +187,7 @@ class UNet(nn.Module):
         weighs = aggregates and config.csam
         self.aggregations = nn.ModuleList(CSAM(n, i) for i, n in enumerate(channels)) if weighs else None
 
-    def forward(self, features: Tensor, pictures: Sequence[Tensor], before: Stage | None) -> Stage:
+    def forward(self, features: Tensor, pictures: Sequence[Tensor], before: SGEStage | None) -> SGEStage:
         """Returns what the stage gives for features (B, C, H, W) and the photo at full, half and quarter size."""
         encoded = self.encode(features, before)
         decoded: list[Tensor] = []
@@ -197,9 +197,9 @@ class UNet(nn.Module):
             refined, prediction = self.enhancements[level](encoded[level], raised, pictures[level])
             decoded.append(self.decoders[level](refined))
             predictions.append(prediction)
-        return Stage(tuple(encoded), tuple(reversed(decoded)), tuple(predictions))
+        return SGEStage(tuple(encoded), tuple(reversed(decoded)), tuple(predictions))
 
-    def encode(self, features: Tensor, before: Stage | None) -> list[Tensor]:
+    def encode(self, features: Tensor, before: SGEStage | None) -> list[Tensor]:
         """Returns the encoder's features, fine to coarse."""
         encoded: list[Tensor] = []
         for level, encoder in enumerate(self.encoders):
@@ -235,9 +235,9 @@ class SGENet(nn.Module):
         Their scales are `OUTPUTS`.
         """
         pictures = [blurry, *(F.interpolate(blurry, scale_factor=scale, mode="bilinear") for scale in (0.5, 0.25))]
-        one: Stage = self.stages[0](self.shallow[0](blurry), pictures, None)
+        one: SGEStage = self.stages[0](self.shallow[0](blurry), pictures, None)
         guided, between = self.supervise(one.decoded[0], blurry)
-        two: Stage = self.stages[1](self.join(torch.cat((self.shallow[1](blurry), guided), 1)), pictures, one)
+        two: SGEStage = self.stages[1](self.join(torch.cat((self.shallow[1](blurry), guided), 1)), pictures, one)
         restored: Tensor = blurry + self.last(two.decoded[0])
         return (*one.predictions, between, *two.predictions, restored) if every_output else restored
 

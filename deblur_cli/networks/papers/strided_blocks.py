@@ -101,7 +101,7 @@ class BatchNorm(nn.Module):
         )
 
 
-class Block(nn.Module):
+class StridedBlock(nn.Module):
     """Features at half the size, or at the same with `stride` 1: convolution, norms, LeakyReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = STRIDE) -> None:
@@ -154,7 +154,7 @@ class Encoder(nn.Module):
         if not channels:
             raise ValueError("an encoder needs channels for one scale at least")
         self.first = FirstBlock(inputs, channels[0])
-        self.rest = nn.ModuleList(Block(a, b) for a, b in pairwise(channels))
+        self.rest = nn.ModuleList(StridedBlock(a, b) for a, b in pairwise(channels))
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Returns the features of every scale, finest first; the last is the bottleneck."""

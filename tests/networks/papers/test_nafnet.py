@@ -6,7 +6,7 @@ from torch import nn
 
 from deblur_cli.networks.contract import LocalPooling
 from deblur_cli.networks.papers.local_pooling import apply_local_pooling
-from deblur_cli.networks.papers.nafnet import ARCHITECTURE, Block, ChannelNorm, NAFNet, NAFNetConfig
+from deblur_cli.networks.papers.nafnet import ARCHITECTURE, ChannelNorm, NAFBlock, NAFNet, NAFNetConfig
 from deblur_cli.networks.shapes import shapes_of
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(1, 1))
@@ -34,7 +34,7 @@ def test_a_file_of_more_scales_than_memory_holds_is_refused_without_an_error() -
 
 def test_an_untrained_block_returns_its_input() -> None:
     features = torch.rand(1, 8, 12, 10)
-    assert torch.equal(Block(8, 0)(features), features)
+    assert torch.equal(NAFBlock(8, 0)(features), features)
 
 
 def test_the_input_is_added_at_the_end() -> None:
@@ -46,7 +46,7 @@ def test_the_input_is_added_at_the_end() -> None:
 
 def test_a_block_is_what_the_paper_says() -> None:
     torch.manual_seed(0)
-    block = Block(2, 0).double()
+    block = NAFBlock(2, 0).double()
     for parameter in block.parameters():
         nn.init.normal_(parameter)
     block = block.float()

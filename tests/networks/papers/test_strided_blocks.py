@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from deblur_cli.networks.papers.strided_blocks import (
     SLOPE,
     BatchNorm,
-    Block,
     Decoder,
     Encoder,
     FirstBlock,
     SpectralConv,
     SpectralUpConv,
+    StridedBlock,
     UpBlock,
     largest_singular_value,
 )
@@ -76,7 +76,7 @@ def test_weights_are_divided_by_their_largest_singular_value(layer: type[Spectra
 
 
 def test_two_forwards_before_one_backward_are_allowed() -> None:
-    block = Block(3, 4).train()
+    block = StridedBlock(3, 4).train()
     one, other = torch.rand(2, 2, 3, 8, 8)
     (block(one).mean() - block(other).square().mean()).backward()
     assert block.conv.weight.grad is not None
@@ -85,7 +85,7 @@ def test_two_forwards_before_one_backward_are_allowed() -> None:
 
 def test_use_changes_nothing_and_training_does() -> None:
     torch.manual_seed(0)
-    block, features = Block(3, 4), torch.rand(2, 3, 8, 8)
+    block, features = StridedBlock(3, 4), torch.rand(2, 3, 8, 8)
     before = {name: value.clone() for name, value in block.state_dict().items()}
     block.eval()(features)
     assert all(torch.equal(value, before[name]) for name, value in block.state_dict().items())
@@ -95,7 +95,7 @@ def test_use_changes_nothing_and_training_does() -> None:
 
 
 def test_names_of_weights_are_plain_and_the_same_in_training_and_in_use() -> None:
-    block = Block(3, 4)
+    block = StridedBlock(3, 4)
     names = ["conv.weight", "conv.left", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"]
     assert list(block.train().state_dict()) == list(block.eval().state_dict()) == names
     assert all(value.is_floating_point() for value in block.state_dict().values())
