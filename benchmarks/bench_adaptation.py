@@ -213,7 +213,9 @@ class Aloud(SilentProgress):
 def settings_of(case: str, folder: Path, arguments: argparse.Namespace) -> AdaptSettings:
     """Returns the settings of a case."""
     if case.startswith("finetune"):
-        return AdaptSettings("finetune", minutes=arguments.minutes, judge_every=100)
+        usual = FinetuneSettings()
+        finetune = replace(usual, longer=(1.0, 1.0)) if case == "finetune-true" else usual
+        return AdaptSettings("finetune", minutes=arguments.minutes, finetune=finetune, judge_every=100)
     known = None
     if case == "translate-known":
         known = arguments.known or make_known(arguments.photos, folder.parent / "known")

@@ -27,7 +27,7 @@ from deblur_cli.convert import seen_as_tensor
 from deblur_cli.deconvolution.estimate import REGION_PX, SMALLEST_SIDE_PX, estimate_kernels, luma
 from deblur_cli.deconvolution.kernel import agreement, extent_px, rescaled
 from deblur_cli.progress import SILENT, Progress
-from deblur_cli.shutter.light import SRGB, to_display, to_light
+from deblur_cli.shutter.light import SRGB, raise_lights, to_display, to_light
 from deblur_cli.shutter.settings import Range
 from deblur_cli.training.data import turned
 
@@ -169,13 +169,17 @@ def _without_alike(found: Sequence[ShotKernel]) -> tuple[ShotKernel, ...]:
     return tuple(sorted(kept, key=lambda each: (each.shot, each.window)))
 
 
-def blur_by(kernels: Tensor, sharp: Tensor) -> Tensor:
+def blur_by(kernels: Tensor, sharp: Tensor, curves: Tensor | None = None, lights_gain: Tensor | None = None) -> Tensor:
     """Returns the sharp pictures (B, 3, H, W) convolved in linear light by kernels (B, K, K), without K // 2 all round.
 
-    (B, 3, H − K + 1, W − K + 1), display-encoded in [0, 1].
+    (B, 3, H − K + 1, W − K + 1), display-encoded in [0, 1]. `curves` (B,) are response curves as in `shutter.light`,
+    sRGB's without; clipped lights are `lights_gain` (B,) times as bright.
     """
-    curves = torch.full((len(sharp),), SRGB, device=sharp.device)
+    if curves is None:
+        curves = torch.full((len(sharp),), SRGB, device=sharp.device)
     light = to_light(sharp, curves)
+    if lights_gain is not None:
+        light = raise_lights(light, lights_gain)
     size = light.shape[2:]
     # The kernel tells where light arrives; a convolution by spectra wraps around, and what wrapped is cut off.
     whole = irfft2(rfft2(light) * rfft2(kernels, s=size)[:, None], s=size)

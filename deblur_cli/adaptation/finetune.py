@@ -90,7 +90,7 @@ def learner_of(job: Job) -> Learner | None:
 
 
 def recipe_for(settings: AdaptSettings, network: Recognised, *, selects: bool, workers: int = 0) -> TrainConfig:
-    """Returns the recipe by which the deblurring network is trained on: that of `deblur-single`, at a lower rate."""
+    """Returns the recipe by which the deblurring network is trained on: as `deblur-single` was, more slowly."""
     finetune = settings.finetune
     return TrainConfig(
         network=NetworkConfig(network.architecture.name, asdict(network.config)),
@@ -122,7 +122,9 @@ def make_held_out(job: Job, config: TrainConfig) -> bool:
     They are held-back sharp shots under the kernels of held-back blurry ones, where any of these is believed.
     """
     library = job.held_library if len(job.held_library) else job.library
-    return _make(job, config, "held-out", job.shots.held_sharp, [(LibraryBlur(library), 1.0)])
+    return _make(
+        job, config, "held-out", job.shots.held_sharp, [(LibraryBlur(library, job.settings.finetune.longer), 1.0)]
+    )
 
 
 def make_pictures(job: Job, config: TrainConfig) -> bool:
@@ -132,7 +134,10 @@ def make_pictures(job: Job, config: TrainConfig) -> bool:
     """
     share = job.settings.finetune.shutter_share
     blurs: list[tuple[Blur, float]]
-    blurs = [(LibraryBlur(job.library), 1 - share), (ShutterBlur(ShutterSettings()), share)]
+    blurs = [
+        (LibraryBlur(job.library, job.settings.finetune.longer), 1 - share),
+        (ShutterBlur(ShutterSettings()), share),
+    ]
     return _make(job, config, "train", job.shots.sharp, blurs)
 
 

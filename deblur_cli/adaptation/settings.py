@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from deblur_cli.adaptation.blur_library import SCALED
 from deblur_cli.catalogue.camera_profile import Method
 from deblur_cli.errors import ConfigurationError
 from deblur_cli.networks.contract import Traits
@@ -98,12 +99,13 @@ class FinetuneSettings:
     So many `pictures` are made (None: as many as a third of the time is good for), and `held_out` more of shots and
     kernels that are held back. `shutter_share` of those to learn from are blurred by the virtual shutter, so that what
     the network knew is not forgotten; `still_share` are sharp and stay so; `matched_share` are blurry shots with sharp
-    ones of the same scene, where there are some. `scale`: range of the random shrinking of sharp shots. `harm`: how
-    many times what is made worse counts. `average`: decay of the averaged weights, which are what is kept.
+    ones of the same scene, where there are some. `scale`: range of the random shrinking of sharp shots, `longer` of the
+    enlarging of kernels. `harm`: how many times what is made worse counts. `average`: decay of the averaged weights,
+    which are what is kept.
     """
 
     batch: int = 4
-    rate: float = 1e-4
+    rate: float = 3e-5
     final_rate: float = 1e-6
     warmup_share: float = 0.02
     average: float = 0.998
@@ -115,6 +117,7 @@ class FinetuneSettings:
     still_share: float = 0.06
     matched_share: float = 0.15
     scale: tuple[float, float] = (0.7, 1.0)
+    longer: tuple[float, float] = SCALED
 
     def __post_init__(self) -> None:
         _require(self.batch >= 1 and self.held_out >= 2, "batch must be at least 1 and held_out at least 2")

@@ -73,7 +73,7 @@ def softer(pixels):
 def pairs() -> list[WholePicture]:
     sharp = store_of(sharp_frames(), 300, torch.device("cpu"), "sharp")
     quiet = ShutterSettings(shot_noise=(1e-4, 1e-4), read_noise=(1e-5, 1e-5), jpeg_probability=0.0)
-    maker = BlurredShots(sharp, [(LibraryBlur(line_library(), 1.0), 1.0)], quiet, 240, (1.0, 1.0), 0, "held-out")
+    maker = BlurredShots(sharp, [(LibraryBlur(line_library(), (1.0, 1.0)), 1.0)], quiet, 240, (1.0, 1.0), 0, "held-out")
     return [maker.make(number) for number in range(4)]
 
 
