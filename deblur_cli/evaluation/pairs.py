@@ -23,7 +23,8 @@ from deblur_cli.errors import (
     UnsupportedPhotoError,
     describe_failure,
 )
-from deblur_cli.evaluation.scores import MOST_DB, FailedPhoto
+from deblur_cli.evaluation.evaluate import SSIM_LEAST_PX
+from deblur_cli.evaluation.scores import MOST_DB, WORSE_DB, FailedPhoto
 from deblur_cli.evaluation.triples import Set, Triple, gopro_sets
 from deblur_cli.imaging.photo import Photo
 from deblur_cli.imaging.read import read_photo
@@ -45,7 +46,6 @@ SHARP = "sharp"
 NLM_STRENGTHS = (10, 15, 20)
 """Of non-local means; a photo's figure is the best of the three, which only the truth can tell: an upper bound."""
 SCALED, LONG, SINGLE, DENOISED, FUSED = "noisy, scaled", "blurry", "single image", "non-local means", "pair"
-SSIM_LEAST_PX = 11
 
 
 @dataclass(frozen=True)
@@ -278,5 +278,7 @@ def _summarised(folder: Path, scored: list[PairScore], failed: list[FailedPhoto]
         MethodScore(method, mean(lambda score: score.psnr, method), mean(lambda score: score.ssim, method))
         for method in methods
     )
-    worse = sum(pair.score(FUSED).psnr < max(pair.score(SCALED).psnr, pair.score(LONG).psnr) - 0.1 for pair in scored)
+    worse = sum(
+        pair.score(FUSED).psnr < max(pair.score(SCALED).psnr, pair.score(LONG).psnr) - WORSE_DB for pair in scored
+    )
     return PairFolder(folder.resolve().name, folder, tuple(scored), tuple(failed), means, worse)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from deblur_cli.errors import ConfigurationError
@@ -258,6 +258,10 @@ class RunConfig:
         _require(self.accumulate >= 1, "run: accumulate must be at least 1")
 
 
+POSITIVE = frozenset({"path_px", "few_frames", "gamma", "shot_noise", "read_noise", "exposure_ratio", "scale"})
+"""Ranges that are divided by, or drawn from by their logarithms."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One recipe, complete: what was not written in it has the defaults of the records above.
@@ -280,6 +284,20 @@ class TrainConfig:
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     matcher: MatcherConfig = field(default_factory=MatcherConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        shutter, reference, dark = self.shutter, self.reference, self.dark
+        for name, settings in (("shutter", shutter), ("reference", reference), ("dark", dark)):
+            for key, value in asdict(settings).items():
+                if isinstance(value, tuple):
+                    _require(value[0] <= value[1], f"{name}: {key} must be a range, the lower end first")
+                    least = 0 if key not in POSITIVE else 1e-9
+                    _require(value[0] >= least, f"{name}: {key} must {'be positive' if least else 'not be negative'}")
+                elif key.endswith(("_probability", "_share")):
+                    _require(0 <= value <= 1, f"{name}: {key} must lie within [0, 1]")
+        _require(reference.window >= 1, "reference: window must be at least 1")
+        fits = self.kind is not InputKind.REFERENCE or reference.margin_px >= shutter.margin_px
+        _require(fits, "reference: margin_px must not be less than the shutter's")
 
     def with_budget(self, steps: int | None, minutes: float | None) -> TrainConfig:
         """Returns the recipe with another budget; one that is given replaces both of the recipe's."""

@@ -99,7 +99,8 @@ class ChunkMaker:
     ) -> None:
         """Remembers what to draw from; `stream` (a rank, or the held-out set) keeps streams apart.
 
-        `decoded` is a folder of decoded pictures, as `PhotoStore` takes it.
+        `decoded` is a folder of decoded pictures, as `PhotoStore` takes it. Raises DatasetError for sequences that are
+        too short.
         """
         self._device = device
         self._datasets = datasets
@@ -107,6 +108,9 @@ class ChunkMaker:
         self._plan = plan
         self._stream = stream
         self._store = PhotoStore(device, config.data.photo_memory_mb * 10**6, decoded)
+        self._few_frames = (config.dark if config.kind is InputKind.PAIR else config.shutter).few_frames
+        for dataset in datasets:
+            check_lengths(dataset, self._few_frames[1])
         self._scenes = tuple(_by_scene(dataset) for dataset in datasets)
         self._sharp = tuple(_sharp_pictures(dataset) for dataset in datasets)
 
@@ -228,8 +232,7 @@ class ChunkMaker:
 
     def _from_high_rate(self, dataset: Dataset, draw: random.Random) -> Chunk:
         """Returns samples whose blur is the mean of frames that a camera took in rapid succession."""
-        settings = self._config.dark if self._config.kind is InputKind.PAIR else self._config.shutter
-        count = draw.randint(*settings.few_frames)
+        count = draw.randint(*self._few_frames)
         samples = [self._averaged(dataset, count, draw) for _ in self._each]
         *inputs, truth = (torch.stack(pictures) for pictures in zip(*samples, strict=True))
         return Chunk(tuple(inputs), truth, (False,) * len(inputs), frames=count)
@@ -348,6 +351,16 @@ def _clamped(cut: Cut, picture: Tensor) -> Cut | None:
     if min(height, width) < cut.side:
         return None
     return Cut(min(max(cut.y, 0), height - cut.side), min(max(cut.x, 0), width - cut.side), cut.side)
+
+
+def check_lengths(dataset: Dataset, count: int) -> None:
+    """Returns if `count` frames of every high-rate sequence can be averaged beside two others. Raises DatasetError."""
+    short = next((it for it in dataset.sequences if it.high_rate and len(it.frames) < count + 2), None)
+    if short is not None:
+        raise DatasetError(
+            f"{dataset.root}: {short.scene} has {len(short.frames)} frames, too few to average {count} of them. Remove "
+            "it, or set few_frames lower in the recipe."
+        )
 
 
 def check_one_size(pair: Pair, blurry: Tensor, sharp: Tensor) -> None:

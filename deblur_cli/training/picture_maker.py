@@ -221,6 +221,11 @@ class PictureMaker:
         members = {SHUTTER: self._photos, **self._clips}
         wanted = {SHUTTER: shares.shutter_share, HIGH: shares.high_rate_share, CLIP: shares.clip_share}
         self._shares = {name: wanted[name] if members[name] else 0.0 for name in members}
+        if part == "held-out" and not datasets:
+            raise DatasetError(
+                "Nothing of --data is held back, of which pictures to judge by are made. Give more photographs or "
+                "clips, data.held_out above 0, or pictures.held_out = 0."
+            )
         if not any(self._shares.values()):
             raise DatasetError("None of --data holds sharp photographs or clips. Whole pictures are made of these.")
         for clip in (clip for name in self._clips if self._shares[name] for clip in self._clips[name]):

@@ -93,6 +93,10 @@ def _check_pictures(config: TrainConfig, settings: Any) -> None:
             "selector: only a filter bank's selector can be fitted, and only to whole pictures. Leave [selector] out, "
             "or name the network filter-bank-unet and give pictures a count."
         )
+    if config.selector.passes and not pictures.held_out:
+        raise ConfigurationError(
+            "selector: what is fitted is judged by held-out pictures. Give pictures.held_out, or leave [selector] out."
+        )
     if not pictures.count:
         return
     if config.kind is not InputKind.SINGLE:

@@ -268,6 +268,10 @@ PICTURES, NAFNET = PicturesConfig(count=1), NetworkConfig("nafnet")
             TrainConfig(network=NetworkConfig("nafnet"), selector=SelectorConfig(passes=1), pictures=PICTURES),
             "a filter",
         ),
+        (
+            TrainConfig(selector=SelectorConfig(passes=1), pictures=PicturesConfig(count=1, held_out=0)),
+            "judged by held",
+        ),
         (TrainConfig(InputKind.PAIR, NetworkConfig("deblur-rnn"), pictures=PICTURES), "for a noisy and a blurry"),
         (TrainConfig(InputKind.REFERENCE, NetworkConfig("ref-nafnet"), pictures=PICTURES), "for a photo and a ref"),
     ],

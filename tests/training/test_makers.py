@@ -202,6 +202,12 @@ def test_high_rate_frames_are_averaged_as_the_paper_does(kinds: dict[InputKind, 
     assert single.frames == 11
 
 
+def test_a_sequence_too_short_for_the_average_is_named(kinds: dict[InputKind, TrainConfig], sequences: Path) -> None:
+    config = replace(kinds[InputKind.PAIR], dark=replace(kinds[InputKind.PAIR].dark, few_frames=(7, 29)))
+    with pytest.raises(DatasetError, match="has 30 frames, too few to average 29 of them"):
+        maker_of(config, read_dataset(sequences))
+
+
 def test_views_show_the_same_part_of_the_scene(kinds: dict[InputKind, TrainConfig], tmp_path: Path) -> None:
     """Two photographs of one wall, 30 pixels apart: the reference's crop is searched for, not cut at the same place."""
     import numpy as np

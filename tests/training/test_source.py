@@ -230,6 +230,12 @@ def test_small_photographs_are_left_out(photo_factory: Callable[..., Path], tmp_
     assert names == {"p1", "p2", "p3"}
 
 
+def test_pictures_to_judge_by_are_not_looked_for_where_nothing_is_held_back(job: TrainJob) -> None:
+    nothing = replace(CONFIG, data=replace(CONFIG.data, held_out=0.0))
+    with pytest.raises(DatasetError, match="Nothing of --data is held back"):
+        train(replace(job, config=nothing))
+
+
 def test_a_photograph_that_is_too_small_is_not_the_one_that_is_held_back(
     photo_factory: Callable[..., Path], tmp_path: Path
 ) -> None:
