@@ -29,7 +29,7 @@ from deblur_cli.training.matcher import PlaceSource, matcher_of, prepare_matcher
 from tests.golden.make_golden import TINY
 
 CPU = torch.device("cpu")
-TAUGHT = MatcherConfig(steps=150, batch=1, patch_px=64, samples=96, rate=3e-3)
+TAUGHT = MatcherConfig(steps=200, batch=1, patch_px=64, samples=96, rate=3e-3)
 HARDLY = replace(TAUGHT, steps=2, least_gain=-1.0)
 """For what is not about how well it matches."""
 CHANCE = 9 / 64**2
