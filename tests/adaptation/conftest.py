@@ -73,16 +73,20 @@ def model() -> SingleModel:
     return tiny_network()
 
 
+FINETUNE = AdaptSettings("finetune", steps=4, finetune=QUICK, judge_every=2)
+TRANSLATE = AdaptSettings("translate", steps=4, translate=SMALL, finetune=QUICK, judge_every=2)
+
+
 @pytest.fixture
 def finetune() -> AdaptSettings:
-    """Six steps of two windows of three pictures."""
-    return AdaptSettings("finetune", steps=6, finetune=QUICK, judge_every=3)
+    """Four steps of two windows of three pictures."""
+    return FINETUNE
 
 
 @pytest.fixture
 def translate() -> AdaptSettings:
     """Four steps of two crops of 32 px, the encoder in VGG19's place."""
-    return AdaptSettings("translate", steps=4, translate=SMALL, finetune=QUICK, judge_every=2)
+    return TRANSLATE
 
 
 @pytest.fixture

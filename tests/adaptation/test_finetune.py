@@ -11,6 +11,7 @@ from deblur_cli.adaptation.blurred_shots import LibraryBlur
 from deblur_cli.adaptation.finetune import learner_of, recipe_for
 from deblur_cli.adaptation.finetune import noise_of as measured
 from deblur_cli.adaptation.frames import store_of
+from deblur_cli.adaptation.settings import AdaptSettings
 from deblur_cli.catalogue.weight_file import recognise
 from deblur_cli.errors import UnrecognisedNetworkError
 from deblur_cli.networks.contract import SingleModel, Traits
@@ -20,11 +21,18 @@ from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.recipe import load_recipe
 from deblur_cli.training.whole_pictures import PictureCache
 from tests.adaptation.bank import TINY, line_library, tiny_bank
+from tests.adaptation.conftest import FINETUNE
 
 
 @pytest.fixture(autouse=True)
 def _usual_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "noise_of", lambda *_: ShutterSettings())
+
+
+@pytest.fixture
+def finetune() -> AdaptSettings:
+    """One picture to learn from."""
+    return replace(FINETUNE, finetune=replace(FINETUNE.finetune, pictures=1))
 
 
 def bank_model(candidates: int = 0) -> SingleModel:
@@ -42,8 +50,7 @@ def test_a_network_that_no_file_of_ours_can_hold_is_refused(job, finetune):
 
 def test_a_filter_bank_is_shown_spectra_and_the_candidates_that_it_takes(job, finetune):
     """A network that is shown candidates on photos must see them in training, or it is behind from the start."""
-    made = replace(finetune, finetune=replace(finetune.finetune, pictures=1, held_out=2))
-    learner = learner_of(replace(job(made), model=bank_model(candidates=4)))
+    learner = learner_of(replace(job(finetune), model=bank_model(candidates=4)))
     assert learner is not None
     blurry, spectra, candidates = learner.batch_at(0).inputs
     assert blurry.shape == (2, 3, 224, 224)
@@ -85,9 +92,9 @@ def test_pictures_to_judge_by_are_of_shots_held_back_under_kernels_held_back(job
     assert len(learned[0]) == len(wanted.shots.sharp)
 
 
-def test_a_stop_while_pictures_are_made_leaves_those_that_are_done(job, finetune):
+def test_a_stop_while_pictures_are_made_leaves_those_that_are_done(job):
     asked = iter([False, False, True])
-    wanted = job(finetune)
+    wanted = job(FINETUNE)
     assert learner_of(replace(wanted, stop=lambda: next(asked))) is None
     assert PictureCache(wanted.folder / "pictures", "held-out").complete() == 2
     assert PictureCache(wanted.folder / "pictures", "train").complete() == 1

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,11 @@ from deblur_cli.networks.contract import SingleModel
 from deblur_cli.shutter.settings import ShutterSettings
 from deblur_cli.training.loop import BEST, LAST, StopRequest
 from tests.adaptation.bank import line_library
-from tests.adaptation.conftest import CPU
+from tests.adaptation.conftest import CPU, FINETUNE, TRANSLATE, tiny_network
 from tests.conftest import ROOT
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The camera's blur is known, the noise is the usual, and the encoder is taught in two steps."""
     monkeypatch.setattr(module, "find_library", lambda *_, **__: line_library())
     monkeypatch.setattr(perceptual.train_encoder, "__kwdefaults__", {"steps": 2})
@@ -41,6 +40,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"deblur_cli.adaptation.{name}.noise_of", lambda *_: ShutterSettings())
     monkeypatch.setattr("deblur_cli.adaptation.judge.kernels_of", lambda *_: [])
     monkeypatch.setattr("deblur_cli.adaptation.translate.table_6", lambda *_: (("passes", 1.0, 2.0),))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_quick(monkeypatch)
 
 
 class StopAfter(StopRequest):
@@ -61,6 +65,29 @@ def run(
     shots: Shots, model: SingleModel, settings: AdaptSettings, folder: Path, stop_after: int | None = None
 ) -> tuple[Adapted, ProfileVerdict | None]:
     return adapt(shots, model, settings, folder=folder, wish=StopAfter(stop_after), device=CPU)
+
+
+def of_one_picture(settings: AdaptSettings, **changed: float) -> AdaptSettings:
+    return replace(settings, finetune=replace(settings.finetune, pictures=1, **changed))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run without interruption: what it was given, what it left and what it answered."""
+
+    settings: AdaptSettings
+    model: SingleModel
+    folder: Path
+    made: Adapted
+    verdict: ProfileVerdict | None
+
+
+@pytest.fixture(scope="module", params=[FINETUNE, TRANSLATE], ids=lambda settings: settings.method)
+def whole(request: pytest.FixtureRequest, shots: Shots, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    model, folder = tiny_network(), tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        return Whole(request.param, model, folder, *run(shots, model, request.param, folder))
 
 
 def same(first: Any, second: Any) -> bool:
@@ -108,7 +135,7 @@ def test_how_much_is_made_follows_from_the_time():
 
 
 def test_a_loss_that_is_no_number_ends_the_run(shots, model, finetune, tmp_path):
-    wild = replace(finetune, finetune=replace(finetune.finetune, rate=1e30, final_rate=1e30, warmup_share=0.0))
+    wild = of_one_picture(finetune, rate=1e30, final_rate=1e30, warmup_share=0.0)
     with pytest.raises(TrainingError, match="no number"):
         run(shots, model, wild, tmp_path)
 
@@ -124,27 +151,23 @@ def test_other_settings_other_shots_or_another_network_do_not_go_on(shots, model
         run(shots, model, finetune, tmp_path)
 
 
-@pytest.mark.parametrize("method", ["finetune", "translate"])
-def test_stopped_and_resumed_it_ends_like_one_without_interruption(shots, model, method, tmp_path, request):
-    settings = request.getfixturevalue(method)
-    whole, _ = run(shots, model, settings, tmp_path / "whole")
-    assert not whole.interrupted
-    assert whole.steps == settings.steps
+def test_stopped_and_resumed_it_ends_like_one_without_interruption(whole, shots, model, tmp_path):
+    assert not whole.made.interrupted
+    assert whole.made.steps == whole.settings.steps
     stops, parts = 0, None
     while parts is None or parts.interrupted:
-        parts, verdict = run(shots, model, settings, tmp_path / "parts", stop_after=3)
+        parts, verdict = run(shots, model, whole.settings, tmp_path, stop_after=3)
         assert (verdict is None) == parts.interrupted
         stops += 1
     assert stops > 2
-    assert same(state_in(tmp_path / "whole"), state_in(tmp_path / "parts"))
-    assert same(whole.weights, parts.weights)
-    assert whole.scores == parts.scores
-    assert whole.recipe == parts.recipe
+    assert same(state_in(whole.folder), state_in(tmp_path))
+    assert same(whole.made.weights, parts.weights)
+    assert whole.made.scores == parts.scores
+    assert whole.made.recipe == parts.recipe
 
 
-@pytest.mark.parametrize("method", ["finetune", "translate"])
-def test_the_product_is_a_network_that_a_file_holds(shots, model, method, tmp_path, request):
-    made, verdict = run(shots, model, request.getfixturevalue(method), tmp_path / "folder")
+def test_the_product_is_a_network_that_a_file_holds(whole, tmp_path):
+    made, verdict, method = whole.made, whole.verdict, whole.settings.method
     path = tmp_path / "made.safetensors"
     save_model(path, made.architecture, made.config, made.weights, traits=made.traits)
     network = load(find(str(path), SingleModel)).network
@@ -160,21 +183,19 @@ def test_the_product_is_a_network_that_a_file_holds(shots, model, method, tmp_pa
 
 def test_never_worse_on_what_is_held_back_than_untouched(shots, model, finetune, tmp_path):
     """A rate that ruins the network: step 0 is a candidate, and stays the best."""
-    wild = replace(finetune, finetune=replace(finetune.finetune, rate=0.05, final_rate=0.05, warmup_share=0.0))
+    wild = of_one_picture(finetune, rate=0.05, final_rate=0.05, warmup_share=0.0)
     made, verdict = run(shots, model, wild, tmp_path)
     assert not (tmp_path / BEST).exists()
-    assert "Kept: step 0 of 6" in made.recipe
+    assert "Kept: step 0 of 4" in made.recipe
     assert all(torch.equal(made.weights[name], value) for name, value in model.network.state_dict().items())
     assert verdict is not None
     assert not made.helps
 
 
-def test_training_moves_the_weights_and_leaves_the_given_network_alone(shots, model, finetune, tmp_path):
-    before = {name: value.clone() for name, value in model.network.state_dict().items()}
-    run(shots, model, finetune, tmp_path)
-    after = state_in(tmp_path)["averaged"]
-    assert all(torch.equal(before[name], value) for name, value in model.network.state_dict().items())
-    assert any(not torch.equal(before[name], after[name]) for name in before)
+def test_training_moves_the_weights_and_leaves_the_given_network_alone(whole, model):
+    before, after = model.network.state_dict(), state_in(whole.folder)["averaged"]
+    assert same(whole.model.network.state_dict(), before)
+    assert whole.settings is TRANSLATE or any(not torch.equal(before[name], after[name]) for name in before)
 
 
 def test_the_time_that_is_left_is_what_preparing_did_not_take(shots, model, finetune, tmp_path, monkeypatch):
@@ -186,7 +207,7 @@ def test_the_time_that_is_left_is_what_preparing_did_not_take(shots, model, fine
         return original(setting, *rest, **named)
 
     monkeypatch.setattr(module, "run", watched)
-    timed = replace(finetune, minutes=6000.0, steps=1)
+    timed = replace(of_one_picture(finetune), minutes=6000.0, steps=1)
     run(shots, model, timed, tmp_path)
     run(shots, model, timed, tmp_path)
     assert 5300 < seen[0] < 5400

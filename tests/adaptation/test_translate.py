@@ -139,7 +139,7 @@ def test_it_begins_as_the_identity():
     {"curriculum": False}, {"identity_start": False}, {"backbone": "nafnet"}, {"backbone": "deblurnet"},
 ], ids=str)  # fmt: skip
 def test_every_switch_trains_both_networks(build, changes):
-    learner, state, step = build(**changes)
+    learner, state, step = build(known_pictures=1, **changes)
     before, critic = copied(state.network), copied(state.adversary.network)
     state.share = 0.4
     for number in range(2):
