@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def scenes(pictures: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def scenes(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """GoPro's layout in small: a scene of four frames for each example, sharp and blurred along x."""
+    folder = tmp_path_factory.mktemp("scenes") / "gopro"
     for picture in sorted(pictures.iterdir()):
         wide = np.asarray(Image.open(picture))
         for number in range(4):
-            place = tmp_path / "gopro" / "train" / picture.stem
+            place = folder / "train" / picture.stem
             sharp = wide[:160, 3 * number : 3 * number + 200]
             blurry = np.mean(
                 [np.roll(sharp, shift, axis=1) for shift in range(-(BLUR_PX // 2), BLUR_PX // 2 + 1)], axis=0
@@ -65,7 +67,7 @@ def scenes(pictures: Path, tmp_path: Path) -> Path:
             for name, pixels in (("sharp", sharp), ("blur", blurry)):
                 (place / name).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.astype(np.uint8)).save(place / name / f"{number:06}.png")
-    return tmp_path / "gopro"
+    return folder
 
 
 def network(line: Architecture) -> torch.nn.Module:
@@ -186,9 +188,10 @@ def reference_config(small_config: TrainConfig) -> TrainConfig:
 
 @pytest.mark.parametrize("line", TWO_PHOTOS, ids=lambda line: line.name)
 def test_every_network_for_two_photos_is_trained_by_the_command_s_own_way(
-    line: Architecture, pictures: Path, tmp_path: Path, small_config: TrainConfig
+    line: Architecture, pictures: Path, tmp_path: Path, small_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few steps through `train()`: the real network, the data, the matcher, the export."""
+    monkeypatch.setattr(module, "share_found", partial(module.share_found, squares=1))
     traits = line.default_traits(TINY[line.name])
     patch = -(-32 // traits.size_multiple) * traits.size_multiple
     config = replace(
