@@ -231,6 +231,7 @@ def test_small_photographs_are_left_out(photo_factory: Callable[..., Path], tmp_
 
 
 def test_pictures_to_judge_by_are_not_looked_for_where_nothing_is_held_back(job: TrainJob) -> None:
+    shutil.rmtree(job.cache)
     nothing = replace(CONFIG, data=replace(CONFIG.data, held_out=0.0))
     with pytest.raises(DatasetError, match="Nothing of --data is held back"):
         train(replace(job, config=nothing))

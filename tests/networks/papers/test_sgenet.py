@@ -149,3 +149,9 @@ def test_it_pools_locally_on_large_pictures_alone() -> None:
         assert torch.equal(net(small), whole[0])
         assert not torch.equal(net(large), whole[1])
     assert ARCHITECTURE.default_traits(TINY).pooling == LocalPooling(256)
+
+
+def test_the_published_size_has_as_many_weights_as_its_page_says() -> None:
+    with torch.device("meta"):
+        net = SGENet(SGENetConfig())
+    assert sum(parameter.numel() for parameter in net.parameters()) == 19_301_448
