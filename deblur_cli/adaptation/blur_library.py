@@ -34,7 +34,7 @@ from deblur_cli.training.data import turned
 BELIEVED = 0.8
 """Least agreement of the ways: above it four kernels in five are right (benchmarks/bench_kernels.py)."""
 WINDOW_PX = REGION_PX
-"""Side of the windows that tell one kernel each: all that is looked at at once. Smaller ones tell kernels too short."""
+"""Side of the windows that tell one kernel each: all that is looked at at once."""
 WINDOWS = 3
 """Of a shot, those with most detail; they do not overlap."""
 ALIKE = 0.97
