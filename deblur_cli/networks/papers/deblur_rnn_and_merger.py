@@ -28,7 +28,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from deblur_cli.networks.contract import Architecture, InputKind, Shapes, Traits
+from deblur_cli.networks.contract import Architecture, InputKind, Published, Shapes, Traits
 from deblur_cli.networks.papers.strided_blocks import DEVIATION, Decoder, Encoder, StridedBlock
 from deblur_cli.networks.shapes import config_if_exact, count_names
 
@@ -155,6 +155,7 @@ def _line(name: str, build: type[nn.Module], encoder: str, outputs: tuple[float,
         infer=partial(config_if_exact, build, partial(_config_in, encoder)),
         default_traits=_default_traits,
         outputs=outputs,
+        published=(Published(name, EncoderDecoderConfig()),),
     )
 
 
