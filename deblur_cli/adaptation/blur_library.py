@@ -1,9 +1,8 @@
 """A camera's blur library: kernels that its blurry shots tell of themselves, and pictures blurred with them.
 
-Several ways of estimating find a kernel each of a window; where they agree they are seldom wrong, and only there the
-first, which is right most often (`deconvolution.estimate`), is kept. What cannot be told needs no guess: a library of
-sixty believed kernels of two hundred windows is the camera's shake all the same, as long as what is hard to estimate is
-not all of one kind.
+Several ways of estimating find a kernel each of a window; where they agree more or less the first, which is
+right most often (`deconvolution.estimate`), is kept. What cannot be told needs no guess: a library of sixty kernels of
+two hundred windows is the camera's shake all the same, as long as what is hard to estimate is not all of one kind.
 """
 
 from __future__ import annotations
@@ -33,15 +32,18 @@ from deblur_cli.training.data import turned
 
 BELIEVED = 0.8
 """Least agreement of the ways: above it four kernels in five are right (benchmarks/bench_kernels.py)."""
+LIKELY = 0.6
+"""What a library keeps agrees by more. A wrong kernel is some blur of about that length all the same, and those that
+are surely right are short: half of them under 9 px on a camera of 21, half of these under 14."""
 WINDOW_PX = REGION_PX
 """Side of the windows that tell one kernel each: all that is looked at at once."""
 WINDOWS = 3
 """Of a shot, those with most detail; they do not overlap."""
 ALIKE = 0.97
 """Kernels that agree by more are the same: windows of one shot mostly do."""
-LEAST_EXTENT_PX = 5.0
+LEAST_EXTENT_PX = 6.0
 """Shorter ones are hardly blur, or have fallen to a point, on which the ways agree too."""
-SCALED = (1.0, 2.25)
+SCALED = (1.0, 1.6)
 """Kernels are drawn scaled by a ratio from this: what is found is too short, half to two thirds of the true length on
 simulated cameras (benchmarks/bench_adaptation.py)."""
 WIDEST_PX = 67
@@ -119,7 +121,7 @@ def find_library(
                 return None
             here = kernels_of(frames[number], number, each)
             looked += len(here)
-            found += [one for one in here if one.agreement > BELIEVED and one.extent_px >= LEAST_EXTENT_PX]
+            found += [one for one in here if one.agreement > LIKELY and one.extent_px >= LEAST_EXTENT_PX]
             stage.advance()
     return BlurLibrary(_without_alike(found), looked, len(found))
 
