@@ -105,7 +105,7 @@ def main() -> None:
     results = folder / f"results-{arguments.minutes:g}.jsonl"
     done = read_results(results)
     if "kernels" in arguments.cases:
-        compare_kernels(CAMERAS[arguments.camera], arguments.photos, folder)
+        compare_kernels(CAMERAS[arguments.camera], folder)
     for case in ["input", *(case for case in arguments.cases if case != "kernels")]:
         if case not in done:
             done[case] = run_case(case, folder, model, arguments)
@@ -151,7 +151,7 @@ def true_kernel(motion: Motion, shot: Bytes) -> torch.Tensor:
     return (kernel[inside, inside] / kernel[inside, inside].sum()).contiguous()
 
 
-def compare_kernels(camera: Camera, photos: Path, folder: Path) -> None:
+def compare_kernels(camera: Camera, folder: Path) -> None:
     """Prints how like the true kernels those are that shots tell, believed or not."""
     truth = load_library(folder / "true-pairs.safetensors")
     paths = sorted((folder / "pairs" / "blur").glob("*.png"))

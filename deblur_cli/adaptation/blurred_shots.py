@@ -23,6 +23,7 @@ from deblur_cli.datasets.draw import generator_for, seed_for
 from deblur_cli.deconvolution.kernel import extent_px
 from deblur_cli.networks.blur_selector import WINDOW_PX
 from deblur_cli.shutter.expose import make_pairs
+from deblur_cli.shutter.light import sample_curves, sample_lights_gain
 from deblur_cli.shutter.noise import finish
 from deblur_cli.shutter.settings import Range, ShutterSettings
 from deblur_cli.training.picture_maker import as_saved
@@ -74,13 +75,11 @@ class LibraryBlur:
         """Returns a square blurred, by a kernel drawn for it."""
         kernel = self.library.draw(draw, self.scaled).to(square.device)
         cut = self.margin_px - len(kernel) // 2
-        curve, gain = square.new_full((1,), draw.uniform(*GAMMA)), square.new_full((1,), self._lights_gain(draw))
+        usual, device = ShutterSettings(), square.device
+        curve = sample_curves(1, GAMMA, 0.0, generator, device)
+        gain = sample_lights_gain(1, usual.lights_gain, usual.lights_probability, generator, device)
         blurry = _inside(blur_by(kernel[None], square, curve, gain), cut)
         return Blurred(blurry, _inside(square, self.margin_px), extent_px(kernel))
-
-    def _lights_gain(self, draw: random.Random) -> float:
-        usual = ShutterSettings()
-        return draw.uniform(*usual.lights_gain) if draw.random() < usual.lights_probability else 1.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deblur_cli.shutter.light import raise_lights, sample_curves, to_display, to_light
+from deblur_cli.shutter.light import raise_lights, sample_curves, sample_lights_gain, to_display, to_light
 from deblur_cli.shutter.settings import ShutterSettings, uniform
 from deblur_cli.shutter.trajectory import CameraPath, centred_on_crop, sample_paths
 
@@ -212,8 +212,7 @@ def draw_scene(crops: Tensor, settings: ShutterSettings, generator: torch.Genera
         return bool(torch.rand(1, generator=generator, device=device) < probability)
 
     curves = sample_curves(count, settings.gamma, settings.srgb_probability, generator, device)
-    gain = uniform((count,), settings.lights_gain, generator)
-    gain = torch.where(torch.rand(count, generator=generator, device=device) < settings.lights_probability, gain, 1.0)
+    gain = sample_lights_gain(count, settings.lights_gain, settings.lights_probability, generator, device)
     light = raise_lights(to_light(crops, curves), gain)
     path = centred_on_crop(sample_paths(count, settings, generator, device))
     layer = None

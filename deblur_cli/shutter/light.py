@@ -21,6 +21,14 @@ def sample_curves(
     return torch.where(is_srgb, torch.full_like(gammas, SRGB), gammas)
 
 
+def sample_lights_gain(
+    count: int, gain: tuple[float, float], probability: float, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """Returns (count,) gains of clipped lights: drawn from the range with the given probability, else 1."""
+    gains = uniform((count,), gain, generator)
+    return torch.where(torch.rand(count, generator=generator, device=device) < probability, gains, 1.0)
+
+
 def to_light(display: Tensor, curves: Tensor) -> Tensor:
     """Returns relative light, white = 1, of display-encoded (B, 3, H, W) in [0, 1]; `curves` is (B,)."""
     curve = curves.view(-1, 1, 1, 1)
